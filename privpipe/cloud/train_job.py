@@ -1,0 +1,69 @@
+"""The cloud's first job, from file to model: train a classifier on perturbed images."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from privpipe.cloud.bundle import Bundle
+from privpipe.cloud.data import load_split
+from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.training import Epoch, Recipe, Stopwatch, deterministic, measure, resolve_device, train
+from privpipe.store import PERTURBED, open_store
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run gave."""
+
+    bundle: Bundle
+    history: list[Epoch]
+    metrics: dict[str, float | str]
+
+
+def train_file(path: str | Path, arch: str, recipe: Recipe, device: str, threads: int) -> Training:
+    """Train a classifier on a file of perturbed images.
+
+    Args:
+        arch: see `privpipe.cloud.models.build`; the block size of a descrambler is the file's k.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, there is no such device, or training diverged.
+    """
+    place = resolve_device(device)
+    with deterministic(threads), open_store(path, PERTURBED) as store:
+        header = store.header
+        train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
+        block = header.k if arch == "descrambler" else 1
+        architecture = Architecture(arch, header.shape[0], header.shape[2], len(header.class_names), block)
+        model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        watch = Stopwatch()
+        normalise = measure(train_set[0])
+        history = train(model, normalise, train_set, val_set, recipe)
+        seconds = watch.seconds()
+    bundle = Bundle(
+        model.cpu(),
+        normalise,
+        architecture,
+        header.class_names,
+        header.method,
+        header.k,
+        header.scope,
+        header.dtype,
+        header.image_range,
+    )
+    metrics: dict[str, float | str] = {
+        "seconds": round(seconds, 2),
+        "images_per_second": round(recipe.epochs * len(train_set[0]) / seconds, 1),
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
+        "final_train_loss": history[-1].train_loss,
+    }
+    return Training(bundle, history, metrics)
+
+
+def history_rows(history: list[Epoch]) -> tuple[list[str], list[list[float]]]:
+    """Header and rows of the training curve."""
+    rows = [asdict(epoch) for epoch in history]
+    return list(rows[0]), [list(row.values()) for row in rows]

@@ -1,0 +1,1 @@
+"""The owner's room: where the secrets are, the raw images and the key."""

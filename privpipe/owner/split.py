@@ -1,0 +1,78 @@
+"""Training, validation and test sets: class-balanced, fixed by a seed."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.errors import PrivpipeError
+from privpipe.owner.images import RawImages
+from privpipe.store import RAW, SPLITS, Header, create
+
+Rows = NDArray[np.int64]
+
+
+def split(
+    train: RawImages,
+    test: RawImages,
+    n_train: int | None,
+    n_val: int,
+    n_test: int | None,
+    rng: np.random.Generator,
+) -> dict[str, Rows]:
+    """Which rows go where: `train` and `val` of the training part, `test` of the test part.
+
+    Each set is class-balanced (the counts of two classes differ by at most one) except where None asks for all
+    that is left; rows come in random order. A larger `n_train` or `n_test` begins with the rows of a smaller one.
+
+    Raises:
+        PrivpipeError: more images are asked for than a class has.
+    """
+    classes = len(train.class_names)
+    by_class = [rng.permutation(np.flatnonzero(train.labels == c)) for c in range(classes)]
+    test_by_class = [rng.permutation(np.flatnonzero(test.labels == c)) for c in range(classes)]
+    val, rest = _take(by_class, n_val, "data.n_val")
+    left = sum(map(len, rest))
+    if n_train is not None and n_train > left:
+        raise PrivpipeError(
+            f"data.n_train={n_train} is more than there is: {len(train)} training images less data.n_val={n_val} "
+            f"leave {left}. Use data.n_train <= {left}, or null for all."
+        )
+    train_rows = _interleave(rest) if n_train is None else _take(rest, n_train, "data.n_train")[0]
+    test_rows = _interleave(test_by_class) if n_test is None else _take(test_by_class, n_test, "data.n_test")[0]
+    return {"train": train_rows, "val": val, "test": test_rows}
+
+
+def _take(by_class: list[Rows], count: int, name: str) -> tuple[Rows, list[Rows]]:
+    """`count` rows, equally many of each class, and what is left of each class."""
+    shares = [count // len(by_class) + (c < count % len(by_class)) for c in range(len(by_class))]
+    for c, share in enumerate(shares):
+        if share > len(by_class[c]):
+            raise PrivpipeError(
+                f"{name}={count} needs {share} images of class {c} and there are {len(by_class[c])}. "
+                f"Use {name} <= {min(map(len, by_class)) * len(by_class)} for class-balanced images."
+            )
+    taken = [rows[:share] for rows, share in zip(by_class, shares, strict=True)]
+    return _interleave(taken), [rows[share:] for rows, share in zip(by_class, shares, strict=True)]
+
+
+def _interleave(by_class: list[Rows]) -> Rows:
+    """The classes in turn, so that every beginning of the result is balanced too."""
+    place = np.concatenate([np.arange(len(rows)) for rows in by_class])
+    return np.concatenate(by_class)[np.argsort(place, kind="stable")]
+
+
+def write_images(path: str | Path, train: RawImages, test: RawImages, rows: dict[str, Rows]) -> None:
+    """Write the raw images of a split to one HDF5 file (see `privpipe.store`), in chunks.
+
+    Raises:
+        PrivpipeError: the disk is full, or `path` cannot be written.
+    """
+    shape: tuple[int, int, int] = train.images.shape[1:]
+    header = Header(RAW, "none", 1, "dataset", train.class_names, (0.0, 255.0), shape, "uint8")
+    with create(path, header, {name: len(rows[name]) for name in SPLITS}) as writer:
+        for name in SPLITS:
+            part = test if name == "test" else train
+            for start in range(0, len(rows[name]), 4096):
+                chosen = rows[name][start : start + 4096]
+                writer.write(name, start, part.images[chosen], part.labels[chosen])

@@ -1,0 +1,218 @@
+"""Every parameter of an experiment: its name, type, legal values and remedy, in one place.
+
+`load_params` reads `params.yaml` and refuses what is unknown, of the wrong type or impossible, before any
+work is done. Each message says what was given, what is allowed and what to do.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS
+
+CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
+CLASSES = 10  # of CIFAR-10 and of the synthetic set
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Group(BaseModel):
+    """A group of parameters: no unknown names, no silent conversions, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Group):
+    """Where the images come from and how they are split."""
+
+    source: Literal["cifar10", "synthetic"] = Field(description="cifar10, or the embedded set that the code draws")
+    archive: str | None = Field(description="path or URL of a CIFAR-10 archive; null: the official URL")
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(description="checksum of the archive")
+    image_size: Annotated[int, Field(ge=8, le=256)] = Field(description="height and width in pixels")
+    n_train: Count | None = Field(description="training images, class-balanced; null: all")
+    n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
+    n_test: Count | None = Field(description="test images, class-balanced; null: all")
+    split_seed: Seed = Field(description="draws the split, and the pictures of the synthetic source")
+
+
+class Key(Group):
+    """The owner's secret."""
+
+    seed: Seed | None = Field(description="a reproducible research key; null: from the operating system")
+
+
+class Perturb(Group):
+    """What is done to the images before they leave."""
+
+    method: str = Field(description="one of privpipe.perturb.METHODS")
+    k: Count = Field(description="filter size (odd) or block size (divides data.image_size)")
+    scope: Literal["dataset", "image"] = Field(description="one key for all images, or a fresh one for each")
+    sigma: NonNegative = Field(description="noise strength in pixel levels of 0..255")
+
+
+class Model(Group):
+    """The classifier."""
+
+    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/cloud/models.py")
+    penalty: Literal["l1", "l2"] = Field(description="the penalty on the descrambler's BFC layer")
+
+
+class Train(Group):
+    """How the classifier is trained."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="passes over the training images")
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(description="images per step")
+    lr: Positive = Field(description="learning rate of Adam")
+    reg: NonNegative = Field(description="weight of the penalties")
+    seed: Seed = Field(description="draws the initial weights and the order of the images")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda where there is one")
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(description="CPU threads; results on a CPU depend on it")
+
+
+class Params(Group):
+    """All parameters of one experiment, consistent with each other."""
+
+    data: Data
+    key: Key
+    perturb: Perturb
+    model: Model
+    train: Train
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        problems = [*_data_problems(self.data), *_perturb_problems(self)]
+        if problems:
+            raise PrivpipeError("\n".join(problems))
+        return self
+
+
+def _data_problems(data: Data) -> list[str]:
+    problems = []
+    if data.archive is not None and data.sha256 is None:
+        problems.append(
+            f"data.sha256 is required with data.archive={data.archive}; got null. It guards the unpickling: "
+            "run `sha256sum ARCHIVE` and set data.sha256 to the result."
+        )
+    if data.source == "cifar10":
+        if data.image_size != CIFAR10_SIZE:
+            problems.append(
+                f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
+                f"Set data.image_size={CIFAR10_SIZE}."
+            )
+        asked = (data.n_train or 0) + data.n_val
+        if asked > CIFAR10_TRAIN or (asked == CIFAR10_TRAIN and data.n_train is None):
+            problems.append(
+                f"data.n_train + data.n_val must be at most {CIFAR10_TRAIN:,}, the training part of CIFAR-10; "
+                f"got {data.n_train} + {data.n_val}. Use data.n_train <= {max(CIFAR10_TRAIN - data.n_val, 0)} "
+                "or null for all."
+            )
+        if data.n_test is not None and data.n_test > CIFAR10_TEST:
+            problems.append(
+                f"data.n_test must be at most {CIFAR10_TEST:,}, the test part of CIFAR-10; got {data.n_test}. "
+                "Use null for all."
+            )
+    elif data.image_size % 8:
+        problems.append(
+            f"data.image_size must be a multiple of 8 for data.source=synthetic; got {data.image_size}. "
+            f"Use {data.image_size // 8 * 8 or 8}."
+        )
+    for name in ("n_train", "n_val", "n_test"):
+        count = getattr(data, name)
+        if count is not None and count < CLASSES:
+            problems.append(f"data.{name} must hold each of the {CLASSES} classes; got {count}. Use {CLASSES} or more.")
+    return problems
+
+
+def _perturb_problems(params: Params) -> list[str]:
+    perturb, size = params.perturb, params.data.image_size
+    method = METHODS.get(perturb.method)
+    if method is None:
+        return [unknown("perturb.method", perturb.method, list(METHODS))]
+    problems = []
+    legal = method.legal_k(size)
+    if legal is not None and perturb.k not in legal:
+        rule = f"divide data.image_size={size}" if method.blocks else f"be odd and at most data.image_size={size}"
+        problems.append(
+            f"perturb.k must {rule} for perturb.method={method.name}; got {perturb.k}. "
+            f"Use one of {', '.join(map(str, legal))}."
+        )
+    if method.noisy and perturb.sigma == 0:
+        problems.append(
+            f"perturb.sigma must be over 0 for perturb.method={method.name}; got 0. Set a noise strength in levels "
+            "of 0..255, for example perturb.sigma=25."
+        )
+    if params.model.arch == "descrambler" and not method.blocks:
+        blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
+        problems.append(
+            f"model.arch=descrambler needs a method that works on blocks ({blocks}); got perturb.method={method.name}. "
+            "Set model.arch=baseline, or one of these methods."
+        )
+    return problems
+
+
+def unknown(name: str, given: str, legal: list[str]) -> str:
+    """The message for a value that is none of the `legal` names."""
+    near = get_close_matches(given, legal, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{name} must be one of {', '.join(legal)}; got {given!r}.{hint}"
+
+
+def load_params(path: str | Path) -> Params:
+    """Read and check a parameter file, YAML 1.2 as DVC reads it.
+
+    Raises:
+        PrivpipeError: the file is missing or no YAML, or a parameter is unknown, of the wrong type or impossible.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(Path(path))
+    except OSError as error:
+        raise PrivpipeError(f"cannot read {path}: {error.strerror}. Run from the folder that holds it.") from error
+    except YAMLError as error:
+        raise PrivpipeError(f"{path} is no valid YAML: {error}. Mend it, or run `git checkout {path}`.") from error
+    return check_params(values, str(path))
+
+
+def check_params(values: Any, origin: str = "params") -> Params:
+    """Check nested dictionaries of parameters; `origin` names their source in messages.
+
+    Raises:
+        PrivpipeError: see `load_params`.
+    """
+    if not isinstance(values, dict):
+        raise PrivpipeError(f"{origin} must hold the groups {', '.join(GROUPS)}; got {type(values).__name__}.")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(dict(problem)) for problem in error.errors()]
+        raise PrivpipeError("\n".join(problems)) from error
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One validation error in our words: what was given, what is legal, what to do."""
+    group, *rest = (str(part) for part in problem["loc"][:2])
+    name, given = ".".join([group, *rest]), problem["input"]
+    fields = GROUPS[group].model_fields if group in GROUPS else {}
+    match problem["type"]:
+        case "extra_forbidden":
+            legal = list(fields) if rest else list(GROUPS)
+            return unknown(f"a parameter of {group}" if rest else "a parameter", (rest or [group])[-1], legal)
+        case "missing":
+            return f"{name} is missing. Add it to the parameter file; the committed params.yaml shows every name."
+        case "literal_error":
+            legal = [word.strip("'") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+            return unknown(name, str(given), legal)
+    meaning = f" ({fields[rest[0]].description})" if rest else ""
+    hint = " Write a plain number without quotes, such as 8 or 0.001." if isinstance(given, str) else ""
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{name}{meaning}: {message}; got {given!r}.{hint}"
+
+
+GROUPS: dict[str, type[Group]] = {"data": Data, "key": Key, "perturb": Perturb, "model": Model, "train": Train}

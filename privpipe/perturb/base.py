@@ -1,0 +1,148 @@
+"""What every transformation is: a pure function of images, public settings and key material."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.keystream import KeyStream
+
+Images = NDArray[np.uint8]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Perturbation(ABC):
+    """One transformation with its settings, ready to apply.
+
+    Args:
+        image_size: height and width of the images in pixels.
+        k: filter size (odd) or block size (divides `image_size`); ignored by `none`.
+        scope: `dataset` (the same key material for all images) or `image` (fresh for each).
+        sigma: noise strength in levels of 0..255; ignored by methods without noise.
+        stream: the source of key material; may be None for a method that is not `keyed`.
+
+    Output is uint8 in 0..255 where `exact`, else float16 in units where black is 0 and white is 1.
+    """
+
+    image_size: int
+    k: int = 1
+    scope: str = "dataset"
+    sigma: float = 0.0
+    stream: KeyStream | None = None
+
+    name: ClassVar[str]
+    keyed: ClassVar[bool] = False
+    blocks: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    invertible: ClassVar[bool] = False
+    noisy: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        """The values that `k` may have for images of `image_size` pixels; None where k has no meaning."""
+
+    @abstractmethod
+    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+        """Perturb `images`, uint8 (N, H, W, C).
+
+        Args:
+            images: the pictures; image i is number `start + i` of its split.
+            split: the part of the data set they belong to; with `start` it names the key material of
+                each image under `scope: image`.
+        """
+
+    def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
+        """Undo `apply` with the same key material.
+
+        Raises:
+            PrivpipeError: the method has no inverse.
+        """
+        raise PrivpipeError(f"{self.name} has no inverse: it destroys information. Methods with one set `invertible`.")
+
+    @property
+    def image_range(self) -> tuple[float, float]:
+        """The values that stand for black and white in the output."""
+        return (0.0, 255.0) if self.exact else (0.0, 1.0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the output."""
+        return np.dtype(np.uint8 if self.exact else np.float16)
+
+    def material(self) -> KeyStream:
+        """The stream that all images share (`scope: dataset`)."""
+        return self._keyed_stream().child("dataset")
+
+    def image_material(self, split: str, index: int) -> KeyStream:
+        """The stream of one image alone (`scope: image`)."""
+        return self._keyed_stream().child("image", split, index)
+
+    def _keyed_stream(self) -> KeyStream:
+        if self.stream is None:
+            raise PrivpipeError(f"{self.name} needs a key and got none. Pass the key that the keygen stage wrote.")
+        size = [] if self.legal_k(self.image_size) is None else [self.k]
+        return self.stream.child(self.name, *size)
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors of `n`, ascending: the block sizes that fit an image of `n` pixels."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def odd_sizes(n: int) -> list[int]:
+    """Odd numbers up to `n`: the filter sizes for an image of `n` pixels."""
+    return list(range(1, n + 1, 2))
+
+
+def to_unit_float16(values: Array, name: str) -> NDArray[np.float16]:
+    """float32 values as float16, refusing what float16 cannot hold rather than clipping it.
+
+    Raises:
+        PrivpipeError: a value is beyond ±65504 or not finite.
+    """
+    if not np.all(np.abs(values) <= np.finfo(np.float16).max):
+        raise PrivpipeError(
+            f"{name} gave values that float16 cannot hold (over 65504). Use a smaller perturb.k or sigma."
+        )
+    return values.astype(np.float16)
+
+
+# OpenCV takes images of at most 512 channels, and its filters treat channels alike: many images side
+# by side as the channels of one picture cost one call instead of many.
+CV_CHANNELS = 512
+
+
+def side_by_side(images: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield `(rows, picture)`: `images[rows]` (n, H, W, C) laid out as one picture (H, W, n * C)."""
+    count, height, width, channels = images.shape
+    group = CV_CHANNELS // channels
+    for first in range(0, count, group):
+        rows = slice(first, min(first + group, count))
+        picture = images[rows].transpose(1, 2, 0, 3).reshape(height, width, -1)
+        yield rows, np.ascontiguousarray(picture)
+
+
+def one_by_one(picture: Array, channels: int) -> Array:
+    """The images (n, H, W, C) of a picture (H, W, n * C) made by `side_by_side`; a view."""
+    height, width = picture.shape[:2]
+    return picture.reshape(height, width, -1, channels).transpose(2, 0, 1, 3)
+
+
+def to_blocks(images: Array, k: int) -> Array:
+    """Cut (N, H, W, C) into non-overlapping k×k blocks: (N, blocks, k*k, C), row-major in image and block."""
+    count, height, width, channels = images.shape
+    tiles = images.reshape(count, height // k, k, width // k, k, channels)
+    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, k * k, channels)
+
+
+def from_blocks(blocks: Array, image_size: int, k: int) -> Array:
+    """Put (N, blocks, k*k, C) from `to_blocks` together again: (N, H, W, C)."""
+    count, channels, side = len(blocks), blocks.shape[-1], image_size // k
+    tiles = blocks.reshape(count, side, side, k, k, channels)
+    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(count, image_size, image_size, channels)

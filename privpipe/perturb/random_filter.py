@@ -1,0 +1,52 @@
+"""Correlation with a secret k×k kernel of independent N(0, 1) weights.
+
+The paper's "random filter" is `scope: dataset`, its "i.i.d. random filter" is `scope: image`.
+"""
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.perturb.base import Array, Images, Perturbation, odd_sizes, one_by_one, side_by_side, to_unit_float16
+
+WHITE = 255.0
+
+
+class RandomFilter(Perturbation):
+    """`cv2.filter2D(image / 255, CV_32F, weights)`, the same weights for the three colours.
+
+    On floats, because 8-bit output saturates and destroys the picture; the result is stored as float16.
+    It offers no inverse: the map is linear, but for most draws its condition number grows exponentially
+    with the image size, so that what float16 rounds away swamps the solution. Estimating the picture all
+    the same is restoration, an attack.
+    """
+
+    name = "random_filter"
+    keyed = True
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        return odd_sizes(image_size)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """The kernel of all images (`scope: dataset`), float64 (k, k)."""
+        return self.material().normal(self.k, self.k)
+
+    def image_weights(self, split: str, index: int) -> NDArray[np.float64]:
+        """The kernel of one image (`scope: image`), float64 (k, k)."""
+        return self.image_material(split, index).normal(self.k, self.k)
+
+    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+        out = np.empty(images.shape, np.float16)
+        if self.scope == "image":
+            for i, image in enumerate(images.astype(np.float32)):
+                weights = self.image_weights(split, start + i) / WHITE
+                out[i] = to_unit_float16(cv2.filter2D(image, cv2.CV_32F, weights), self.name).reshape(image.shape)
+            return out
+        for rows, picture in side_by_side(images):
+            filtered = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
+            out[rows] = one_by_one(to_unit_float16(filtered, self.name), images.shape[-1])
+        return out

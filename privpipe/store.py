@@ -1,0 +1,230 @@
+"""The HDF5 file of images and labels: what crosses the boundary, and what must not.
+
+Groups `train`, `val`, `test`, each with `images` (N, H, W, C) and `labels` (N,) int64; row i of the one is
+row i of the other. The root attributes are the header. The same inputs give the same bytes: no dates, fixed
+order, contiguous data sets that lie in the file as they lie in memory.
+
+Two kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
+ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.errors import PrivpipeError
+from privpipe.files import atomic_path, write_error
+
+RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+DTYPES = {"uint8", "float16"}
+CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
+MAX_CLASSES = 10_000
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself.
+
+    Args:
+        kind: RAW or PERTURBED.
+        method, k, scope: the transformation (`none` for raw images).
+        class_names: name of label i at place i.
+        image_range: the values that stand for black and white.
+        shape: (H, W, C) of one image.
+        dtype: `uint8` or `float16`.
+    """
+
+    kind: str
+    method: str
+    k: int
+    scope: str
+    class_names: tuple[str, ...]
+    image_range: tuple[float, float]
+    shape: tuple[int, int, int]
+    dtype: str
+
+
+class Writer:
+    """An open file to fill; made by `create`."""
+
+    def __init__(self, file: h5py.File, header: Header, counts: Mapping[str, int]):
+        self.file, self.path = file, Path(file.filename)
+        file.attrs["format"] = _text(header.kind)
+        file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+        file.attrs["method"] = _text(header.method)
+        file.attrs["k"] = np.int64(header.k)
+        file.attrs["scope"] = _text(header.scope)
+        file.attrs["class_names"] = np.array([name.encode() for name in header.class_names])
+        file.attrs["image_range"] = np.array(header.image_range, np.float64)
+        for split in SPLITS:
+            group = file.create_group(split, track_times=False)
+            n = counts[split]
+            group.create_dataset("images", (n, *header.shape), header.dtype, track_times=False)
+            group.create_dataset("labels", (n,), np.int64, track_times=False)
+
+    def write(self, split: str, start: int, images: Array, labels: NDArray[np.int64]) -> None:
+        """Write rows `start` and on of a split: images (n, H, W, C) and labels (n,)."""
+        group, stop = self.file[split], start + len(images)
+        group["images"][start:stop] = images
+        group["labels"][start:stop] = labels
+
+
+@contextmanager
+def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Iterator[Writer]:
+    """Create a file for `counts[split]` images per split; it appears under `path` when the block succeeds.
+
+    Raises:
+        PrivpipeError: the disk is full, or `path` cannot be written.
+    """
+    with atomic_path(path) as partial:
+        try:
+            # A fixed library version and no modification times: the same inputs give the same bytes.
+            with h5py.File(partial, "w", libver=("v110", "v110"), fs_strategy=None) as file:
+                yield Writer(file, header, counts)
+        except (OSError, RuntimeError) as error:
+            # h5py reports a failed write as OSError, a failed close as RuntimeError.
+            raise write_error(Path(path), _as_os_error(error)) from error
+
+
+class Store:
+    """An open file to read; made by `open_store`, which has checked it."""
+
+    def __init__(self, file: h5py.File, path: Path, header: Header):
+        self.file, self.path, self.header = file, path, header
+        self.counts = {split: len(file[split]["labels"]) for split in SPLITS}
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split, int64 (N,).
+
+        Raises:
+            PrivpipeError: a label is not the number of a class.
+        """
+        labels: NDArray[np.int64] = self.file[split]["labels"][:]
+        classes = len(self.header.class_names)
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise damaged(self.path, f"{split}/labels has values outside 0..{classes - 1}")
+        return labels
+
+    def images(self, split: str) -> Array:
+        """All images of a split, (N, H, W, C), straight from the file into one array."""
+        images = np.empty((self.counts[split], *self.header.shape), self.header.dtype)
+        for start, stop in self.spans(split):
+            images[start:stop] = self.rows(split, start, stop)
+        return images
+
+    def rows(self, split: str, start: int, stop: int) -> Array:
+        """Images `start` .. `stop - 1` of a split.
+
+        Raises:
+            PrivpipeError: the file is damaged, or a value is not finite.
+        """
+        try:
+            images: Array = self.file[split]["images"][start:stop]
+        except OSError as error:
+            raise damaged(self.path, str(error)) from error
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            raise damaged(self.path, f"{split}/images has NaN or infinite values among rows {start}..{stop - 1}")
+        return images
+
+    def spans(self, split: str) -> Iterator[tuple[int, int]]:
+        """Ranges of rows that cover a split, each of about `CHUNK_BYTES`."""
+        row = int(np.prod(self.header.shape)) * np.dtype(self.header.dtype).itemsize
+        step, count = max(1, CHUNK_BYTES // row), self.counts[split]
+        for start in range(0, count, step):
+            yield start, min(start + step, count)
+
+
+@contextmanager
+def open_store(path: str | Path, kind: str) -> Iterator[Store]:
+    """Open and check a file of images.
+
+    Args:
+        kind: what is expected, RAW or PERTURBED.
+
+    Raises:
+        PrivpipeError: the file is missing, no HDF5, cut short, of another format, version or kind, or its
+            content does not fit its header.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PrivpipeError(f"{path} is missing. Make it with `dvc repro`, or get it with `dvc pull`.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise damaged(path, f"it is no HDF5 file, or cut short ({error})") from error
+    with file:
+        yield Store(file, path, _read_header(file, path, kind))
+
+
+def damaged(path: Path, what: str) -> PrivpipeError:
+    """The error for content of `path` that does not fit the format."""
+    return PrivpipeError(f"{path} is damaged: {what}. Make it again with `dvc repro`, or pull it again.")
+
+
+def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
+    try:
+        attrs = {name: file.attrs[name] for name in file.attrs}
+        found, version = bytes(attrs["format"]).decode(), int(attrs["format_version"])
+        if found != kind:
+            raise PrivpipeError(
+                f"{path} must be a {kind} file; its format is {found!r}. Pass the file that the stage names."
+            )
+        if version != FORMAT_VERSION:
+            raise PrivpipeError(
+                f"{path} has format version {version}; this privpipe reads version {FORMAT_VERSION}. "
+                "Make it again with this version, or install the one that wrote it."
+            )
+        names = tuple(bytes(name).decode() for name in np.atleast_1d(attrs["class_names"]))
+        low, high = (float(value) for value in attrs["image_range"])
+        method, scope = bytes(attrs["method"]).decode(), bytes(attrs["scope"]).decode()
+        shapes = {split: _check_split(file, split) for split in SPLITS}
+        shape, dtype = shapes["train"]
+        if any(other != (shape, dtype) for other in shapes.values()):
+            raise ValueError("the splits differ in image shape or type")
+        if not 0 < len(names) <= MAX_CLASSES:
+            raise ValueError(f"{len(names)} class names")
+        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype)
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        raise damaged(path, str(error).strip("'\"")) from error
+
+
+def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:
+    """Shape (H, W, C) and type of a split's images; ValueError where the split is not as the format says."""
+    for name in (split, f"{split}/images", f"{split}/labels"):
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is missing or a link to elsewhere")
+    images, labels = file[split]["images"], file[split]["labels"]
+    for data in (images, labels):
+        # Contiguous, in this file and complete: so no header asks for more memory than the file has bytes.
+        if not isinstance(data, h5py.Dataset) or data.chunks or data.external or data.is_virtual:
+            raise ValueError(f"{split} is not stored contiguously in the file itself")
+        if data.id.get_storage_size() != data.size * data.dtype.itemsize:
+            raise ValueError(f"{split} is not stored completely")
+    if str(images.dtype) not in DTYPES or str(labels.dtype) != "int64":
+        raise ValueError(f"{split} has types {images.dtype} and {labels.dtype}; expected uint8 or float16, and int64")
+    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or min(images.shape[1:]) < 1:
+        raise ValueError(f"{split} has shapes {images.shape} and {labels.shape}; expected (N, H, W, C) and (N,)")
+    return images.shape[1:], str(images.dtype)
+
+
+def _text(value: str) -> np.bytes_:
+    """A fixed-length string: variable ones live in a heap of the file, whose layout may vary."""
+    return np.bytes_(value.encode())
+
+
+def _as_os_error(error: OSError | RuntimeError) -> OSError:
+    """HDF5 names the errno only within its message; find it, so that a full disk can be told from others."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    match = re.search(r"errno = (\d+)", str(error))
+    return OSError(int(match.group(1)) if match else 0, str(error))

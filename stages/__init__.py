@@ -1,0 +1,35 @@
+"""One thin command per DVC stage: paths in, one call, paths out. Run as `python -m stages.<name>`."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from privpipe.errors import PrivpipeError
+
+
+@contextmanager
+def stage() -> Iterator[None]:
+    """Show our own errors as a message without a traceback, and the library's warnings as lines."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        yield
+    except PrivpipeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def in_path(name: str) -> Callable[[Any], Any]:
+    """A required option for a file that the stage reads."""
+    return click.option(name, required=True, type=click.Path(dir_okay=False), help="file to read")
+
+
+def out_path(name: str) -> Callable[[Any], Any]:
+    """A required option for a file that the stage writes."""
+    return click.option(name, required=True, type=click.Path(dir_okay=False), help="file to write")
+
+
+params_path = click.option(
+    "--params", "params_file", default="params.yaml", show_default=True, type=click.Path(dir_okay=False)
+)

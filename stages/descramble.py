@@ -1,0 +1,33 @@
+"""Compare the learned descrambler of every block with the true one (figure 13 of the study)."""
+
+import json
+from pathlib import Path
+
+import click
+
+from privpipe.cloud.bundle import load_bundle
+from privpipe.files import write_csv, write_json
+from privpipe.owner.key import read_key
+from privpipe.report.descrambler import check_key, score
+from stages import in_path, out_path, stage
+
+
+@click.command(help=__doc__)
+@in_path("--model")
+@in_path("--key")
+@in_path("--perturb-metrics")
+@out_path("--metrics")
+@out_path("--histogram")
+def main(model: str, key: str, perturb_metrics: str, metrics: str, histogram: str) -> None:
+    with stage():
+        secret = read_key(key)
+        check_key(secret, json.loads(Path(perturb_metrics).read_text())["key_fingerprint"])
+        result = score(load_bundle(model), secret)
+        if result.reason:
+            click.echo(f"not measured: {result.reason}")
+        write_csv(histogram, ("pixels_right", "blocks", "blocks_by_chance"), result.histogram())
+        write_json(metrics, {**result.metrics, "not_measured": result.reason})
+
+
+if __name__ == "__main__":
+    main()

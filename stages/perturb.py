@@ -1,0 +1,25 @@
+"""Perturb the images with the owner's key: what comes out may be uploaded."""
+
+import click
+
+from privpipe.files import write_json
+from privpipe.owner.key import read_key
+from privpipe.owner.perturbing import perturb_file
+from privpipe.params import load_params
+from stages import in_path, out_path, params_path, stage
+
+
+@click.command(help=__doc__)
+@in_path("--images")
+@in_path("--key")
+@out_path("--perturbed")
+@out_path("--metrics")
+@params_path
+def main(images: str, key: str, perturbed: str, metrics: str, params_file: str) -> None:
+    with stage():
+        params = load_params(params_file)
+        write_json(metrics, perturb_file(images, perturbed, params.perturb, read_key(key)))
+
+
+if __name__ == "__main__":
+    main()
