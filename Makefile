@@ -1,0 +1,40 @@
+# make demo | make test | make repro | make check    (each installs what it needs into .venv first)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help setup demo test repro check lock
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+
+setup: $(INSTALLED)  ## create .venv and install the pinned packages
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "privpipe needs Python 3.11, 3.12 or 3.13; set one: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup  ## the whole pipeline on pictures that the code draws: offline, about 3 minutes
+	tools/demo.sh
+
+test: setup  ## the tests
+	python -m pytest
+
+repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
+	dvc repro
+
+check: setup  ## ruff, mypy and the walls between the rooms
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+lock: setup  ## pin the newest versions that pyproject.toml allows (needs uv)
+	tools/lock.sh

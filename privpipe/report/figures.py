@@ -1,0 +1,203 @@
+"""The figures of one experiment. Pure functions from arrays and tables to matplotlib figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from privpipe.files import atomic_path
+from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb.block_scramble import BlockScramble
+from privpipe.perturb.gaussian_blur import kernel
+from privpipe.perturb.noise import GaussianNoise
+from privpipe.perturb.random_filter import RandomFilter
+
+Array = NDArray[Any]
+Example = tuple[str, Array]
+
+STYLE: Any = {  # its declared type is a Literal of every setting
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 120,
+    "savefig.dpi": 120,
+}
+BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
+
+# Whoever reads a picture of a secret kernel or permutation has the key. So keyed methods are illustrated with
+# a key that is public and used for nothing else.
+DEMONSTRATION = KeyStream(b"privpipe's public illustrations.")
+
+PAPER_SIZES = {"gaussian_blur": (3, 5, 7), "random_filter": (3, 5, 7), "block_scramble": (2, 4, 8)}
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, atomically; the same figure gives the same bytes."""
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+
+
+def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range."""
+    values = image.astype(np.float64)
+    low, high = image_range
+    if values.min() < low or values.max() > high:
+        low, high = float(values.min()), float(values.max())
+    shown = np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
+    return np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
+
+
+def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
+    """The method with the public demonstration key."""
+    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION)
+
+
+def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
+    """One picture: as it is, as this experiment uploads it, and under other settings (figures 4, 6, 8 and 10).
+
+    Args:
+        original: uint8 (H, W, C).
+        perturbed, others: a title and an 8-bit picture each.
+    """
+    pictures = [("original", original), perturbed, *others]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.9 * len(pictures), 2.3), layout="constrained")
+        for axes, (title, picture) in zip(np.ravel(figure.subplots(1, len(pictures))), pictures, strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_title(title)
+            axes.set_axis_off()
+    return figure
+
+
+def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
+    """The picture under the other sizes of the study, with the demonstration key where the method has one."""
+    out = []
+    for size in PAPER_SIZES.get(method, ()):
+        if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
+            continue
+        other = demonstration(method, len(original), size, scope, sigma)
+        note = "\n(demonstration key)" if other.keyed else ""
+        out.append((f"k = {size}{note}", displayable(other.apply(original[None])[0], other.image_range)))
+    return out
+
+
+def method_picture(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
+    """What the method does: its kernel, its permutation of one block, or its noise.
+
+    Keyless methods are shown as they are, keyed ones with the demonstration key.
+    """
+    shown = demonstration(method, image_size, k, scope, sigma)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        if method == "gaussian_blur":
+            _matrix(figure, axes, kernel(k), f"Gaussian blur kernel, k = {k}")
+        elif isinstance(shown, RandomFilter):
+            _matrix(figure, axes, shown.weights, f"random filter, k = {k}\n(demonstration key)")
+        elif isinstance(shown, BlockScramble):
+            sources = shown.permutations[0].reshape(k, k)
+            title = f"one block of {k}×{k}: the pixel that each place receives\n(demonstration key)"
+            _matrix(figure, axes, sources, title, whole=True)
+        elif isinstance(shown, GaussianNoise):
+            _matrix(figure, axes, shown.shared_field[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
+        else:
+            axes.text(0.5, 0.5, f"{method}: the images are left as they are", ha="center", va="center")
+            axes.set_axis_off()
+    return figure
+
+
+def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool = False) -> None:
+    """A heat map of a matrix, with its numbers where they fit."""
+    limit = float(np.abs(values).max()) or 1.0
+    low = 0.0 if values.min() >= 0 else -limit
+    image = axes.imshow(values, cmap="viridis" if low == 0 else "RdBu_r", vmin=low, vmax=limit)
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if len(values) <= 8:
+        for (row, column), value in np.ndenumerate(values):
+            share = (float(value) - low) / (limit - low)
+            light = share < 0.45 if low == 0 else not 0.2 < share < 0.8
+            text = f"{value:d}" if whole else f"{value:.2f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
+    if not whole:
+        figure.colorbar(image, ax=axes, shrink=0.8)
+
+
+def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
+    """Losses and validation accuracy by epoch.
+
+    Args:
+        curve: columns epoch, train_loss, val_loss, val_accuracy.
+        chance: accuracy of guessing.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(curve["epoch"], curve["train_loss"], marker="o", color=BLUE, label="training")
+        left.plot(curve["epoch"], curve["val_loss"], marker="o", color=ORANGE, label="validation")
+        left.set(xlabel="epoch", ylabel="cross-entropy loss", ylim=(0, None))
+        left.legend(frameon=False)
+        right.plot(curve["epoch"], curve["val_accuracy"], marker="o", color=ORANGE)
+        right.axhline(chance, color=GREY, linestyle="--", linewidth=1)
+        right.annotate("chance", (curve["epoch"].iloc[0], chance), (0, 3), textcoords="offset points", color=GREY)
+        right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def confusion(table: pd.DataFrame) -> Figure:
+    """The confusion matrix.
+
+    Args:
+        table: actual classes as rows, predicted ones as columns, shares of the actual class as values.
+    """
+    size = 2.2 + 0.42 * len(table)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(table.columns)), list(table.columns), rotation=45, ha="right")
+        axes.set_yticks(range(len(table.index)), list(table.index))
+        axes.set(xlabel="predicted", ylabel="actual")
+        if len(table) <= 20:
+            for (row, column), value in np.ndenumerate(table.to_numpy()):
+                colour = "white" if value > 0.5 else "black"
+                axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
+    return figure
+
+
+def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure:
+    """Figure 13 of the study: in how many blocks the inferred descrambler has so many pixels right.
+
+    Args:
+        histogram: columns pixels_right, blocks, blocks_by_chance; empty where nothing was measured.
+        reason: why nothing was measured.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        if histogram.empty:
+            axes.text(0.5, 0.5, f"not measured:\n{reason}", ha="center", va="center", wrap=True)
+            axes.set_axis_off()
+            return figure
+        x = histogram["pixels_right"]
+        axes.bar(x - 0.2, histogram["blocks"], 0.4, color=BLUE, label="learned descrambler")
+        axes.bar(x + 0.2, histogram["blocks_by_chance"], 0.4, color=GREY, label="chance (random permutation)")
+        # Far beyond what occurs, all bars are invisible: show up to the last that is not.
+        shown = x[(histogram["blocks"] > 0) | (histogram["blocks_by_chance"] >= 0.01)].max()
+        axes.set_xlim(-0.7, max(shown, 4) + 0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel=f"right pixels of the {x.max()} in a block", ylabel="blocks")
+        axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,101 @@
+"""`reports/index.html`: one self-contained page that a person can open from disk."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from privpipe.errors import PrivpipeError
+from privpipe.files import write_text
+from privpipe.params import Params
+from privpipe.report import figures
+from privpipe.store import PERTURBED, RAW, open_store
+
+METRICS = ("perturb", "train", "evaluate", "descrambler")
+EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their first test image
+FIGURES = ("examples", "method", "training", "confusion", "descrambler")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a report is made of.
+
+    Args:
+        images, perturbed: HDF5 files (see `privpipe.store`).
+        metrics: folder with the JSON file of each of `METRICS`.
+        plots: folder with training.csv, confusion.csv, classes.csv and descrambler.csv.
+    """
+
+    images: Path
+    perturbed: Path
+    metrics: Path
+    plots: Path
+    params: Params
+
+    def metric(self, name: str) -> dict[str, Any]:
+        path = self.metrics / f"{name}.json"
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
+        return values
+
+    def table(self, name: str) -> pd.DataFrame:
+        path = self.plots / f"{name}.csv"
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
+
+
+def draw_examples(inputs: Inputs) -> Figure:
+    """The example figure: one car of the test images, or the first image where there is no car."""
+    with open_store(inputs.images, RAW) as raw, open_store(inputs.perturbed, PERTURBED) as store:
+        names, labels, header = raw.header.class_names, raw.labels("test"), store.header
+        cars = (labels == names.index(EXAMPLE_CLASS)).nonzero()[0] if EXAMPLE_CLASS in names else []
+        row = int(cars[0]) if len(cars) else 0
+        original = raw.rows("test", row, row + 1)[0]
+        perturbed = figures.displayable(store.rows("test", row, row + 1)[0], header.image_range)
+    how = inputs.params.perturb
+    title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
+    others = figures.paper_examples(original, header.method, header.k, header.scope, how.sigma)
+    return figures.examples(original, (title, perturbed), others)
+
+
+def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
+    """Draw every one of `FIGURES` to its path, PNG."""
+    params, how = inputs.params, inputs.params.perturb
+    classes = inputs.table("classes")
+    pairs = inputs.table("confusion")
+    shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
+    order = list(classes["class"])
+    reason = inputs.metric("descrambler")["not_measured"]
+    drawn = {
+        "examples": draw_examples(inputs),
+        "method": figures.method_picture(how.method, params.data.image_size, how.k, how.scope, how.sigma),
+        "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
+        "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
+        "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
+    }
+    for name in FIGURES:
+        figures.save(drawn[name], paths[name])
+
+
+def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
+    """Write the page with the figures embedded: no other file and no network is needed to show it."""
+    environment = Environment(
+        loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("page.html.j2").render(
+        params=inputs.params,
+        groups=inputs.params.model_dump(),
+        classes=inputs.table("classes").to_dict("records"),
+        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items()},
+        **{name: inputs.metric(name) for name in METRICS},
+    )
+    write_text(target, page)

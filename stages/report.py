@@ -1,0 +1,31 @@
+"""Draw the figures and write the page. It holds an original picture: it is never pushed."""
+
+from pathlib import Path
+
+import click
+
+from privpipe.params import load_params
+from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page
+from stages import in_path, out_path, params_path, stage
+
+
+@click.command(help=__doc__)
+@in_path("--images")
+@in_path("--perturbed")
+@click.option("--metrics", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to read")
+@click.option(
+    "--plots", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder of tables to read"
+)
+@click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
+@out_path("--page")
+@params_path
+def main(images: str, perturbed: str, metrics: Path, plots: Path, figures: Path, page: str, params_file: str) -> None:
+    with stage():
+        inputs = Inputs(Path(images), Path(perturbed), metrics, plots, load_params(params_file))
+        paths = {name: figures / f"{name}.png" for name in FIGURES}
+        draw_figures(inputs, paths)
+        write_page(inputs, paths, Path(page))
+
+
+if __name__ == "__main__":
+    main()

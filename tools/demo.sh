@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The whole pipeline end to end, offline, on the embedded data set, in a working copy of its own (demo/), so that
+# nothing of this checkout changes. Experiments can go on there: cd demo && dvc exp run -S perturb.k=8
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rm -rf demo
+mkdir demo
+# What git tracks, as it is in the working tree.
+git ls-files -z | while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done \
+  | tar --create --null --files-from=- | tar --extract --directory=demo
+cd demo
+git init --quiet --initial-branch=main
+git add --all
+git -c user.name=demo -c user.email=demo@localhost commit --quiet --message="privpipe demo"
+
+dvc exp run --quiet --set-param data.source=synthetic --set-param data.n_train=4000 --set-param data.n_val=500 \
+  --set-param data.n_test=1000
+
+echo
+dvc metrics show
+echo
+echo "figures: demo/plots/*.png"
+echo "page:    demo/reports/index.html (open it in a browser)"
+echo "go on:   cd demo && ../.venv/bin/dvc exp run -S perturb.k=8 && ../.venv/bin/dvc metrics diff"
