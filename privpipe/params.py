@@ -18,7 +18,7 @@ from privpipe.perturb import METHODS
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
 CLASSES = 10  # of CIFAR-10 and of the synthetic set
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -107,11 +107,15 @@ def _data_problems(data: Data) -> list[str]:
                 f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
                 f"Set data.image_size={CIFAR10_SIZE}."
             )
-        asked = (data.n_train or 0) + data.n_val
-        if asked > CIFAR10_TRAIN or (asked == CIFAR10_TRAIN and data.n_train is None):
+        if data.n_val > CIFAR10_TRAIN - CLASSES:
+            problems.append(
+                f"data.n_val must leave data.n_train at least {CLASSES} of the {CIFAR10_TRAIN:,} images in the "
+                f"training part of CIFAR-10; got {data.n_val}. Use {CIFAR10_TRAIN - CLASSES} or less."
+            )
+        elif (data.n_train or 0) + data.n_val > CIFAR10_TRAIN:
             problems.append(
                 f"data.n_train + data.n_val must be at most {CIFAR10_TRAIN:,}, the training part of CIFAR-10; "
-                f"got {data.n_train} + {data.n_val}. Use data.n_train <= {max(CIFAR10_TRAIN - data.n_val, 0)} "
+                f"got {data.n_train} + {data.n_val}. Use data.n_train <= {CIFAR10_TRAIN - data.n_val} "
                 "or null for all."
             )
         if data.n_test is not None and data.n_test > CIFAR10_TEST:
@@ -175,7 +179,7 @@ def load_params(path: str | Path) -> Params:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except OSError as error:
         raise PrivpipeError(f"cannot read {path}: {error.strerror}. Run from the folder that holds it.") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
         raise PrivpipeError(f"{path} is no valid YAML: {error}. Mend it, or run `git checkout {path}`.") from error
     return check_params(values, str(path))
 
@@ -209,6 +213,12 @@ def _explain(problem: dict[str, Any]) -> str:
         case "literal_error":
             legal = [word.strip("'") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
             return unknown(name, str(given), legal)
+        case "model_type":
+            return f"{name} must hold {', '.join(fields)}; got {given!r}. Write one per line, indented: `name: value`."
+        case "string_type":
+            return f"{name} must be text; got {given!r}. Put it in quotes."
+        case "string_pattern_mismatch":
+            return f"{name} must be 64 hexadecimal digits; got {given!r}. Run `sha256sum ARCHIVE` and copy its result."
     meaning = f" ({fields[rest[0]].description})" if rest else ""
     hint = " Write a plain number without quotes, such as 8 or 0.001." if isinstance(given, str) else ""
     message = problem["msg"][0].lower() + problem["msg"][1:]

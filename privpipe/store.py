@@ -8,6 +8,7 @@ Two kinds share the layout and are told apart by `format`, so that raw images ca
 ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ SPLITS = ("train", "val", "test")
 DTYPES = {"uint8", "float16"}
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
+MAX_VALUES = 2**24  # of one image
 Array = NDArray[Any]
 
 
@@ -173,8 +175,8 @@ def damaged(path: Path, what: str) -> PrivpipeError:
 
 def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
     try:
-        attrs = {name: file.attrs[name] for name in file.attrs}
-        found, version = bytes(attrs["format"]).decode(), int(attrs["format_version"])
+        attrs = file.attrs
+        found, version = _decode(attrs["format"]), int(attrs["format_version"])
         if found != kind:
             raise PrivpipeError(
                 f"{path} must be a {kind} file; its format is {found!r}. Pass the file that the stage names."
@@ -184,9 +186,11 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
                 f"{path} has format version {version}; this privpipe reads version {FORMAT_VERSION}. "
                 "Make it again with this version, or install the one that wrote it."
             )
-        names = tuple(bytes(name).decode() for name in np.atleast_1d(attrs["class_names"]))
+        names = tuple(_decode(name) for name in np.atleast_1d(attrs["class_names"]))
         low, high = (float(value) for value in attrs["image_range"])
-        method, scope = bytes(attrs["method"]).decode(), bytes(attrs["scope"]).decode()
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"image_range is {low}, {high}")
+        method, scope = _decode(attrs["method"]), _decode(attrs["scope"])
         shapes = {split: _check_split(file, split) for split in SPLITS}
         shape, dtype = shapes["train"]
         if any(other != (shape, dtype) for other in shapes.values()):
@@ -194,8 +198,9 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         if not 0 < len(names) <= MAX_CLASSES:
             raise ValueError(f"{len(names)} class names")
         return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype)
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise damaged(path, str(error).strip("'\"")) from error
+    except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
+        what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
+        raise damaged(path, str(what)) from error
 
 
 def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:
@@ -214,12 +219,21 @@ def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str
         raise ValueError(f"{split} has types {images.dtype} and {labels.dtype}; expected uint8 or float16, and int64")
     if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or min(images.shape[1:]) < 1:
         raise ValueError(f"{split} has shapes {images.shape} and {labels.shape}; expected (N, H, W, C) and (N,)")
+    if math.prod(images.shape[1:]) > MAX_VALUES:  # an empty split may declare any shape
+        raise ValueError(f"{split} has images of shape {images.shape[1:]}, more than {MAX_VALUES:,} values each")
     return images.shape[1:], str(images.dtype)
 
 
 def _text(value: str) -> np.bytes_:
     """A fixed-length string: variable ones live in a heap of the file, whose layout may vary."""
     return np.bytes_(value.encode())
+
+
+def _decode(value: Any) -> str:
+    """The text of a fixed-length string; ValueError for all else (`bytes(n)` of a number takes n bytes of memory)."""
+    if not isinstance(value, bytes):
+        raise ValueError(f"an attribute is {type(value).__name__}; expected a string of fixed length")
+    return value.decode()
 
 
 def _as_os_error(error: OSError | RuntimeError) -> OSError:

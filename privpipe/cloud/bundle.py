@@ -4,6 +4,7 @@ A safetensors file, which holds numbers only and is safe to read from a cloud th
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from privpipe.files import atomic_path
 from privpipe.store import Header
 
 FORMAT, FORMAT_VERSION = "privpipe-model", 1
+MALFORMED = (OSError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError)
 METADATA = "privpipe"  # one entry: safetensors writes several in an order that varies
 
 
@@ -46,12 +48,19 @@ class Bundle:
         """Refuse images that are not perturbed as the training images were.
 
         Raises:
-            PrivpipeError: method, k, scope, type, size or classes differ.
+            PrivpipeError: method, k, scope, type, range, shape or classes differ.
         """
-        mine = (self.method, self.k, self.scope, self.dtype, self.architecture.image_size, self.class_names)
-        other = (header.method, header.k, header.scope, header.dtype, header.shape[0], header.class_names)
-        names = ("method", "k", "scope", "dtype", "image size", "class names")
-        differing = [f"{n} {a!r} != {b!r}" for n, a, b in zip(names, mine, other, strict=True) if a != b]
+        size = self.architecture.image_size
+        pairs = {
+            "method": (self.method, header.method),
+            "k": (self.k, header.k),
+            "scope": (self.scope, header.scope),
+            "dtype": (self.dtype, header.dtype),
+            "image range": (self.image_range, header.image_range),
+            "image shape": ((size, size, self.architecture.channels), header.shape),
+            "class names": (self.class_names, header.class_names),
+        }
+        differing = [f"{name} {mine!r} != {other!r}" for name, (mine, other) in pairs.items() if mine != other]
         if differing:
             raise PrivpipeError(
                 f"the model was not trained on images like those of {path}: {'; '.join(differing)} (model != images). "
@@ -59,16 +68,34 @@ class Bundle:
             )
 
 
-def save_bundle(path: str | Path, bundle: Bundle) -> None:
-    """Write a model file; the same model gives the same bytes."""
+def _describe(bundle: Bundle) -> str:
+    """All of a bundle but its tensors, as JSON."""
     about: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
     about |= {"architecture": asdict(bundle.architecture), "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope}
-    about |= {"dtype": bundle.dtype, "image_range": list(bundle.image_range)}
+    about |= {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
+    return json.dumps(about, sort_keys=True)
+
+
+def _check(bundle: Bundle, description: str) -> None:
+    """Refuse, with a ValueError, fields of wrong types or that contradict each other."""
+    if _describe(bundle) != description:
+        raise ValueError("a field has a type or value that no model is saved with")
+    architecture, (low, high) = bundle.architecture, bundle.image_range
+    if len(bundle.class_names) != architecture.classes:
+        raise ValueError(f"{len(bundle.class_names)} class names for {architecture.classes} classes")
+    if bundle.k < 1 or (architecture.arch == "descrambler" and architecture.k != bundle.k):
+        raise ValueError(f"k={bundle.k}, and its descrambler has k={architecture.k}")
+    if not -math.inf < low < high < math.inf or not bool((bundle.normalise.std > 0).all()):
+        raise ValueError("its image range or its normalisation is impossible")
+
+
+def save_bundle(path: str | Path, bundle: Bundle) -> None:
+    """Write a model file; the same model gives the same bytes."""
     tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in bundle.model.state_dict().items()}
     tensors |= {"normalise.mean": bundle.normalise.mean.cpu(), "normalise.std": bundle.normalise.std.cpu()}
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={METADATA: json.dumps(about, sort_keys=True)})
+        save_file(tensors, partial, metadata={METADATA: _describe(bundle)})
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -83,7 +110,10 @@ def load_bundle(path: str | Path) -> Bundle:
         raise PrivpipeError(f"{path} is missing. Train it with `dvc repro train`, or get it with `dvc pull`.")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            description = (file.metadata() or {}).get(METADATA, "{}")
+            about = json.loads(description)
+            if not isinstance(about, dict):
+                raise ValueError("its description is no dictionary")
             if about.get("format") != FORMAT or about.get("format_version") != FORMAT_VERSION:
                 raise ValueError(f"format {about.get('format')!r}, version {about.get('format_version')!r}")
             architecture = Architecture(**about["architecture"])
@@ -99,7 +129,7 @@ def load_bundle(path: str | Path) -> Bundle:
             raise ValueError("a tensor is not float32, or holds NaN or infinite values")
         model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()}, assign=True)
         low, high = (float(value) for value in about["image_range"])
-        return Bundle(
+        bundle = Bundle(
             model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             Normalisation(tensors["normalise.mean"], tensors["normalise.std"]),
             architecture,
@@ -110,7 +140,9 @@ def load_bundle(path: str | Path) -> Bundle:
             str(about["dtype"]),
             (low, high),
         )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        _check(bundle, description)
+        return bundle
+    except (PrivpipeError, SafetensorError, *MALFORMED) as error:
         raise PrivpipeError(
             f"{path} is no privpipe model, or damaged ({error}). Train it again with `dvc repro train`."
         ) from error

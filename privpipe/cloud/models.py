@@ -75,6 +75,10 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
     widths = WIDTHS.get(architecture.arch)
     if widths is None:
         raise PrivpipeError(f"model.arch must be one of {', '.join(WIDTHS)}; got {architecture.arch!r}.")
+    for name in ("image_size", "channels", "classes", "k"):
+        value = getattr(architecture, name)
+        if type(value) is not int or value < 1:
+            raise PrivpipeError(f"the {name} of a network must be a whole number of at least 1; got {value!r}.")
     pools = len(widths) // 2
     if architecture.image_size % 2**pools:
         raise PrivpipeError(

@@ -17,4 +17,5 @@ def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float,
     share, z2 = successes / trials, z * z
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = z / (1 + z2 / trials) * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share itself bounds the ends, which rounding would else put just inside 0 and 1.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -9,6 +9,7 @@ from privpipe.cloud.bundle import Bundle
 from privpipe.cloud.data import load_split
 from privpipe.cloud.models import Architecture, build
 from privpipe.cloud.training import Epoch, Recipe, Stopwatch, deterministic, measure, resolve_device, train
+from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, open_store
 
 
@@ -35,6 +36,8 @@ def train_file(path: str | Path, arch: str, recipe: Recipe, device: str, threads
     place = resolve_device(device)
     with deterministic(threads), open_store(path, PERTURBED) as store:
         header = store.header
+        if header.shape[0] != header.shape[1]:
+            raise PrivpipeError(f"{path} has images of shape {header.shape}; they must be square. Perturb square ones.")
         train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
         block = header.k if arch == "descrambler" else 1
         architecture = Architecture(arch, header.shape[0], header.shape[2], len(header.class_names), block)

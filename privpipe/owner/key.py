@@ -91,7 +91,7 @@ def read_key(path: str | Path) -> Key:
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
-        derivation, seed = content["derivation"], content["seed"]
+        derivation, seed, fingerprint = content["derivation"], content["seed"], content["fingerprint"]
         key = Key(bytes.fromhex(content["secret"]), seed)
         fits = (
             len(key.secret) == SECRET_BYTES
@@ -107,8 +107,10 @@ def read_key(path: str | Path) -> Key:
             f"{path} is a key for the derivation {derivation!r}; this privpipe derives by {DERIVATION!r}. "
             "Use the version of privpipe that made it, or make a new key and perturb again."
         )
-    if content["fingerprint"] != key.fingerprint:
+    if fingerprint != key.fingerprint:
         raise PrivpipeError(f"{path} is damaged: its secret and its fingerprint do not belong together. {remedy}")
+    if seed is not None and key != new_key(seed):
+        raise PrivpipeError(f"{path} is damaged: its secret is not the research key of its seed {seed}. {remedy}")
     return key
 
 

@@ -44,16 +44,16 @@ def split(
 
 
 def _take(by_class: list[Rows], count: int, name: str) -> tuple[Rows, list[Rows]]:
-    """`count` rows, equally many of each class, and what is left of each class."""
-    shares = [count // len(by_class) + (c < count % len(by_class)) for c in range(len(by_class))]
-    for c, share in enumerate(shares):
-        if share > len(by_class[c]):
-            raise PrivpipeError(
-                f"{name}={count} needs {share} images of class {c} and there are {len(by_class[c])}. "
-                f"Use {name} <= {min(map(len, by_class)) * len(by_class)} for class-balanced images."
-            )
-    taken = [rows[:share] for rows, share in zip(by_class, shares, strict=True)]
-    return _interleave(taken), [rows[share:] for rows, share in zip(by_class, shares, strict=True)]
+    """`count` rows, equally many of each class up to one, and what is left of each class."""
+    least = min(map(len, by_class))
+    most = sum(min(len(rows), least + 1) for rows in by_class)
+    if count > most:
+        raise PrivpipeError(
+            f"{name}={count} is more than there is in equal numbers of each class: the smallest class has {least} "
+            f"images. Use {name} <= {most}."
+        )
+    taken = _interleave(by_class)[:count]
+    return taken, [rows[~np.isin(rows, taken)] for rows in by_class]
 
 
 def _interleave(by_class: list[Rows]) -> Rows:

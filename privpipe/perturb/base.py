@@ -138,7 +138,7 @@ def to_blocks(images: Array, k: int) -> Array:
     """Cut (N, H, W, C) into non-overlapping k×k blocks: (N, blocks, k*k, C), row-major in image and block."""
     count, height, width, channels = images.shape
     tiles = images.reshape(count, height // k, k, width // k, k, channels)
-    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, k * k, channels)
+    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(count, (height // k) * (width // k), k * k, channels)
 
 
 def from_blocks(blocks: Array, image_size: int, k: int) -> Array:

@@ -66,4 +66,4 @@ class BlockScramble(Perturbation):
         sources = from_blocks(
             np.take_along_axis(blocks, permutations[None, ..., None], axis=2), self.image_size, self.k
         )
-        return np.take(images.reshape(count, -1), sources.ravel(), axis=1).reshape(images.shape)
+        return np.take(images.reshape(count, sources.size), sources.ravel(), axis=1).reshape(images.shape)

@@ -1,13 +1,12 @@
 """Additive Gaussian noise, independent per pixel or smoothed."""
 
-from functools import cached_property
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.perturb.base import Array, Images, Perturbation, odd_sizes, to_unit_float16
 from privpipe.perturb.gaussian_blur import blur_sigma
+from privpipe.perturb.keystream import KeyStream
 
 WHITE = 255.0
 
@@ -28,10 +27,10 @@ class GaussianNoise(Perturbation):
     def legal_k(image_size: int) -> list[int] | None:
         return None
 
-    @cached_property
+    @property
     def shared_field(self) -> NDArray[np.float32]:
-        """The noise of all images (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
-        return self._shape(self.material().normal(self.image_size, self.image_size, 3))
+        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
+        return self._field(self.material(), 3)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         return to_unit_float16(self._add(images.astype(np.float32), 1.0, split, start) / np.float32(WHITE), self.name)
@@ -41,15 +40,18 @@ class GaussianNoise(Perturbation):
         return self._add(perturbed.astype(np.float32) * np.float32(WHITE), -1.0, split, start)
 
     def _add(self, images: NDArray[np.float32], sign: float, split: str, start: int) -> NDArray[np.float32]:
+        channels = images.shape[-1]
         if self.scope == "dataset":
-            return images + np.float32(sign) * self.shared_field
+            return images + np.float32(sign) * self._field(self.material(), channels)
         for i in range(len(images)):
-            noise = self.image_material(split, start + i).normal(self.image_size, self.image_size, 3)
-            images[i] += np.float32(sign) * self._shape(noise)
+            images[i] += np.float32(sign) * self._field(self.image_material(split, start + i), channels)
         return images
 
+    def _field(self, stream: KeyStream, channels: int) -> NDArray[np.float32]:
+        return self._shape(stream.normal(self.image_size, self.image_size, channels))
+
     def _shape(self, white: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Independent N(0, 1) values (H, W, 3) made into the noise to add, in levels of 0..255."""
+        """Independent N(0, 1) values (H, W, C) made into the noise to add, in levels of 0..255."""
         return (self.sigma * white).astype(np.float32)
 
 
@@ -68,5 +70,5 @@ class CorrelatedNoise(GaussianNoise):
 
     def _shape(self, white: NDArray[np.float64]) -> NDArray[np.float32]:
         row = cv2.getGaussianKernel(self.k, blur_sigma(self.k), cv2.CV_64F)
-        smooth = cv2.sepFilter2D(white, cv2.CV_64F, row, row)
+        smooth = cv2.sepFilter2D(white, cv2.CV_64F, row, row).reshape(white.shape)
         return (self.sigma / float((row**2).sum()) * smooth).astype(np.float32)

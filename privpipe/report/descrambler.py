@@ -88,6 +88,8 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
             f"the model's descrambler has shape {weights.shape}; the key's permutations {truth.shape}. "
             "Train again with `dvc repro train`."
         )
+    if not np.isfinite(weights).all():
+        raise PrivpipeError("the model's descrambler has NaN or infinite weights. Train again with `dvc repro train`.")
     right = (nearest_permutations(weights) == truth).sum(axis=1)
     n = truth.shape[1]
     values = (

@@ -1,0 +1,347 @@
+"""The model file: what was saved comes back, bit for bit, and nothing else is taken for a model."""
+
+import json
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
+from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.training import Normalisation, predict
+from privpipe.errors import PrivpipeError
+from privpipe.store import PERTURBED, Header
+
+NAMES = ("ant", "bee")
+HEADER = Header(PERTURBED, "block_scramble", 4, "dataset", NAMES, (0.0, 255.0), (8, 8, 3), "uint8")
+Change = Callable[[dict[str, Any]], object]
+
+
+def bundle(arch: str = "descrambler", seed: int = 0) -> Bundle:
+    architecture = Architecture(arch, 8, 3, 2, 4 if arch == "descrambler" else 1)
+    return Bundle(
+        build(architecture, torch.Generator().manual_seed(seed)),
+        Normalisation(torch.tensor([100.0, 110.0, 120.0]), torch.tensor([50.0, 55.0, 60.0])),
+        architecture,
+        NAMES,
+        "block_scramble",
+        4,
+        "dataset",
+        "uint8",
+        (0.0, 255.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model.safetensors"
+    save_bundle(path, bundle())
+    return path
+
+
+def forged(
+    saved: Path, path: Path, about: Change | None = None, tensors: Callable[[dict[str, Tensor]], object] | None = None
+) -> Path:
+    """A copy of a model file with its description or its tensors changed, or its description as JSON text."""
+    with safe_open(saved, framework="pt") as file:
+        description = json.loads(file.metadata()["privpipe"])
+    content = load_file(saved)
+    if about:
+        about(description)
+    if tensors:
+        tensors(content)
+    save_file(content, path, metadata={"privpipe": json.dumps(description, sort_keys=True)})
+    return path
+
+
+@pytest.mark.parametrize("arch", ["baseline", "three_layer", "descrambler"])
+def test_what_was_saved_is_loaded(tmp_path: Path, arch: str) -> None:
+    before = bundle(arch)
+    save_bundle(tmp_path / "model.safetensors", before)
+    after = load_bundle(tmp_path / "model.safetensors")
+    blank = {"model": None, "normalise": None}
+    assert replace(after, **blank) == replace(before, **blank)  # type: ignore[arg-type]
+    assert list(after.model.state_dict()) == list(before.model.state_dict())
+    images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(after.normalise(images), before.normalise(images))
+    assert torch.equal(predict(after.model, after.normalise, images), predict(before.model, before.normalise, images))
+
+
+def test_a_loaded_model_can_be_trained_further(saved: Path) -> None:
+    model = load_bundle(saved).model
+    model(torch.zeros(1, 3, 8, 8)).sum().backward()
+    assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+
+
+def test_the_same_model_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    for name in ("one.safetensors", "another name"):
+        save_bundle(tmp_path / name, bundle())
+        assert (tmp_path / name).read_bytes() == saved.read_bytes()
+    save_bundle(tmp_path / "other", bundle(seed=1))
+    assert (tmp_path / "other").read_bytes() != saved.read_bytes()
+
+
+def test_another_process_writes_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from privpipe.cloud.bundle import load_bundle, save_bundle; "
+        "save_bundle(sys.argv[2], load_bundle(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    subprocess.run([sys.executable, "-c", code, saved, tmp_path / "again.bin"], check=True, env=environment)
+    assert (tmp_path / "again.bin").read_bytes() == saved.read_bytes()
+
+
+def test_nothing_but_the_model_is_in_it(saved: Path) -> None:
+    with safe_open(saved, framework="pt") as file:
+        assert set(file.metadata()) == {"privpipe"}
+        about = json.loads(file.metadata()["privpipe"])
+    assert about == {
+        "format": "privpipe-model",
+        "format_version": 1,
+        "architecture": {"arch": "descrambler", "image_size": 8, "channels": 3, "classes": 2, "k": 4},
+        "class_names": ["ant", "bee"],
+        "method": "block_scramble",
+        "k": 4,
+        "scope": "dataset",
+        "dtype": "uint8",
+        "image_range": [0, 255],
+    }
+
+
+def test_a_missing_model(tmp_path: Path) -> None:
+    with pytest.raises(PrivpipeError, match=r"no\.safetensors is missing\. Train it with `dvc repro train`"):
+        load_bundle(tmp_path / "no.safetensors")
+    with pytest.raises(PrivpipeError, match="is missing"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, 0.5, 0.999])
+def test_a_truncated_model(saved: Path, tmp_path: Path, kept: float) -> None:
+    content, path = saved.read_bytes(), tmp_path / "short.safetensors"
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    with pytest.raises(PrivpipeError, match=r"short\.safetensors is no privpipe model, or damaged .*`dvc repro train`"):
+        load_bundle(path)
+
+
+def test_a_longer_file_than_it_says(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.safetensors"
+    path.write_bytes(saved.read_bytes() + b"\0")
+    with pytest.raises(PrivpipeError, match="is no privpipe model, or damaged"):
+        load_bundle(path)
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_pickles_are_refused_and_never_loaded(tmp_path: Path) -> None:
+    path, trace = tmp_path / "model.safetensors", tmp_path / "trace"
+    path.write_bytes(pickle.dumps(Bomb(trace)))
+    with pytest.raises(PrivpipeError, match="is no privpipe model"):
+        load_bundle(path)
+    torch.save({"weight": Bomb(trace)}, path)
+    with pytest.raises(PrivpipeError, match="is no privpipe model"):
+        load_bundle(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"privpipe": ""}, {"privpipe": "[1]"}, {"privpipe": "[" * 9999}]
+)
+def test_other_safetensors_files(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(PrivpipeError, match=r"foreign\.safetensors is no privpipe model, or damaged"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("format", "other"), ("format_version", 2), ("format_version", "1")])
+def test_another_format_or_version(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
+    path = forged(saved, tmp_path / "m", lambda about: about.update({field: value}))
+    with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \(format .*, version"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("model.fc.bias"),
+        lambda t: t.pop("normalise.std"),
+        lambda t: t.update({"extra": torch.zeros(1)}),
+        lambda t: t.update({"model.fc.bias": torch.zeros(3)}),
+        lambda t: t.update({"model.conv1.weight": torch.zeros(32, 27)}),
+        lambda t: t.update({"normalise.mean": torch.zeros(4)}),
+        lambda t: t.update({"model.bfc.weight": torch.zeros(16, 4, 4)}),
+    ],
+)
+def test_tensors_of_another_architecture(
+    saved: Path, tmp_path: Path, change: Callable[[dict[str, Tensor]], object]
+) -> None:
+    with pytest.raises(PrivpipeError, match="its tensors are not those of its architecture"):
+        load_bundle(forged(saved, tmp_path / "m", tensors=change))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.tensor([float("nan"), 0]),
+        torch.tensor([float("inf"), 0]),
+        torch.tensor([1, 2]),
+        torch.zeros(2, dtype=torch.float16),
+        torch.zeros(2, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.zeros(2, dtype=torch.float8_e4m3fn),
+    ],
+)
+def test_tensors_that_are_no_finite_float32(saved: Path, tmp_path: Path, value: Tensor) -> None:
+    path = forged(saved, tmp_path / "m", tensors=lambda t: t.update({"model.fc.bias": value}))
+    with pytest.raises(PrivpipeError, match="a tensor is not float32, or holds NaN or infinite values"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0])
+def test_a_normalisation_that_divides_by_nothing(saved: Path, tmp_path: Path, std: float) -> None:
+    path = forged(saved, tmp_path / "m", tensors=lambda t: t.update({"normalise.std": torch.tensor([1, std, 1])}))
+    with pytest.raises(PrivpipeError, match="its normalisation is impossible"):
+        load_bundle(path)
+
+
+HOSTILE = [10**9, 10**400, -8, -4, 0, True, False, None, "8", 8.0, 1e300, float("nan"), [8], {}]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda v: str(v)[:8])
+@pytest.mark.parametrize("field", ["arch", "image_size", "channels", "classes", "k"])
+def test_hostile_architectures(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
+    path = forged(saved, tmp_path / "m", lambda about: about["architecture"].update({field: value}))
+    with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \("):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda v: str(v)[:8])
+@pytest.mark.parametrize("field", ["architecture", "class_names", "method", "k", "scope", "dtype", "image_range"])
+def test_hostile_fields(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
+    if field in ("method", "scope", "dtype") and value == "8":
+        value = ["8"]
+    path = forged(saved, tmp_path / "m", lambda about: about.update({field: value}))
+    with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \("):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("class_names", ["ant"]),
+        ("class_names", ["ant", "bee", "cat"]),
+        ("class_names", ["ant", 2]),
+        ("class_names", "ab"),
+        ("k", 2),
+        ("image_range", [0.0]),
+        ("image_range", [255.0, 0.0]),
+        ("image_range", [0.0, float("inf")]),
+        ("image_range", ["0", "255"]),
+        ("image_range", [0.0, 10**400]),
+        ("more", 1),
+    ],
+)
+def test_fields_that_contradict_each_other(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
+    path = forged(saved, tmp_path / "m", lambda about: about.update({field: value}))
+    with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \("):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("size", [2048, 10**6, 10**9])
+def test_a_huge_architecture_takes_no_memory(saved: Path, tmp_path: Path, size: int) -> None:
+    def claim(about: dict[str, Any]) -> None:
+        about["architecture"].update(image_size=size, classes=size)
+
+    path = forged(saved, tmp_path / "m", claim)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PrivpipeError, match="is no privpipe model"):
+        load_bundle(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_images_like_those_of_training_fit() -> None:
+    bundle().check_fits(HEADER, "perturbed.h5")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("method", "none", "method 'block_scramble' != 'none'"),
+        ("k", 2, "k 4 != 2"),
+        ("scope", "image", "scope 'dataset' != 'image'"),
+        ("dtype", "float16", "dtype 'uint8' != 'float16'"),
+        ("image_range", (0.0, 1.0), r"image range \(0.0, 255.0\) != \(0.0, 1.0\)"),
+        ("shape", (16, 16, 3), r"image shape \(8, 8, 3\) != \(16, 16, 3\)"),
+        ("shape", (8, 16, 3), r"image shape \(8, 8, 3\) != \(8, 16, 3\)"),
+        ("shape", (8, 8, 1), r"image shape \(8, 8, 3\) != \(8, 8, 1\)"),
+        ("class_names", ("ant", "cow"), r"class names \('ant', 'bee'\) != \('ant', 'cow'\)"),
+    ],
+)
+def test_images_of_another_perturbation_do_not_fit(field: str, value: Any, named: str) -> None:
+    with pytest.raises(
+        PrivpipeError,
+        match=rf"not trained on images like those of p\.h5: {named} \(model != images\)\. Run `dvc repro`",
+    ):
+        bundle().check_fits(replace(HEADER, **{field: value}), "p.h5")
+
+
+def test_all_that_differs_is_named() -> None:
+    with pytest.raises(PrivpipeError, match=r"method '.*' != 'none'; k 4 != 1 \(model != images\)"):
+        bundle().check_fits(replace(HEADER, method="none", k=1), "p.h5")
+
+
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "drop", "insert"]),
+        # Mostly the header, which is at the beginning: what follows is numbers, each a legal weight.
+        st.one_of(st.integers(0, 1500), st.integers(0, 2**20)),
+        st.integers(0, 255),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=edits)
+def test_mutated_bytes_are_refused_or_give_a_whole_model(
+    saved: Path, tmp_path: Path, edits: list[tuple[str, int, int]]
+) -> None:
+    content = bytearray(saved.read_bytes())
+    for kind, where, byte in edits:
+        place = where % len(content)
+        if kind == "insert":
+            content.insert(place, byte)
+        elif kind == "drop":
+            del content[place]
+        else:
+            content[place] = byte
+    path = tmp_path / "mutated.safetensors"
+    path.write_bytes(content)
+    try:
+        found = load_bundle(path)
+    except PrivpipeError:
+        return
+    scores = predict(found.model, found.normalise, torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
+    assert scores.shape == (1, len(found.class_names))

@@ -1,0 +1,280 @@
+"""From raw to perturbed file: the method as it is, in chunks, and nothing of the key in what leaves."""
+
+import tracemalloc
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from privpipe import store
+from privpipe.errors import PrivpipeError
+from privpipe.owner.images import RawImages
+from privpipe.owner.key import Key, new_key
+from privpipe.owner.perturbing import perturb_file, perturbation
+from privpipe.owner.split import write_images
+from privpipe.params import Perturb
+
+SIZE = 8
+ROW = SIZE * SIZE * 3  # bytes of an image
+COUNTS = {"train": 11, "val": 3, "test": 7}
+NAMES = ("ant", "bee")
+SEED = 1234567890123456789
+SETTINGS = [
+    Perturb(method=method, k=k, scope=scope, sigma=25.0)
+    for method, k in (
+        ("none", 1),
+        ("gaussian_blur", 3),
+        ("random_filter", 3),
+        ("block_scramble", 4),
+        ("gaussian_noise", 1),
+        ("correlated_noise", 3),
+    )
+    for scope in ("dataset", "image")
+]
+SCRAMBLE = Perturb(method="block_scramble", k=4, scope="dataset", sigma=0.0)
+
+each_setting = pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.method}-{s.scope}")
+
+
+def write_source(path: Path, counts: dict[str, int], size: int = SIZE) -> None:
+    rng = np.random.default_rng(3)
+    total = sum(counts.values())
+    source = RawImages(rng.integers(0, 256, (total, size, size, 3), np.uint8), rng.integers(0, 2, total), NAMES)
+    ends = np.cumsum(list(counts.values()))
+    rows = {name: np.arange(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
+    write_images(path, source, source, rows)
+
+
+def read(path: Path, split: str) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    with h5py.File(path) as file:
+        return file[split]["images"][:], file[split]["labels"][:]
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Raw images, handled four at a time."""
+    monkeypatch.setattr(store, "CHUNK_BYTES", 4 * ROW + 5)
+    write_source(tmp_path / "images.h5", COUNTS)
+    return tmp_path / "images.h5"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "perturbed.h5"
+
+
+@each_setting
+def test_chunks_give_what_the_method_gives_at_once(source: Path, target: Path, settings: Perturb) -> None:
+    key = new_key(0)
+    perturb_file(source, target, settings, key)
+    for split in COUNTS:
+        raw, labels = read(source, split)
+        images, kept = read(target, split)
+        expected = perturbation(settings, SIZE, key).apply(raw.copy(), split, 0)
+        assert images.dtype == expected.dtype
+        assert np.array_equal(images, expected)
+        assert np.array_equal(kept, labels)
+
+
+def test_the_chunks_are_small(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, int, int]] = []
+    original = store.Writer.write
+
+    def spy(self: store.Writer, split: str, start: int, images: store.Array, labels: NDArray[np.int64]) -> None:
+        written.append((split, start, len(images)))
+        original(self, split, start, images, labels)
+
+    monkeypatch.setattr(store.Writer, "write", spy)
+    perturb_file(source, target, SCRAMBLE, new_key(0))
+    assert written == [
+        ("train", 0, 4),
+        ("train", 4, 4),
+        ("train", 8, 3),
+        ("val", 0, 3),
+        ("test", 0, 4),
+        ("test", 4, 3),
+    ]
+
+
+@each_setting
+def test_the_header_says_what_was_done(source: Path, target: Path, settings: Perturb) -> None:
+    perturb_file(source, target, settings, new_key(0))
+    exact = settings.method in ("none", "gaussian_blur", "block_scramble")
+    with h5py.File(target) as file:
+        attrs = dict(file.attrs)
+        assert file["train"]["images"].dtype == (np.uint8 if exact else np.float16)
+    assert attrs.pop("class_names").tolist() == [b"ant", b"bee"]
+    assert attrs.pop("image_range").tolist() == ([0, 255] if exact else [0, 1])
+    assert attrs == {
+        "format": b"privpipe-perturbed",
+        "format_version": 1,
+        "method": settings.method.encode(),
+        "k": settings.k,
+        "scope": settings.scope.encode(),
+    }
+
+
+@each_setting
+def test_metrics(source: Path, target: Path, settings: Perturb) -> None:
+    key = new_key(0)
+    metrics = perturb_file(source, target, settings, key)
+    assert set(metrics) == {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"}
+    assert {split: metrics[f"n_{split}"] for split in COUNTS} == COUNTS
+    assert metrics["key_fingerprint"] == key.fingerprint
+    with h5py.File(target) as file:
+        assert metrics["bytes"] == sum(file[split]["images"].nbytes for split in COUNTS)
+        white = file.attrs["image_range"][1]
+    differences = [
+        (read(target, split)[0].astype(np.float64) * 255 / white - read(source, split)[0]).ravel() for split in COUNTS
+    ]
+    expected = np.sqrt(np.mean(np.concatenate(differences) ** 2))
+    assert metrics["rms_change"] == pytest.approx(expected, rel=1e-5)
+    assert (metrics["rms_change"] == 0) == (settings.method == "none")
+
+
+def test_noise_changes_the_images_by_about_its_sigma(source: Path, target: Path) -> None:
+    settings = Perturb(method="gaussian_noise", k=1, scope="image", sigma=25.0)
+    metrics = perturb_file(source, target, settings, new_key(0))
+    values = sum(COUNTS.values()) * ROW
+    assert metrics["rms_change"] == pytest.approx(25, abs=4 * 25 / np.sqrt(2 * values))
+
+
+@each_setting
+def test_the_same_inputs_give_the_same_bytes(source: Path, tmp_path: Path, settings: Perturb) -> None:
+    paths = [tmp_path / "one.h5", tmp_path / "folder" / "another name.h5"]
+    for path in paths:
+        perturb_file(source, path, settings, new_key(5))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@each_setting
+def test_no_key_is_in_what_leaves(source: Path, tmp_path: Path, settings: Perturb) -> None:
+    key = new_key(SEED)
+    perturb_file(source, tmp_path / "one.h5", settings, key)
+    content = (tmp_path / "one.h5").read_bytes()
+    hexadecimal = [key.secret.hex(), key.fingerprint]
+    secrets = [key.secret, bytes.fromhex(key.fingerprint)]
+    secrets += [text.encode() for lower in hexadecimal for text in (lower, lower.upper())]
+    secrets += [str(SEED).encode(), SEED.to_bytes(8, "little"), SEED.to_bytes(8, "big"), str(tmp_path).encode()]
+    for secret in secrets:
+        assert secret not in content
+
+
+@pytest.mark.parametrize("name", ["none", "gaussian_blur"])
+def test_a_keyless_file_does_not_depend_on_the_key(source: Path, tmp_path: Path, name: str) -> None:
+    settings = Perturb(method=name, k=3, scope="dataset", sigma=0.0)
+    perturb_file(source, tmp_path / "one.h5", settings, new_key(0))
+    perturb_file(source, tmp_path / "other.h5", settings, new_key(None))
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "other.h5").read_bytes()
+
+
+@each_setting
+def test_only_images_depend_on_the_key(source: Path, tmp_path: Path, settings: Perturb) -> None:
+    """Two files with different keys become the same bytes once their images are blanked."""
+    contents = []
+    for name, key in (("one.h5", new_key(0)), ("other.h5", new_key(1))):
+        perturb_file(source, tmp_path / name, settings, key)
+        content = bytearray((tmp_path / name).read_bytes())
+        with h5py.File(tmp_path / name) as file:
+            for split in COUNTS:
+                images = file[split]["images"]
+                content[images.id.get_offset() : images.id.get_offset() + images.nbytes] = bytes(images.nbytes)
+        contents.append(bytes(content))
+    assert contents[0] == contents[1]
+
+
+def test_block_permutations_are_not_in_the_file(source: Path, target: Path) -> None:
+    key = new_key(0)
+    perturb_file(source, target, SCRAMBLE, key)
+    permutations = perturbation(SCRAMBLE, SIZE, key).permutations  # type: ignore[attr-defined]
+    for kind in (np.uint8, np.int32, np.int64):
+        assert permutations[0].astype(kind).tobytes() not in target.read_bytes()
+
+
+@pytest.mark.parametrize("key", [new_key(0), new_key(None)], ids=["research", "real"])
+def test_the_key_undoes_it(source: Path, target: Path, key: Key) -> None:
+    perturb_file(source, target, SCRAMBLE, key)
+    method = perturbation(SCRAMBLE, SIZE, key)
+    for split in COUNTS:
+        assert np.array_equal(method.invert(read(target, split)[0], split), read(source, split)[0])
+
+
+def test_a_missing_source(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(PrivpipeError, match=r"images\.h5 is missing"):
+        perturb_file(tmp_path / "images.h5", target, SCRAMBLE, new_key(0))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_damaged_source_leaves_the_target_as_it_was(source: Path, target: Path, kept: float) -> None:
+    content = source.read_bytes()
+    source.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    target.write_bytes(b"what was there")
+    with pytest.raises(PrivpipeError, match=r"images\.h5 is damaged"):
+        perturb_file(source, target, SCRAMBLE, new_key(0))
+    assert target.read_bytes() == b"what was there"
+
+
+def test_labels_of_no_class_are_refused(source: Path, target: Path) -> None:
+    with h5py.File(source, "r+") as file:
+        file["test"]["labels"][2] = 2
+    with pytest.raises(PrivpipeError, match=r"images\.h5 is damaged: test/labels has values outside 0\.\.1"):
+        perturb_file(source, target, SCRAMBLE, new_key(0))
+    assert not target.exists()
+
+
+def test_perturbed_images_are_not_perturbed_again(source: Path, target: Path, tmp_path: Path) -> None:
+    perturb_file(source, target, SCRAMBLE, new_key(0))
+    with pytest.raises(PrivpipeError, match="must be a privpipe-images file; its format is 'privpipe-perturbed'"):
+        perturb_file(target, tmp_path / "twice.h5", SCRAMBLE, new_key(0))
+    assert not (tmp_path / "twice.h5").exists()
+
+
+def test_images_that_are_not_square(tmp_path: Path, target: Path) -> None:
+    images = RawImages(np.zeros((3, 8, 12, 3), np.uint8), np.zeros(3, np.int64), NAMES)
+    rows = {split: np.array([i]) for i, split in enumerate(COUNTS)}
+    write_images(tmp_path / "wide.h5", images, images, rows)
+    with pytest.raises(PrivpipeError, match=r"wide\.h5 has images of 8x12; they must be square"):
+        perturb_file(tmp_path / "wide.h5", target, SCRAMBLE, new_key(0))
+
+
+def test_failing_half_way_leaves_no_half_file(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target.write_bytes(b"what was there")
+    settings = Perturb(method="gaussian_noise", k=1, scope="image", sigma=25.0)
+    method = type(perturbation(settings, SIZE, new_key(0)))
+    original = method.apply
+
+    def fail_late(self: object, images: NDArray[np.uint8], split: str, start: int) -> NDArray[np.float16]:
+        if split == "val":
+            raise PrivpipeError("too large for float16")
+        return original(self, images, split, start)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(method, "apply", fail_late)
+    with pytest.raises(PrivpipeError, match="too large for float16"):
+        perturb_file(source, target, settings, new_key(0))
+    assert target.read_bytes() == b"what was there"
+    assert {path.name for path in target.parent.iterdir()} == {"images.h5", "perturbed.h5"}
+
+
+def peak(tmp_path: Path, count: int, settings: Perturb) -> int:
+    """Bytes of memory in use at most while `count` training images are perturbed."""
+    write_source(tmp_path / "images.h5", {"train": count, "val": 1, "test": 1})
+    tracemalloc.start()
+    try:
+        perturb_file(tmp_path / "images.h5", tmp_path / "perturbed.h5", settings, new_key(0))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "random_filter", "gaussian_noise"])
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 100 * ROW)
+    settings = Perturb(method=name, k=1, scope="dataset", sigma=1.0)
+    peak(tmp_path, 200, settings)  # whatever is made on first use
+    few, many = peak(tmp_path, 200, settings), peak(tmp_path, 4000, settings)
+    images = 3800 * ROW
+    labels = 3800 * 8
+    assert many - few < 2 * labels + images / 20

@@ -1,0 +1,234 @@
+"""What holds for every transformation, those to come included, and the tools that they share."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from samples import KEY, OTHER_KEY, method, pictures
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb.base import (
+    divisors,
+    from_blocks,
+    odd_sizes,
+    one_by_one,
+    side_by_side,
+    to_blocks,
+    to_unit_float16,
+)
+
+SIZE = 8
+IMAGES = pictures(9, SIZE)
+SAME = np.repeat(IMAGES[:1], 4, axis=0)  # one picture four times
+
+
+def some_k(name: str, size: int = SIZE) -> int:
+    """A legal k that changes something."""
+    legal = METHODS[name].legal_k(size)
+    return 1 if legal is None else legal[1]
+
+
+def case(name: str, scope: str, **options) -> Perturbation:
+    return method(name, SIZE, some_k(name), scope, **options)
+
+
+every_method = pytest.mark.parametrize("name", METHODS)
+every_keyed = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].keyed])
+every_keyless = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].keyed])
+every_invertible = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].invertible])
+every_lossy = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].invertible])
+both_scopes = pytest.mark.parametrize("scope", ["dataset", "image"])
+
+
+def differ(one: NDArray, two: NDArray) -> bool:
+    return not np.array_equal(one, two)
+
+
+def test_the_registry_is_by_name() -> None:
+    assert {name: cls.name for name, cls in METHODS.items()} == {name: name for name in METHODS}
+
+
+@both_scopes
+@every_method
+def test_the_output_is_as_documented(name: str, scope: str) -> None:
+    perturbation = case(name, scope)
+    out = perturbation.apply(IMAGES)
+    assert out.shape == IMAGES.shape
+    assert out.dtype == perturbation.dtype == (np.uint8 if perturbation.exact else np.float16)
+    assert perturbation.image_range == ((0.0, 255.0) if perturbation.exact else (0.0, 1.0))
+
+
+@both_scopes
+@every_method
+def test_the_input_is_not_modified(name: str, scope: str) -> None:
+    perturbation, images = case(name, scope), IMAGES.copy()
+    perturbed = perturbation.apply(images)
+    kept = perturbed.copy()
+    np.testing.assert_array_equal(images, IMAGES)
+    if perturbation.invertible:
+        perturbation.invert(perturbed)
+        np.testing.assert_array_equal(perturbed, kept)
+
+
+@both_scopes
+@every_method
+@settings(max_examples=15, deadline=None)
+@given(first=st.integers(0, len(IMAGES)), count=st.integers(0, len(IMAGES)), start=st.integers(0, 10**6))
+def test_results_do_not_depend_on_chunks(name: str, scope: str, first: int, count: int, start: int) -> None:
+    perturbation, rows = case(name, scope), slice(first, first + count)
+    whole = perturbation.apply(IMAGES, "val", start)
+    np.testing.assert_array_equal(perturbation.apply(IMAGES[rows], "val", start + first), whole[rows])
+
+
+@both_scopes
+@every_method
+@pytest.mark.parametrize("channels", [1, 3])
+def test_results_do_not_depend_on_chunks_of_more_than_512_channels(name: str, scope: str, channels: int) -> None:
+    images = pictures(530 // channels, SIZE, channels)
+    perturbation = case(name, scope)
+    whole = perturbation.apply(images)
+    for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 512 // channels)]:
+        np.testing.assert_array_equal(perturbation.apply(images[first:stop], start=first), whole[first:stop])
+
+
+@both_scopes
+@every_method
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_number_of_channels_is_kept(name: str, scope: str, channels: int) -> None:
+    perturbation, images = case(name, scope), pictures(3, SIZE, channels)
+    out = perturbation.apply(images)
+    assert out.shape == images.shape
+    if perturbation.invertible:
+        assert perturbation.invert(out).shape == images.shape
+
+
+@every_lossy
+def test_a_method_without_inverse_says_so(name: str) -> None:
+    message = rf"^{name} has no inverse: it destroys information\. Methods with one set `invertible`\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        case(name, "dataset").invert(IMAGES)
+
+
+@both_scopes
+@every_invertible
+def test_the_inverse_undoes(name: str, scope: str) -> None:
+    perturbation = case(name, scope)
+    back = perturbation.invert(perturbation.apply(IMAGES, "test", 7), "test", 7)
+    # float16 rounds values under 2 by at most 2^-11 (of a range of 1).
+    np.testing.assert_allclose(back, IMAGES, rtol=0, atol=0 if perturbation.exact else 255 * 2**-11 + 1e-3)
+
+
+@both_scopes
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].keyed and METHODS[name].invertible])
+def test_undoing_needs_the_key_and_for_scope_image_the_split_and_number(name: str, scope: str) -> None:
+    perturbation = case(name, scope)
+    perturbed = perturbation.apply(IMAGES)
+    for back, undone in [
+        (case(name, scope, key=OTHER_KEY).invert(perturbed), False),
+        (perturbation.invert(perturbed, "val"), scope == "dataset"),
+        (perturbation.invert(perturbed, start=1), scope == "dataset"),
+    ]:
+        assert (np.abs(back.astype(float) - IMAGES).max() < 1) == undone
+
+
+@both_scopes
+@every_keyed
+def test_the_key_decides(name: str, scope: str) -> None:
+    first = case(name, scope).apply(IMAGES)
+    np.testing.assert_array_equal(case(name, scope).apply(IMAGES), first)
+    assert differ(case(name, scope, key=OTHER_KEY).apply(IMAGES), first)
+
+
+@every_keyed
+def test_scope_image_is_fresh_for_every_image_and_split(name: str) -> None:
+    perturbation = case(name, "image")
+    outs = [*perturbation.apply(SAME), *perturbation.apply(SAME, "val"), *perturbation.apply(SAME, start=4)]
+    assert len({out.tobytes() for out in outs}) == 12
+    assert differ(perturbation.apply(SAME), case(name, "dataset").apply(SAME))
+
+
+@every_keyed
+def test_scope_dataset_is_the_same_for_all_images_and_splits(name: str) -> None:
+    perturbation = case(name, "dataset")
+    outs = [*perturbation.apply(SAME), *perturbation.apply(SAME, "val"), *perturbation.apply(SAME, start=4)]
+    assert len({out.tobytes() for out in outs}) == 1
+
+
+@both_scopes
+@every_keyed
+def test_a_keyed_method_without_a_key_says_so(name: str, scope: str) -> None:
+    message = rf"^{name} needs a key and got none\. Pass the key that the keygen stage wrote\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        case(name, scope, key=None).apply(IMAGES)
+
+
+@every_keyless
+def test_a_keyless_method_ignores_key_scope_and_place(name: str) -> None:
+    first = case(name, "dataset", key=None).apply(IMAGES)
+    for key in (KEY, OTHER_KEY):
+        np.testing.assert_array_equal(case(name, "image", key=key).apply(IMAGES, "test", 3), first)
+
+
+@every_method
+def test_no_secret_in_the_repr(name: str) -> None:
+    shown = repr(case(name, "image"))
+    assert repr(KEY) in shown
+    assert str(KEY.secret) not in shown and KEY.secret.hex() not in shown
+
+
+@every_method
+@pytest.mark.parametrize("size", [8, 12])
+def test_every_legal_k_works_and_the_list_is_the_rule(name: str, size: int) -> None:
+    legal = METHODS[name].legal_k(size)
+    if legal is not None:
+        assert legal == [k for k in range(1, size + 1) if (size % k == 0 if METHODS[name].blocks else k % 2 == 1)]
+    images = pictures(2, size)
+    for k in legal or [1]:
+        assert method(name, size, k).apply(images).shape == images.shape
+
+
+def test_divisors_and_odd_sizes() -> None:
+    assert divisors(48) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 48]
+    assert divisors(1) == odd_sizes(1) == odd_sizes(2) == [1]
+    assert odd_sizes(8) == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 512])
+@pytest.mark.parametrize("count", [0, 1, 171])
+def test_side_by_side_has_every_channel_of_every_image_once(count: int, channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (count, 3, 2, channels), np.uint8)
+    out = np.zeros_like(images)
+    for rows, picture in side_by_side(images):
+        assert picture.shape[:2] == (3, 2) and picture.shape[2] <= 512
+        assert picture.flags.c_contiguous
+        for i, image in enumerate(images[rows]):
+            np.testing.assert_array_equal(picture[..., i * channels : (i + 1) * channels], image)
+        out[rows] = one_by_one(picture, channels)
+    np.testing.assert_array_equal(out, images)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_blocks_are_row_major(k: int) -> None:
+    images = pictures(2, 6)
+    blocks = to_blocks(images, k)
+    assert blocks.shape == (2, (6 // k) ** 2, k * k, 3)
+    for y, x in np.ndindex(6, 6):
+        block, pixel = y // k * (6 // k) + x // k, y % k * k + x % k
+        np.testing.assert_array_equal(blocks[:, block, pixel], images[:, y, x])
+    np.testing.assert_array_equal(from_blocks(blocks, 6, k), images)
+
+
+def test_float16_keeps_what_it_can_hold() -> None:
+    values = np.array([-65504, -1.5, 0, 2**-24, 65504], np.float32)
+    out = to_unit_float16(values, "x")
+    assert out.dtype == np.float16
+    np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("value", [65505, -65505, 1e30, np.inf, -np.inf, np.nan])
+def test_float16_refuses_instead_of_clipping(value: float) -> None:
+    message = r"^blend gave values that float16 cannot hold \(over 65504\)\. Use a smaller perturb\.k or sigma\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        to_unit_float16(np.array([0, value], np.float32), "blend")

@@ -1,0 +1,132 @@
+"""The key stream against hashlib, the struct module and statistics, none of which it uses itself."""
+
+import hashlib
+import itertools
+import math
+import struct
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import KeyStream
+from privpipe.perturb.keystream import order
+
+SECRET = bytes(range(32))
+STREAM = KeyStream(SECRET, ("block_scramble", 4, "dataset"))
+ENCODED = b'["shake256/1","block_scramble",4,"dataset"]'
+LABELS = st.lists(st.text(max_size=4) | st.integers(), max_size=4).map(tuple)
+
+
+def expected_bytes(count: int) -> bytes:
+    return hashlib.shake_256(SECRET + ENCODED).digest(count)
+
+
+def test_bytes_are_shake256_of_secret_and_label() -> None:
+    assert STREAM.bytes(1000) == expected_bytes(1000)
+
+
+def test_a_child_is_the_stream_of_the_longer_label() -> None:
+    assert KeyStream(SECRET).child("block_scramble").child(4, "dataset") == STREAM
+
+
+def test_labels_that_look_alike_give_different_bytes() -> None:
+    labels = [
+        *[("a", 1), ("a", "1"), ("a1",), ("a", 1, ""), ("a", "", 1), ("a",), (), ("",), ("", "")],
+        *[("a", "b"), ("ab",), ("a,b",), ('a","b',), ("a\\",), ('a"',), (1, 1), (11,), (-11,), ("é",), ("e\u0301",)],
+    ]
+    assert len({KeyStream(SECRET, label).bytes(32) for label in labels}) == len(labels)
+
+
+@given(LABELS, LABELS)
+def test_two_streams_agree_only_if_their_labels_do(one: tuple[str | int, ...], two: tuple[str | int, ...]) -> None:
+    same = KeyStream(SECRET, one).bytes(32) == KeyStream(SECRET, two).bytes(32)
+    assert same == (one == two)
+
+
+def test_another_secret_gives_other_bytes() -> None:
+    flipped = bytes([SECRET[0] ^ 1]) + SECRET[1:]
+    assert KeyStream(flipped, STREAM.label).bytes(32) != STREAM.bytes(32)
+
+
+def test_a_longer_request_begins_with_a_shorter_one() -> None:
+    assert STREAM.bytes(500)[:77] == STREAM.bytes(77)
+    np.testing.assert_array_equal(STREAM.normal(50)[:7], STREAM.normal(7))
+    np.testing.assert_array_equal(STREAM.permutations(9, 4)[:2], STREAM.permutations(2, 4))
+
+
+def test_permutations_order_little_endian_64_bit_numbers() -> None:
+    rows, n = 5, 16
+    numbers = struct.unpack(f"<{rows * n}Q", expected_bytes(8 * rows * n))
+    expected = [sorted(range(n), key=lambda j, row=row: numbers[row * n + j]) for row in range(rows)]
+    drawn = STREAM.permutations(rows, n)
+    assert drawn.tolist() == expected
+    assert drawn.dtype == np.int32
+
+
+@pytest.mark.parametrize(("rows", "n"), [(1, 1), (7, 1), (1, 64), (100, 16), (0, 4)])
+def test_permutations_are_permutations(rows: int, n: int) -> None:
+    drawn = STREAM.permutations(rows, n)
+    assert drawn.shape == (rows, n)
+    assert all(sorted(row) == list(range(n)) for row in drawn.tolist())
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_permutations_are_uniform(n: int) -> None:
+    drawn = [tuple(row) for row in STREAM.permutations(12_000, n).tolist()]
+    counts = [drawn.count(p) for p in itertools.permutations(range(n))]
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+def test_consecutive_permutations_are_independent() -> None:
+    drawn = [tuple(row) for row in STREAM.permutations(24_000, 3).tolist()]
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    cells = itertools.product(itertools.permutations(range(3)), repeat=2)
+    assert stats.chisquare([pairs.count(cell) for cell in cells]).pvalue > 0.001
+
+
+def test_order_sorts_unsigned_numbers_along_the_last_axis() -> None:
+    keys = np.array([[[2**64 - 1, 0, 2**63]], [[5, 2**63 + 1, 7]]], np.uint64)
+    assert order(keys).tolist() == [[[1, 2, 0]], [[0, 2, 1]]]
+
+
+def test_normal_inverts_the_distribution_function() -> None:
+    numbers = struct.unpack("<24I", expected_bytes(96))
+    expected = [NormalDist().inv_cdf((number + 0.5) / 2**32) for number in numbers]
+    np.testing.assert_allclose(STREAM.normal(2, 3, 4).ravel(), expected, rtol=1e-9)
+
+
+def test_normal_passes_kolmogorov_smirnov() -> None:
+    assert stats.kstest(STREAM.normal(50_000), "norm").pvalue > 0.001
+
+
+def test_normal_has_the_moments_of_the_normal_distribution() -> None:
+    n = 50_000
+    values = STREAM.normal(n)
+    # Standard deviations of the sample moments: sqrt((E x^2p - (E x^p)^2) / n), with E x^p = (p - 1)!! for even p.
+    for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
+        assert np.mean(values**power) == pytest.approx(mean, abs=4 * math.sqrt(variance / n)), power
+
+
+@pytest.mark.parametrize(("byte", "sign"), [(b"\x00", -1), (b"\xff", 1)])
+def test_the_ends_of_the_normal_are_finite(monkeypatch: pytest.MonkeyPatch, byte: bytes, sign: int) -> None:
+    monkeypatch.setattr(KeyStream, "bytes", lambda self, count: byte * count)
+    assert STREAM.normal(1).item() == pytest.approx(sign * NormalDist().inv_cdf(1 - 2**-33), rel=1e-6)
+
+
+@pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
+def test_a_secret_of_the_wrong_length_is_refused(length: int) -> None:
+    with pytest.raises(PrivpipeError, match=rf"^a key is 32 bytes; got {length}\. Make one with the keygen stage\.$"):
+        KeyStream(bytes(length))
+
+
+@pytest.mark.parametrize("show", [repr, str, lambda stream: f"{stream}", lambda stream: f"{[stream]}"])
+def test_the_secret_is_not_shown(show) -> None:
+    stream = KeyStream(b"0123456789abcdefSECRETSECRETSECR", ("purpose", 7))
+    shown = show(stream)
+    assert "purpose" in shown and "7" in shown
+    assert "SECRET" not in shown and stream.secret.hex() not in shown

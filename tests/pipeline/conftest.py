@@ -1,0 +1,116 @@
+"""A copy of the project in a temporary folder, run small, for tests of whole pipelines."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "data.source": "synthetic",
+    "data.n_train": 200,
+    "data.n_val": 50,
+    "data.n_test": 60,
+    "train.epochs": 1,
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout to run commands in."""
+
+    folder: Path
+
+    def run(self, *command: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command with the environment's programs first on the path."""
+        done = subprocess.run(command, cwd=self.folder, env=environment(), text=True, capture_output=True, timeout=300)
+        if ok and done.returncode:
+            raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def dvc(self, *arguments: str, ok: bool = True) -> str:
+        """Run DVC; standard output and error together."""
+        done = self.run("dvc", *arguments, ok=ok)
+        return done.stdout + done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        """What a DVC command prints as JSON."""
+        return json.loads(self.run("dvc", *arguments).stdout)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", f"--message={message}")
+
+    def read(self, path: str) -> bytes:
+        return (self.folder / path).read_bytes()
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        return json.loads(self.read(f"metrics/{name}.json"))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text that must be there."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+def environment() -> dict[str, str]:
+    """Like a user's, with this environment's programs first and a git identity."""
+    names = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, **names, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "default"}
+
+
+def copy_project(folder: Path) -> Project:
+    """The files that git knows, or would (untracked and not ignored), as a new repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    project = Project(folder)
+    project.run("git", "init", "--quiet", "--initial-branch=main")
+    set_params(project, SMALL)
+    project.commit("start")
+    return project
+
+
+def set_params(project: Project, values: dict[str, Any]) -> None:
+    """Change values of params.yaml in place, as a user with an editor would: comments and order stay."""
+    file = project.folder / "params.yaml"
+    lines = file.read_text().splitlines()
+    for name, value in values.items():
+        group, key = name.split(".")
+        start = lines.index(f"{group}:")
+        row = next(i for i in range(start + 1, len(lines)) if lines[i].startswith(f"  {key}:"))
+        lines[row] = f"  {key}: {json.dumps(value)}"
+    file.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project after `dvc repro`, committed. Tests must leave it as it is: copy it to change it."""
+    project = copy_project(tmp_path_factory.mktemp("reproduced"))
+    project.dvc("repro")
+    project.commit("reproduced")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced project that a test may change."""
+    folder = tmp_path / "project"
+    shutil.copytree(reproduced.folder, folder, symlinks=True)
+    return Project(folder)

@@ -1,0 +1,46 @@
+"""What crosses the boundary: pushes, pulls, and training by somebody who never held a picture or a key."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import Project, environment, set_params
+
+pytestmark = pytest.mark.pipeline
+
+
+def windows(path: Path, length: int = 256) -> list[bytes]:
+    """Pieces of raw pictures, long enough that they occur nowhere by accident."""
+    with h5py.File(path) as file:
+        rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(10)]
+    return [row[start : start + length] for row in rows for start in (0, 1000, 2000)]
+
+
+def test_push_uploads_no_raw_image_and_no_key_and_the_cloud_trains(project: Project, tmp_path: Path) -> None:
+    remote, cloud = tmp_path / "remote", Project(tmp_path / "cloud")
+    set_params(project, {"key.seed": None})  # a real key: a research key is known to all
+    project.dvc("repro")
+    project.dvc("remote", "add", "--default", "store", str(remote))
+    project.commit("remote")
+    project.dvc("push")
+    secret = json.loads(project.read("data/private/key.json"))["secret"]
+    pieces = [secret.encode(), bytes.fromhex(secret), *windows(project.folder / "data/private/images.h5")]
+    uploaded = [path.read_bytes() for path in remote.rglob("*") if path.is_file()]
+    assert project.read("data/perturbed.h5") in uploaded
+    assert not any(piece in content for piece in pieces for content in uploaded)
+
+    subprocess.run(["git", "clone", "--quiet", project.folder, cloud.folder], check=True, env=environment())
+    cloud.dvc("pull", "data/perturbed.h5")
+    assert not (cloud.folder / "data/private").exists()
+    out = cloud.dvc("repro", "--allow-missing", "--force", "--single-item", "train")
+    assert "Running stage 'train'" in out
+    assert cloud.read("models/model.safetensors") == project.read("models/model.safetensors")
+    cloud.edit("params.yaml", "lr: 0.001", "lr: 0.002")
+    out = cloud.dvc("repro", "--allow-missing", "train")
+    assert "Running stage 'train'" in out
+    assert "Running stage 'perturb'" not in out and "Running stage 'download'" not in out
+    assert cloud.read("models/model.safetensors") != project.read("models/model.safetensors")
+    held = [path.read_bytes() for path in cloud.folder.rglob("*") if path.is_file()]
+    assert not any(piece in content for piece in pieces for content in held)

@@ -1,0 +1,56 @@
+"""The page of a reproduced project: self-contained, readable, and without secrets."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from conftest import Project
+
+pytestmark = pytest.mark.pipeline
+
+
+class Page(HTMLParser):
+    """Collects the tags and the text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(reproduced: Project) -> Page:
+    return Page(reproduced.read("reports/index.html").decode())
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    addresses = [values.get(name) or "" for _, values in page.tags for name in ("src", "href")]
+    assert all(address == "" or address.startswith("data:") for address in addresses)
+    assert not [tag for tag, _ in page.tags if tag in {"script", "iframe", "object"}]
+
+
+def test_every_figure_is_there_with_an_alternative_text(page: Page) -> None:
+    images = [values for tag, values in page.tags if tag == "img"]
+    assert len(images) == 5
+    assert all(len(values["alt"] or "") > 20 for values in images)
+
+
+def test_the_accuracy_and_every_parameter_are_on_the_page(reproduced: Project, page: Page) -> None:
+    evaluate = reproduced.metrics("evaluate")
+    assert f"{100 * evaluate['test_accuracy']:.1f} %" in page.text
+    for name in ("perturb.k", "train.lr", "key.seed", "data.split_seed"):
+        assert name in page.text
+
+
+def test_the_key_is_not_on_the_page(reproduced: Project) -> None:
+    key = json.loads(reproduced.read("data/private/key.json"))
+    content = reproduced.read("reports/index.html")
+    assert key["secret"].encode() not in content
+    assert key["fingerprint"].encode() in content

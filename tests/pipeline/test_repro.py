@@ -1,0 +1,146 @@
+"""`dvc repro`: what it makes, what it repeats, and what it refuses."""
+
+import hashlib
+import json
+import re
+import stat
+
+import pytest
+import yaml_dvc
+from conftest import Project, set_params
+
+pytestmark = pytest.mark.pipeline
+
+KEYS = {
+    "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
+    "train": {"seconds", "images_per_second", "device", "final_train_loss"},
+    "evaluate": {
+        "val_accuracy", "val_loss", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_loss",
+    },
+    "descrambler": {
+        "blocks_exact", "blocks_none", "pixels_right",
+        "chance_blocks_exact", "chance_blocks_none", "chance_pixels_right", "not_measured",
+    },
+}  # fmt: skip
+
+
+def stages_to_run(project: Project) -> list[str]:
+    """The stages that `dvc repro` would run now."""
+    return re.findall(r"Running stage '(\w+)'", project.dvc("repro", "--dry"))
+
+
+def digests(project: Project) -> dict[str, str]:
+    """Checksum of every output of the pipeline."""
+    outs = yaml_dvc.outputs(project.folder)
+    return {path: hashlib.sha256(project.read(path)).hexdigest() for path in outs}
+
+
+def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Project) -> None:
+    assert len(digests(reproduced)) == 20
+    for name, keys in KEYS.items():
+        assert set(reproduced.metrics(name)) == keys
+    evaluate = reproduced.metrics("evaluate")
+    assert evaluate["test_accuracy_low"] < evaluate["test_accuracy"] < evaluate["test_accuracy_high"]
+
+
+def test_the_key_is_readable_by_its_owner_alone_and_not_cached(reproduced: Project) -> None:
+    key = reproduced.folder / "data/private/key.json"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    secret = json.loads(key.read_text())["secret"].encode()
+    cached = [path for path in (reproduced.folder / ".dvc").rglob("*") if path.is_file()]
+    assert not any(secret in path.read_bytes() for path in cached)
+
+
+def test_git_sees_neither_data_nor_key_nor_model(reproduced: Project) -> None:
+    tracked = reproduced.run("git", "ls-files").stdout.splitlines()
+    assert "metrics/evaluate.json" in tracked
+    assert not [path for path in tracked if re.search(r"\.(h5|safetensors|png|html)$|key\.json|^data/", path)]
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_second_repro_does_nothing(reproduced: Project) -> None:
+    assert "up to date" in reproduced.dvc("repro")
+
+
+def test_train_lr_reruns_train_and_what_follows_but_not_perturb(project: Project) -> None:
+    set_params(project, {"train.lr": 0.002})
+    stages = stages_to_run(project)
+    assert stages[0] == "train"
+    assert set(stages) == {"train", "evaluate", "descramble", "report"}
+
+
+def test_a_comment_in_the_blur_reruns_perturb_but_not_download(project: Project) -> None:
+    project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "# a comment\nimport cv2")
+    stages = stages_to_run(project)
+    assert stages[0] == "perturb"
+    assert not {"download", "keygen"} & set(stages)
+
+
+def test_the_same_inputs_give_the_same_bytes(project: Project) -> None:
+    before = digests(project)
+    project.dvc("repro", "--force", "--no-run-cache")
+    after = digests(project)
+    # Measured times are in train.json, and on the page.
+    assert {path for path in before if before[path] != after[path]} <= {"metrics/train.json", "reports/index.html"}
+    times = re.compile(rb"<b>[\d.]+ s</b>\s*<span class=\"small\">\d+ images/s")
+    old_page = Project(project.folder).read("reports/index.html")
+    assert len(times.findall(old_page)) == 1
+
+
+def test_wrong_parameters_are_refused_before_any_work(project: Project) -> None:
+    set_params(project, {"perturb.k": 5, "data.n_train": 300})
+    out = project.dvc("repro", ok=False)
+    assert "perturb.k must divide data.image_size=32" in out and "got 5. Use one of 1, 2, 4, 8, 16, 32." in out
+    assert "Traceback" not in out
+    assert "failed to reproduce 'download'" in out
+
+
+def test_other_methods_write_the_same_keys_and_null_for_the_descrambler(project: Project) -> None:
+    set_params(project, {"perturb.method": "gaussian_blur", "perturb.k": 3, "model.arch": "three_layer"})
+    project.dvc("repro")
+    for name, keys in KEYS.items():
+        assert set(project.metrics(name)) == keys
+    scores = project.metrics("descrambler")
+    assert scores.pop("not_measured") == "model.arch is three_layer: it has no descrambler layer"
+    assert set(scores.values()) == {None}
+    assert project.read("plots/descrambler.csv") == b"pixels_right,blocks,blocks_by_chance\n"
+    shown = project.json("plots", "show", "--json")
+    assert not shown.get("errors")
+
+
+def test_a_real_key_survives_a_rerun_and_is_not_replaced_by_a_research_key(project: Project) -> None:
+    set_params(project, {"key.seed": None})
+    project.dvc("repro", "keygen")
+    key = project.read("data/private/key.json")
+    assert json.loads(key)["research"] is False
+    project.dvc("repro", "--force", "keygen")
+    assert project.read("data/private/key.json") == key
+    set_params(project, {"key.seed": 0})
+    out = project.dvc("repro", "keygen", ok=False)
+    assert "holds a real key" in out and "Nothing was changed" in out
+    assert project.read("data/private/key.json") == key
+
+
+def test_a_key_other_than_the_one_that_perturbed_is_refused(project: Project) -> None:
+    other = json.loads(project.read("metrics/perturb.json")) | {"key_fingerprint": "0123456789abcdef"}
+    (project.folder / "metrics/perturb.json").write_text(json.dumps(other))
+    command = yaml_dvc.commands(project.folder)["descramble"]
+    done = project.run(*command.split(), ok=False)
+    assert done.returncode == 1
+    assert "the images were perturbed with the key 0123456789abcdef" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["perturb", "train", "evaluate", "descramble", "report"])
+def test_a_stage_refuses_a_cut_input_and_leaves_its_outputs(project: Project, stage: str) -> None:
+    source = {"perturb": "data/private/images.h5", "descramble": "models/model.safetensors"}
+    cut = project.folder / source.get(stage, "data/perturbed.h5")
+    content = cut.read_bytes()
+    cut.unlink()
+    cut.write_bytes(content[: len(content) // 2])
+    before = {path: digest for path, digest in digests(project).items() if not cut.match(path)}
+    done = project.run(*yaml_dvc.commands(project.folder)[stage].split(), ok=False)
+    assert done.returncode == 1
+    assert "damaged" in done.stderr and "Traceback" not in done.stderr
+    assert before == {path: digest for path, digest in digests(project).items() if not cut.match(path)}
+    assert not list(project.folder.rglob("*.partial"))

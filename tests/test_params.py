@@ -1,0 +1,367 @@
+"""Every bad parameter is refused with what was given, what is legal and what to do."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from privpipe.errors import PrivpipeError
+from privpipe.params import GROUPS, Params, check_params, load_params
+from privpipe.perturb import METHODS
+
+COMMITTED = Path(__file__).parents[1] / "params.yaml"
+VALUES = YAML(typ="safe", pure=True).load(COMMITTED)
+SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+METHOD_NAMES = ", ".join(METHODS)
+BLOCK_METHODS = ", ".join(name for name in METHODS if METHODS[name].blocks)
+PLAIN_NUMBER = "Write a plain number without quotes, such as 8 or 0.001"
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The committed values with `group__name` set."""
+    values = copy.deepcopy(VALUES)
+    for place, value in changes.items():
+        group, name = place.split("__")
+        values[group][name] = value
+    return values
+
+
+def message_of(**changes: Any) -> str:
+    with pytest.raises(PrivpipeError) as caught:
+        check_params(changed(**changes))
+    return str(caught.value)
+
+
+def from_text(path: Path, text: str | bytes) -> Params:
+    file = path / "params.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_params(file)
+
+
+def with_line(group_and_name: str, value: str) -> str:
+    """The committed file with one parameter's text replaced."""
+    group, name = group_and_name.split(".")
+    text, count = re.subn(rf"(?ms)^({group}:.*?^  {name}: )\S+", rf"\g<1>{value}", COMMITTED.read_text())
+    assert count == 1
+    return text
+
+
+def test_the_committed_file_is_valid_and_is_the_default_experiment() -> None:
+    params = load_params(COMMITTED)
+    assert params == check_params(VALUES)
+    assert (params.perturb.method, params.perturb.k, params.perturb.scope) == ("block_scramble", 4, "dataset")
+    assert (params.data.source, params.model.arch, params.train.lr) == ("cifar10", "descrambler", 0.001)
+
+
+def test_every_parameter_is_described() -> None:
+    assert list(GROUPS) == list(Params.model_fields)
+    assert all(field.description for group in GROUPS.values() for field in group.model_fields.values())
+
+
+def test_params_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_params(COMMITTED).train.lr = 1.0
+
+
+LEGAL = [
+    {"perturb__method": "block_scramble", "perturb__k": 32},
+    *[
+        {"perturb__method": name, "perturb__k": (METHODS[name].legal_k(32) or [7])[-1], "perturb__sigma": 25}
+        | {"model__arch": "baseline"}
+        for name in METHODS
+    ],
+    {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
+    {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
+    {"key__seed": None, "data__n_train": 49_000, "data__n_test": 10_000},
+    {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10},
+    {"data__archive": "cifar.tar.gz", "data__sha256": SHA256},
+    {"data__source": "synthetic", "data__image_size": 256, "data__n_train": 100_000},
+]
+
+
+@pytest.mark.parametrize("changes", LEGAL)
+def test_legal_values(changes: dict[str, Any]) -> None:
+    params = check_params(changed(**changes))
+    for place, value in changes.items():
+        group, name = place.split("__")
+        assert getattr(getattr(params, group), name) == value
+
+
+UNKNOWN = [
+    (
+        {"perturb__method": "block_scrambel"},
+        f"perturb.method must be one of {METHOD_NAMES}; got 'block_scrambel'. Did you mean block_scramble?",
+    ),
+    ({"perturb__method": "xyz"}, f"perturb.method must be one of {METHOD_NAMES}; got 'xyz'."),
+    ({"perturb__scope": "images"}, "perturb.scope must be one of dataset, image; got 'images'. Did you mean image?"),
+    (
+        {"model__arch": "threelayer"},
+        "model.arch must be one of baseline, three_layer, descrambler; got 'threelayer'. Did you mean three_layer?",
+    ),
+    ({"model__penalty": "l3"}, "model.penalty must be one of l1, l2; got 'l3'."),
+    ({"train__device": "gpu"}, "train.device must be one of auto, cpu, cuda; got 'gpu'. Did you mean cpu?"),
+    ({"data__source": "cifar100"}, "data.source must be one of cifar10, synthetic; got 'cifar100'. Did you mean cifar"),
+    (
+        {"train__epoch": 3},
+        "a parameter of train must be one of epochs, batch_size, lr, reg, seed, device, threads; got 'epoch'. "
+        "Did you mean epochs?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), UNKNOWN)
+def test_unknown_names(changes: dict[str, Any], message: str) -> None:
+    assert message_of(**changes).startswith(message)
+
+
+def test_an_unknown_group() -> None:
+    message = "a parameter must be one of data, key, perturb, model, train; got 'trian'. Did you mean train?"
+    with pytest.raises(PrivpipeError, match=re.escape(message)):
+        check_params(VALUES | {"trian": {}})
+
+
+WRONG_TYPES = [
+    ({"perturb__k": "4"}, "perturb.k", "valid integer", f"'4'. {PLAIN_NUMBER}"),
+    ({"train__lr": "0.001"}, "train.lr", "valid number", f"'0.001'. {PLAIN_NUMBER}"),
+    ({"train__lr": "1e-3x"}, "train.lr", "valid number", f"'1e-3x'. {PLAIN_NUMBER}"),
+    ({"perturb__k": 4.0}, "perturb.k", "valid integer", "4.0"),
+    ({"perturb__k": True}, "perturb.k", "valid integer", "True"),
+    ({"train__seed": False}, "train.seed", "valid integer", "False"),
+    ({"train__lr": True}, "train.lr", "valid number", "True"),
+    ({"perturb__sigma": None}, "perturb.sigma", "valid number", "None"),
+    ({"perturb__k": [4]}, "perturb.k", "valid integer", "[4]"),
+    ({"train__lr": {}}, "train.lr", "valid number", "{}"),
+    ({"data__n_val": None}, "data.n_val", "valid integer", "None"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name", "kind", "given"), WRONG_TYPES)
+def test_wrong_types(changes: dict[str, Any], name: str, kind: str, given: str) -> None:
+    group, field = name.split(".")
+    description = GROUPS[group].model_fields[field].description
+    assert message_of(**changes).startswith(f"{name} ({description}): input should be a {kind}; got {given}.")
+
+
+TEXT = [
+    ({"perturb__method": 3}, "perturb.method must be text; got 3. Put it in quotes."),
+    ({"data__archive": 5}, "data.archive must be text; got 5. Put it in quotes."),
+    ({"data__sha256": 12}, "data.sha256 must be text; got 12. Put it in quotes."),
+    *[
+        (
+            {"data__sha256": bad},
+            f"data.sha256 must be 64 hexadecimal digits; got {bad!r}. Run `sha256sum ARCHIVE` and copy its result.",
+        )
+        for bad in ("abc", SHA256[:-1], SHA256 + "0", SHA256[:-1] + "g", SHA256 + "\n", " " + SHA256)
+    ],
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), TEXT)
+def test_wrong_text(changes: dict[str, Any], message: str) -> None:
+    assert message_of(**changes) == message
+
+
+RANGES = [
+    ({"train__lr": 0}, "train.lr", "greater than 0", "0"),
+    ({"train__lr": -0.1}, "train.lr", "greater than 0", "-0.1"),
+    ({"train__lr": float("nan")}, "train.lr", "a finite number", "nan"),
+    ({"train__lr": float("inf")}, "train.lr", "a finite number", "inf"),
+    ({"train__reg": -1.0}, "train.reg", "greater than or equal to 0", "-1.0"),
+    ({"train__reg": float("inf")}, "train.reg", "a finite number", "inf"),
+    ({"perturb__sigma": -1.0}, "perturb.sigma", "greater than or equal to 0", "-1.0"),
+    ({"perturb__sigma": float("nan")}, "perturb.sigma", "a finite number", "nan"),
+    ({"perturb__k": 0}, "perturb.k", "greater than or equal to 1", "0"),
+    ({"perturb__k": 2**31}, "perturb.k", "less than 2147483648", "2147483648"),
+    ({"train__epochs": 0}, "train.epochs", "greater than or equal to 1", "0"),
+    ({"train__batch_size": 65_537}, "train.batch_size", "less than or equal to 65536", "65537"),
+    ({"train__threads": 0}, "train.threads", "greater than or equal to 1", "0"),
+    ({"train__seed": -1}, "train.seed", "greater than or equal to 0", "-1"),
+    ({"key__seed": 2**63}, "key.seed", "less than 9223372036854775808", "9223372036854775808"),
+    ({"data__image_size": 7}, "data.image_size", "greater than or equal to 8", "7"),
+    ({"data__image_size": 264}, "data.image_size", "less than or equal to 256", "264"),
+    ({"data__n_train": 0}, "data.n_train", "greater than or equal to 1", "0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name", "rule", "given"), RANGES)
+def test_out_of_range(changes: dict[str, Any], name: str, rule: str, given: str) -> None:
+    group, field = name.split(".")
+    description = GROUPS[group].model_fields[field].description
+    assert message_of(**changes) == f"{name} ({description}): input should be {rule}; got {given}."
+
+
+ODD = "1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31"
+IMPOSSIBLE = [
+    (
+        {"perturb__k": 5},
+        "perturb.k must divide data.image_size=32 for perturb.method=block_scramble; got 5. "
+        "Use one of 1, 2, 4, 8, 16, 32.",
+    ),
+    *[
+        (
+            {"perturb__method": name, "perturb__k": k, "perturb__sigma": 1.0, "model__arch": "baseline"},
+            f"perturb.k must be odd and at most data.image_size=32 for perturb.method={name}; got {k}. "
+            f"Use one of {ODD}.",
+        )
+        for name, k in [("gaussian_blur", 4), ("random_filter", 2), ("correlated_noise", 33)]
+    ],
+    *[
+        (
+            {"perturb__method": name, "perturb__k": 3, "perturb__sigma": 0.0, "model__arch": "baseline"},
+            f"perturb.sigma must be over 0 for perturb.method={name}; got 0. Set a noise strength in levels of 0..255, "
+            "for example perturb.sigma=25.",
+        )
+        for name in ("gaussian_noise", "correlated_noise")
+    ],
+    (
+        {"perturb__method": "gaussian_blur", "perturb__k": 3},
+        f"model.arch=descrambler needs a method that works on blocks ({BLOCK_METHODS}); got "
+        "perturb.method=gaussian_blur. Set model.arch=baseline, or one of these methods.",
+    ),
+    (
+        {"data__archive": "a.tar.gz"},
+        "data.sha256 is required with data.archive=a.tar.gz; got null. It guards the unpickling: run "
+        "`sha256sum ARCHIVE` and set data.sha256 to the result.",
+    ),
+    (
+        {"data__image_size": 64},
+        "data.image_size must be 32 for data.source=cifar10; got 64. Set data.image_size=32.",
+    ),
+    (
+        {"data__source": "synthetic", "data__image_size": 20},
+        "data.image_size must be a multiple of 8 for data.source=synthetic; got 20. Use 16.",
+    ),
+    (
+        {"data__n_train": 49_001},
+        "data.n_train + data.n_val must be at most 50,000, the training part of CIFAR-10; got 49001 + 1000. "
+        "Use data.n_train <= 49000 or null for all.",
+    ),
+    *[
+        (
+            {"data__n_val": n},
+            "data.n_val must leave data.n_train at least 10 of the 50,000 images in the training part of CIFAR-10; "
+            f"got {n}. Use 49990 or less.",
+        )
+        for n in (49_991, 50_000, 60_000)
+    ],
+    (
+        {"data__n_test": 10_001},
+        "data.n_test must be at most 10,000, the test part of CIFAR-10; got 10001. Use null for all.",
+    ),
+    *[
+        ({f"data__{name}": 9}, f"data.{name} must hold each of the 10 classes; got 9. Use 10 or more.")
+        for name in ("n_train", "n_val", "n_test")
+    ],
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), IMPOSSIBLE)
+def test_impossible_combinations(changes: dict[str, Any], message: str) -> None:
+    assert message_of(**changes).splitlines()[0] == message
+
+
+@given(st.sampled_from(sorted(METHODS)), st.integers(1, 40))
+def test_the_values_of_k_that_pass_are_those_that_the_method_names(name: str, k: int) -> None:
+    legal = METHODS[name].legal_k(32)
+    values = changed(perturb__method=name, perturb__k=k, perturb__sigma=1.0, model__arch="baseline")
+    if legal is None or k in legal:
+        assert check_params(values).perturb.k == k
+    else:
+        with pytest.raises(PrivpipeError, match=rf"^perturb\.k must .* got {k}\. Use one of {legal[0]}, {legal[1]}"):
+            check_params(values)
+
+
+@given(st.dictionaries(st.sampled_from([*GROUPS, "x"]), st.none() | st.text() | st.dictionaries(st.text(), st.text())))
+def test_nonsense_raises_nothing_but_a_privpipe_error(values: dict[str, Any]) -> None:
+    with pytest.raises(PrivpipeError):
+        check_params(values)
+
+
+def test_all_wrong_values_are_listed() -> None:
+    lines = message_of(perturb__k="4", train__lr=0, model__arch="resnet", data__n_vall=3).splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["a", "perturb.k", "model.arch", "train.lr"]
+    assert "got 'n_vall'. Did you mean n_val?" in lines[0]
+
+
+def test_all_impossible_combinations_are_listed() -> None:
+    lines = message_of(perturb__method="gaussian_noise", data__n_test=5, data__n_val=5, data__image_size=64)
+    assert [line.split(" ")[0] for line in lines.splitlines()] == [
+        *["data.image_size", "data.n_val", "data.n_test", "perturb.sigma", "model.arch=descrambler"]
+    ]
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g in GROUPS for n in GROUPS[g].model_fields])
+def test_a_missing_parameter(group: str, name: str) -> None:
+    values = copy.deepcopy(VALUES)
+    del values[group][name]
+    with pytest.raises(PrivpipeError) as caught:
+        check_params(values)
+    remedy = "Add it to the parameter file; the committed params.yaml shows every name."
+    assert str(caught.value) == f"{group}.{name} is missing. {remedy}"
+
+
+def test_a_missing_group() -> None:
+    with pytest.raises(PrivpipeError, match=r"^key is missing\. Add it to the parameter file"):
+        check_params({name: VALUES[name] for name in GROUPS if name != "key"})
+
+
+@pytest.mark.parametrize("given", [None, 3, "abc", []])
+def test_a_group_that_is_none(given: object) -> None:
+    with pytest.raises(PrivpipeError) as caught:
+        check_params(VALUES | {"key": given})
+    assert str(caught.value) == f"key must hold seed; got {given!r}. Write one per line, indented: `name: value`."
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", "NoneType"), ("5", "int"), ("- data", "list"), ("data", "str"), ("null", "NoneType")]
+)
+def test_the_top_level_must_be_a_mapping(tmp_path: Path, text: str, found: str) -> None:
+    message = rf"params\.yaml must hold the groups data, key, perturb, model, train; got {found}\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        from_text(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["data: [1", "a: *x", "--- 1\n--- 2", "a: !!python/object/apply:os.system [ls]", "a: 2020-99-99"],
+        *["a: !!int x", "data: 1\ndata: 2", "\x00", b"a: \xff", "[" * 1000, "\t- a: b:"],
+    ],
+)
+def test_invalid_yaml(tmp_path: Path, text: str | bytes) -> None:
+    message = r"(?s)params\.yaml is no valid YAML: .*Mend it, or run `git checkout .*params\.yaml`\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        from_text(tmp_path, text)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    message = r"^cannot read .*/params\.yaml: No such file or directory\. Run from the folder that holds it\.$"
+    with pytest.raises(PrivpipeError, match=message):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("1.0e-3", 0.001), ("1E-2", 0.01), ("1", 1.0)])
+def test_numbers_are_read_as_yaml_1_2_reads_them(tmp_path: Path, text: str, value: float) -> None:
+    assert from_text(tmp_path, with_line("train.lr", text)).train.lr == value
+
+
+@pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "0", "yes", "'0.001'"])
+def test_numbers_that_are_none_are_refused_in_the_file_too(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PrivpipeError, match=r"^train\.lr \(learning rate of Adam\): input should be "):
+        from_text(tmp_path, with_line("train.lr", text))
+
+
+@pytest.mark.parametrize("text", ["null", "~"])
+def test_a_key_seed_of_null_is_none(tmp_path: Path, text: str) -> None:
+    assert from_text(tmp_path, with_line("key.seed", text)).key.seed is None
+
+
+@pytest.mark.parametrize("name", ["train.seed", "data.split_seed"])
+def test_the_other_seeds_may_not_be_null(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PrivpipeError, match=rf"^{name} \(draws .*\): input should be a valid integer; got None\.$"):
+        from_text(tmp_path, with_line(name, "null"))
