@@ -16,6 +16,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
+SYNTHETIC_LARGEST = 256  # pixels
 CLASSES = 10  # of CIFAR-10 and of the synthetic set
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -31,15 +32,27 @@ class Group(BaseModel):
 
 
 class Data(Group):
-    """Where the images come from and how they are split."""
+    """Where the images come from and how they are split.
 
-    source: Literal["cifar10", "synthetic"] = Field(description="cifar10, or the embedded set that the code draws")
+    DVC does not look into `path`: after a change of the pictures in it, run `dvc repro --force download`. Queued
+    experiments run in a folder of their own: give an absolute path.
+    """
+
+    source: Literal["cifar10", "synthetic", "folder"] = Field(
+        description="cifar10, the embedded set that the code draws, or a folder of pictures"
+    )
     archive: str | None = Field(description="path or URL of a CIFAR-10 archive; null: the official URL")
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(description="checksum of the archive")
-    image_size: Annotated[int, Field(ge=8, le=256)] = Field(description="height and width in pixels")
+    path: str | None = Field(
+        description="folder source: a folder with one sub-folder per class, or with train/, val/ and test/ above these"
+    )
+    on_error: Literal["stop", "skip"] = Field(description="folder source: what to do about unreadable pictures")
+    image_size: Annotated[int, Field(ge=8, le=512)] = Field(description="height and width in pixels")
     n_train: Count | None = Field(description="training images, class-balanced; null: all")
     n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
-    n_test: Count | None = Field(description="test images, class-balanced; null: all")
+    n_test: Count | None = Field(
+        description="test images, class-balanced; null: all (of a folder without test/: 20 % of each class)"
+    )
     split_seed: Seed = Field(description="draws the split, and the pictures of the synthetic source")
 
 
@@ -125,9 +138,21 @@ def _data_problems(data: Data) -> list[str]:
             )
     elif data.image_size % 8:
         problems.append(
-            f"data.image_size must be a multiple of 8 for data.source=synthetic; got {data.image_size}. "
+            f"data.image_size must be a multiple of 8 for data.source={data.source}; got {data.image_size}. "
             f"Use {data.image_size // 8 * 8 or 8}."
         )
+    elif data.source == "synthetic" and data.image_size > SYNTHETIC_LARGEST:
+        problems.append(
+            f"data.image_size must be at most {SYNTHETIC_LARGEST} for data.source=synthetic; got {data.image_size}. "
+            f"Use {SYNTHETIC_LARGEST} or less."
+        )
+    if data.source == "folder":
+        if not data.path:
+            problems.append(
+                f"data.path is required with data.source=folder; got {data.path!r}. Set it to a folder with one "
+                "sub-folder of pictures per class."
+            )
+        return problems  # how many classes there are, the folder tells
     for name in ("n_train", "n_val", "n_test"):
         count = getattr(data, name)
         if count is not None and count < CLASSES:

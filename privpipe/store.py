@@ -90,12 +90,23 @@ def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Itera
     """
     with atomic_path(path) as partial:
         try:
-            # A fixed library version and no modification times: the same inputs give the same bytes.
-            with h5py.File(partial, "w", libver=("v110", "v110"), fs_strategy=None) as file:
+            with _new_file(partial) as file:
                 yield Writer(file, header, counts)
         except (OSError, RuntimeError) as error:
             # h5py reports a failed write as OSError, a failed close as RuntimeError.
             raise write_error(Path(path), _as_os_error(error)) from error
+
+
+def _new_file(path: Path) -> h5py.File:
+    # A fixed library version and no modification times: the same inputs give the same bytes.
+    root = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    root.set_obj_track_times(False)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    # Unbuffered, so that a full disk fails in `write`: a buffer that fails when its data set is closed crashes HDF5.
+    access.set_sieve_buf_size(0)
+    return h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, root, access))
 
 
 class Store:

@@ -18,7 +18,14 @@ from stages import in_path, out_path, params_path, stage
 def main(images: str, key: str, perturbed: str, metrics: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        write_json(metrics, perturb_file(images, perturbed, params.perturb, read_key(key)))
+        secret = read_key(key)
+        if params.data.source == "folder" and secret.research:
+            click.echo(
+                "WARNING: your own pictures are perturbed with a research key, which anybody can make again: "
+                "they are NOT protected. Set key.seed=null before anything leaves this machine.",
+                err=True,
+            )
+        write_json(metrics, perturb_file(images, perturbed, params.perturb, secret))
 
 
 if __name__ == "__main__":

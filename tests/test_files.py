@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +24,17 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def unprivileged() -> Iterator[None]:
-    """Permissions bind: root, whom none bind, becomes nobody for the test."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(user)
+@pytest.fixture(params=[0o555, 0o000], ids=["read-only", "closed"])
+def forbidden(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder without permission; root, whom permissions do not bind, becomes nobody for the test."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, request.param)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield Path(name)
+        os.seteuid(user)
+        os.chmod(name, 0o700)
 
 
 def expect_untouched(path: Path) -> None:
@@ -102,16 +106,10 @@ def test_a_killed_process_leaves_the_old_file_and_the_next_run_overwrites_its_re
     assert list(old.parent.iterdir()) == [old]
 
 
-def test_a_folder_without_permission(old: Path, unprivileged: None) -> None:
+def test_a_folder_without_permission(forbidden: Path) -> None:
     message = r"^cannot write .*file\.txt: Permission denied\. Check the folder and its permissions\.$"
     with pytest.raises(PrivpipeError, match=message):
-        write_text(old, "new")
-
-
-def test_a_read_only_folder(tmp_path_factory: pytest.TempPathFactory, unprivileged: None) -> None:
-    message = r"^cannot write /file\.txt: Permission denied\. Check the folder and its permissions\.$"
-    with pytest.raises(PrivpipeError, match=message):
-        write_text("/file.txt", "new")
+        write_text(forbidden / "file.txt", "new")
 
 
 def test_a_file_where_the_folder_should_be(old: Path) -> None:

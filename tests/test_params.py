@@ -81,6 +81,7 @@ LEGAL = [
     {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10},
     {"data__archive": "cifar.tar.gz", "data__sha256": SHA256},
     {"data__source": "synthetic", "data__image_size": 256, "data__n_train": 100_000},
+    {"data__source": "folder", "data__path": "pictures", "data__image_size": 512, "data__n_train": 2, "data__n_val": 2},
 ]
 
 
@@ -105,7 +106,10 @@ UNKNOWN = [
     ),
     ({"model__penalty": "l3"}, "model.penalty must be one of l1, l2; got 'l3'."),
     ({"train__device": "gpu"}, "train.device must be one of auto, cpu, cuda; got 'gpu'. Did you mean cpu?"),
-    ({"data__source": "cifar100"}, "data.source must be one of cifar10, synthetic; got 'cifar100'. Did you mean cifar"),
+    (
+        {"data__source": "cifar100"},
+        "data.source must be one of cifar10, synthetic, folder; got 'cifar100'. Did you mean cifar",
+    ),
     (
         {"train__epoch": 3},
         "a parameter of train must be one of epochs, batch_size, lr, reg, seed, device, threads; got 'epoch'. "
@@ -183,7 +187,7 @@ RANGES = [
     ({"train__seed": -1}, "train.seed", "greater than or equal to 0", "-1"),
     ({"key__seed": 2**63}, "key.seed", "less than 9223372036854775808", "9223372036854775808"),
     ({"data__image_size": 7}, "data.image_size", "greater than or equal to 8", "7"),
-    ({"data__image_size": 264}, "data.image_size", "less than or equal to 256", "264"),
+    ({"data__image_size": 520}, "data.image_size", "less than or equal to 512", "520"),
     ({"data__n_train": 0}, "data.n_train", "greater than or equal to 1", "0"),
 ]
 
@@ -232,10 +236,25 @@ IMPOSSIBLE = [
         {"data__image_size": 64},
         "data.image_size must be 32 for data.source=cifar10; got 64. Set data.image_size=32.",
     ),
+    *[
+        (
+            {"data__source": source, "data__path": "pictures", "data__image_size": 20},
+            f"data.image_size must be a multiple of 8 for data.source={source}; got 20. Use 16.",
+        )
+        for source in ("synthetic", "folder")
+    ],
     (
-        {"data__source": "synthetic", "data__image_size": 20},
-        "data.image_size must be a multiple of 8 for data.source=synthetic; got 20. Use 16.",
+        {"data__source": "synthetic", "data__image_size": 264},
+        "data.image_size must be at most 256 for data.source=synthetic; got 264. Use 256 or less.",
     ),
+    *[
+        (
+            {"data__source": "folder", "data__path": path},
+            f"data.path is required with data.source=folder; got {path!r}. Set it to a folder with one sub-folder of "
+            "pictures per class.",
+        )
+        for path in (None, "")
+    ],
     (
         {"data__n_train": 49_001},
         "data.n_train + data.n_val must be at most 50,000, the training part of CIFAR-10; got 49001 + 1000. "

@@ -21,7 +21,7 @@ from privpipe.files import atomic_path
 from privpipe.store import Header
 
 FORMAT, FORMAT_VERSION = "privpipe-model", 1
-MALFORMED = (OSError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError)
+MALFORMED = (OSError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError)  # what a damaged file can lead to
 METADATA = "privpipe"  # one entry: safetensors writes several in an order that varies
 
 

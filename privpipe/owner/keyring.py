@@ -1,5 +1,6 @@
 """Key files that people handle by hand: made once, never overwritten, refused when others can read them."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def create_key(path: str | Path, seed: int | None) -> Key:
         PrivpipeError: there is a file at `path`, or it cannot be written.
     """
     path = Path(path)
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise PrivpipeError(
             f"{path} exists, and a key is never overwritten: it may be the only one that fits your images. "
             "Choose another name, or move the file away."

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Query:
 
 
 def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Query], list[str]]:
-    """The pictures that files and folders stand for, in the order given, and a message for each empty folder.
+    """The pictures that files and folders stand for, in the order given, and a message for each folder without any.
 
     A file that is given itself is taken as it is, whatever its suffix and even where it is missing, so that
     reading it says what is wrong with it.
@@ -46,15 +47,19 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
     """
     queries, problems = [], []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             queries.append(Query(path, Path(path.name)))
             continue
-        if outside is not None and outside.resolve().is_relative_to(path.resolve()):
+        if outside is not None and Path(os.path.realpath(outside)).is_relative_to(os.path.realpath(path)):
             raise PrivpipeError(
                 f"--out {outside} lies in {path}, whose pictures are read: the next run would take the results for "
                 "pictures. Name a folder elsewhere."
             )
-        found = find_pictures(path)
+        try:
+            found = find_pictures(path)
+        except PrivpipeError as error:
+            problems.append(str(error))
+            continue
         queries += [Query(picture, picture.relative_to(path)) for picture in found]
         if not found:
             problems.append(f"{path} holds no pictures. Name a folder with pictures, or the files themselves.")
@@ -79,7 +84,10 @@ def query_method(
     legal = method.legal_k(image_size)
     if legal is not None and k not in legal:
         sizes = ", ".join(map(str, legal))
-        raise PrivpipeError(f"k of {name} must be one of {sizes} for images of {image_size} pixels; got {k}.")
+        raise PrivpipeError(
+            f"k of {name} must be one of {sizes} for images of {image_size} pixels; got {k}. Use a model or parameters "
+            "that this version of privpipe made."
+        )
     if scope not in SCOPES:
         raise PrivpipeError(unknown("the scope", scope, list(SCOPES)))
     if method.noisy and (sigma is None or not 0 < sigma < math.inf):
@@ -90,7 +98,7 @@ def query_method(
         )
     key = read_key() if method.keyed else None
     if method.keyed and key is None:
-        raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass --key, as data/private/key.json.")
+        raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
     return method(image_size, k, scope, sigma if method.noisy and sigma else 0.0, key.stream if key else None)
 
 
@@ -100,6 +108,7 @@ def perturb_query(method: Perturbation, picture: NDArray[np.uint8]) -> NDArray[A
     Under `scope: image` the key material of a query is named by the SHA-256 of its pixels. So a result depends
     on the picture alone, not on its name nor on the others that are asked for; no training image shares it.
     """
-    split = f"query {hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()}"
+    picture = np.ascontiguousarray(picture)
+    split = f"query {hashlib.sha256(picture.tobytes()).hexdigest()}"
     perturbed: NDArray[Any] = method.apply(picture[None], split, 0)[0]
     return perturbed

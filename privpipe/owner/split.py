@@ -29,34 +29,49 @@ def split(
         PrivpipeError: more images are asked for than a class has.
     """
     classes = len(train.class_names)
-    by_class = [rng.permutation(np.flatnonzero(train.labels == c)) for c in range(classes)]
-    test_by_class = [rng.permutation(np.flatnonzero(test.labels == c)) for c in range(classes)]
-    val, rest = _take(by_class, n_val, "data.n_val")
+    by_class = shuffled_by_class(np.arange(len(train)), train.labels, classes, rng)
+    test_by_class = shuffled_by_class(np.arange(len(test)), test.labels, classes, rng)
+    val, rest = take(by_class, n_val, "data.n_val")
     left = sum(map(len, rest))
     if n_train is not None and n_train > left:
         raise PrivpipeError(
             f"data.n_train={n_train} is more than there is: {len(train)} training images less data.n_val={n_val} "
             f"leave {left}. Use data.n_train <= {left}, or null for all."
         )
-    train_rows = _interleave(rest) if n_train is None else _take(rest, n_train, "data.n_train")[0]
-    test_rows = _interleave(test_by_class) if n_test is None else _take(test_by_class, n_test, "data.n_test")[0]
+    train_rows = interleave(rest) if n_train is None else take(rest, n_train, "data.n_train")[0]
+    test_rows = interleave(test_by_class) if n_test is None else take(test_by_class, n_test, "data.n_test")[0]
     return {"train": train_rows, "val": val, "test": test_rows}
 
 
-def _take(by_class: list[Rows], count: int, name: str) -> tuple[Rows, list[Rows]]:
-    """`count` rows, equally many of each class up to one, and what is left of each class."""
-    least = min(map(len, by_class))
-    most = sum(min(len(rows), least + 1) for rows in by_class)
+def shuffled_by_class(rows: Rows, labels: Rows, classes: int, rng: np.random.Generator) -> list[Rows]:
+    """For each class, those of `rows` that have its label, in random order; `labels` holds that of every row."""
+    return [rng.permutation(rows[labels[rows] == c]) for c in range(classes)]
+
+
+def take(by_class: list[Rows], count: int, name: str, keep: int = 0, remedy: str = "") -> tuple[Rows, list[Rows]]:
+    """`count` rows, equally many of each class up to one, and what is left of each class.
+
+    Args:
+        name: the parameter that `count` comes from, for the message.
+        keep: how many rows of each class must be left.
+        remedy: what else can be done where there are too few.
+
+    Raises:
+        PrivpipeError: a class has too few.
+    """
+    least = max(0, min(map(len, by_class)) - keep)
+    most = sum(max(0, min(len(rows) - keep, least + 1)) for rows in by_class)
     if count > most:
+        spare = f" to spare: {keep} must be left" if keep else ""
         raise PrivpipeError(
             f"{name}={count} is more than there is in equal numbers of each class: the smallest class has {least} "
-            f"images. Use {name} <= {most}."
+            f"images{spare}. Use {name} <= {most}{remedy}."
         )
-    taken = _interleave(by_class)[:count]
+    taken = interleave([rows[: len(rows) - keep] for rows in by_class])[:count]
     return taken, [rows[~np.isin(rows, taken)] for rows in by_class]
 
 
-def _interleave(by_class: list[Rows]) -> Rows:
+def interleave(by_class: list[Rows]) -> Rows:
     """The classes in turn, so that every beginning of the result is balanced too."""
     place = np.concatenate([np.arange(len(rows)) for rows in by_class])
     return np.concatenate(by_class)[np.argsort(place, kind="stable")]

@@ -5,33 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS
+from privpipe.report.advice import verdict
 from privpipe.report.png import sheet, write_png
-from privpipe.store import PERTURBED, RAW, SPLITS, Header, Store, open_store
+from privpipe.store import PERTURBED, RAW, SPLITS, Store, open_store
 
 SHEET_IMAGES = 64
-
-
-def verdict(header: Header) -> tuple[bool | None, str]:
-    """Whether the perturbation is known to fall without the key, and why in one sentence; None where unknown here."""
-    method = METHODS.get(header.method)
-    if method is None:
-        return None, "This version of privpipe does not know the method."
-    if header.method == "none":
-        return True, "Nothing was done to these pictures: whoever holds the file has them."
-    if method.blocks and header.k == 1:
-        return True, "A block of one pixel cannot be scrambled: these are the pictures, or nearly so."
-    if not method.keyed:
-        return True, "No key is involved: whoever holds the file knows exactly what was done to the pictures."
-    if header.scope == "dataset":
-        return True, (
-            "All images share one key, and what they share is known to be found from statistics of the file alone, "
-            "without the key: treat the pictures as readable."
-        )
-    return False, (
-        "Every image has key material of its own, so statistics over many images do not give it away; what a single "
-        "picture still shows is hidden by nothing."
-    )
 
 
 def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict[str, Any]:
@@ -40,7 +18,7 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
     Returns:
         file, bytes, format, method, k, scope, image_shape (H, W, C), dtype, image_range (the values of black and
         white), values (least and greatest that occur; None without images), class_names, counts by split,
-        known_to_fall (true, false, or None for an unknown method) and verdict, a sentence.
+        known_to_fall (see `verdict`) and verdict, a sentence.
 
     Raises:
         PrivpipeError: the file is missing, damaged, or holds raw pictures; the sheet cannot be drawn or written.

@@ -14,6 +14,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.params import Params
 from privpipe.report import figures
+from privpipe.report.advice import verdict
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler")
@@ -88,11 +89,15 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
+    with open_store(inputs.perturbed, PERTURBED) as store:
+        known_to_fall, sentence = verdict(store.header)
     environment = Environment(
         loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
+        known_to_fall=known_to_fall,
+        verdict=sentence,
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),
         figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items()},

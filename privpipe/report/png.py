@@ -1,6 +1,7 @@
 """Perturbed pictures as PNG files, to look at or to send."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,17 @@ def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
         PrivpipeError: two pictures would go to the same file, a file exists and may not be overwritten, `out` is
             one file for several pictures, or a result would replace a picture that is read.
     """
-    if out.suffix.lower() == ".png" and not out.is_dir():
+    if out.suffix.lower() == ".png" and not os.path.isdir(out):
         if len(queries) > 1:
             raise PrivpipeError(f"--out {out} is one file, and there are {len(queries)} pictures. Name a folder.")
         targets = [out] * len(queries)
-    elif out.suffix and not out.is_dir():
-        raise PrivpipeError(f"--out must be a folder, or end in .png for one picture; got {out}. Results are PNG files.")
+    elif out.suffix and not os.path.isdir(out):
+        raise PrivpipeError(
+            f"--out must be a folder, or end in .png for one picture; got {out}. Results are PNG files."
+        )
     else:
         targets = [out / query.name.with_suffix(".png") for query in queries]
-    sources = {query.path.resolve() for query in queries}
+    sources = {os.path.realpath(query.path) for query in queries}
     seen: dict[Path, Path] = {}
     for query, target in zip(queries, targets, strict=True):
         if target in seen:
@@ -72,9 +75,9 @@ def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
                 f"{seen[target]} and {query.path} would both be written to {target}. Rename one, or perturb them to "
                 "different folders."
             )
-        if target.resolve() in sources:
+        if os.path.realpath(target) in sources:
             raise PrivpipeError(f"{target} is one of the pictures that are read. Name another --out.")
-        if target.exists() and not force:
+        if os.path.lexists(target) and not force:
             raise PrivpipeError(f"{target} exists. Name another --out, or pass --force to overwrite.")
         seen[target] = query.path
     return targets

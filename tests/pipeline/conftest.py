@@ -18,6 +18,7 @@ SMALL = {
     "data.n_val": 50,
     "data.n_test": 60,
     "train.epochs": 1,
+    "train.threads": 1,
 }
 
 

@@ -18,7 +18,7 @@ def test_exp_run_changes_k_and_metrics_diff_shows_old_new_and_change(project: Pr
     assert (chance["old"], chance["new"]) == (1 / 16, 1 / 64)
     assert chance["diff"] == pytest.approx(1 / 64 - 1 / 16)
     params = project.json("params", "diff", "--json")
-    assert params["params.yaml"]["perturb.k"] == {"old": 4, "new": 8}
+    assert params["params.yaml"]["perturb.k"] == {"old": 4, "new": 8, "diff": 4}
     comment = "# filter size (odd) or block size (divides image_size)"
     assert comment in project.read("params.yaml").decode()
 

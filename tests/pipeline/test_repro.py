@@ -24,9 +24,9 @@ KEYS = {
 }  # fmt: skip
 
 
-def stages_to_run(project: Project) -> list[str]:
-    """The stages that `dvc repro` would run now."""
-    return re.findall(r"Running stage '(\w+)'", project.dvc("repro", "--dry"))
+def stages_of(output: str) -> list[str]:
+    """The stages that a `dvc repro` ran, by what it printed."""
+    return re.findall(r"Running stage '(\w+)'", output)
 
 
 def digests(project: Project) -> dict[str, str]:
@@ -36,7 +36,7 @@ def digests(project: Project) -> dict[str, str]:
 
 
 def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Project) -> None:
-    assert len(digests(reproduced)) == 20
+    assert len(digests(reproduced)) == 18
     for name, keys in KEYS.items():
         assert set(reproduced.metrics(name)) == keys
     evaluate = reproduced.metrics("evaluate")
@@ -64,16 +64,13 @@ def test_a_second_repro_does_nothing(reproduced: Project) -> None:
 
 def test_train_lr_reruns_train_and_what_follows_but_not_perturb(project: Project) -> None:
     set_params(project, {"train.lr": 0.002})
-    stages = stages_to_run(project)
-    assert stages[0] == "train"
-    assert set(stages) == {"train", "evaluate", "descramble", "report"}
+    assert stages_of(project.dvc("repro")) == ["train", "evaluate", "descramble", "report"]
 
 
 def test_a_comment_in_the_blur_reruns_perturb_but_not_download(project: Project) -> None:
     project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "# a comment\nimport cv2")
-    stages = stages_to_run(project)
-    assert stages[0] == "perturb"
-    assert not {"download", "keygen"} & set(stages)
+    # Its result has the same bytes, so that nothing after it runs again either, but for the report that draws it.
+    assert stages_of(project.dvc("repro")) == ["perturb", "descramble", "report"]
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Project) -> None:

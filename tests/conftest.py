@@ -1,0 +1,90 @@
+"""A small experiment, from picture files to a model, for the tests of what is done with one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from privpipe.cloud.bundle import Bundle, save_bundle
+from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.training import measure
+from privpipe.files import write_json
+from privpipe.owner.images import RawImages
+from privpipe.owner.key import Key, new_key, write_key
+from privpipe.owner.perturbing import perturb_file
+from privpipe.owner.split import write_images
+from privpipe.params import Perturb
+from privpipe.store import PERTURBED, open_store
+
+SIZE, SIGMA, NAMES = 8, 40.0, ("ant", "bee", "cow")
+COUNTS = {"train": 6, "val": 2, "test": 4}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Files of an experiment in one folder; `pictures/` holds its test images as PNG files in order."""
+
+    folder: Path
+    key: Key
+    settings: Perturb
+    images: NDArray[np.uint8]  # of the test split, (4, 8, 8, 3)
+    bundle: Bundle
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def pictures(self) -> list[Path]:
+        return sorted((self.folder / "pictures").iterdir())
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+
+
+def write_params(path: Path, settings: Perturb) -> None:
+    yaml = YAML()
+    params = yaml.load(Path(__file__).parents[1] / "params.yaml")
+    params["data"] |= {"source": "synthetic", "image_size": SIZE}
+    params["perturb"] |= settings.model_dump()
+    params["model"]["arch"] = "baseline"
+    yaml.dump(params, path)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Callable[..., Experiment]:
+    """Make an experiment with a network as it is before training: as good as any to tell inputs apart."""
+
+    def make(method: str, scope: str = "dataset", arch: str = "baseline", seed: int | None = None) -> Experiment:
+        rng = np.random.default_rng(5)
+        k = 4 if method == "block_scramble" else 3
+        settings = Perturb(method=method, k=k, scope=scope, sigma=SIGMA if "noise" in method else 0.0)
+        total = sum(COUNTS.values())
+        raw = RawImages(rng.integers(0, 256, (total, SIZE, SIZE, 3), np.uint8), np.arange(total) % 3, NAMES)
+        ends = np.cumsum(list(COUNTS.values()))
+        rows = {name: np.arange(end - COUNTS[name], end) for name, end in zip(COUNTS, ends, strict=True)}
+        write_images(tmp_path / "images.h5", raw, raw, rows)
+        key = new_key(seed)
+        write_key(tmp_path / "key.json", key)
+        write_params(tmp_path / "params.yaml", settings)
+        metrics = perturb_file(tmp_path / "images.h5", tmp_path / "perturbed.h5", settings, key)
+        write_json(tmp_path / "metrics" / "perturb.json", metrics)
+        with open_store(tmp_path / "perturbed.h5", PERTURBED) as store:
+            header, train = store.header, torch.from_numpy(store.images("train"))
+        architecture = Architecture(arch, SIZE, 3, len(NAMES), k if arch == "descrambler" else 1)
+        model = build(architecture, torch.Generator().manual_seed(1))
+        how = (header.method, header.k, header.scope, header.dtype, header.image_range)
+        bundle = Bundle(model, measure(train), architecture, NAMES, *how)
+        save_bundle(tmp_path / "model.safetensors", bundle)
+        for i, row in enumerate(rows["test"]):
+            write_picture(tmp_path / "pictures" / f"{i}.png", raw.images[row])
+        return Experiment(tmp_path, key, settings, raw.images[rows["test"]], bundle)
+
+    return make
