@@ -25,7 +25,7 @@ demo: setup  ## the whole pipeline on pictures that the code draws: offline, abo
 	tools/demo.sh
 
 test: setup  ## the tests
-	python -m pytest
+	python -m pytest --numprocesses=2
 
 repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
 	dvc repro

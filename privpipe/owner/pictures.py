@@ -4,6 +4,7 @@ from privpipe.owner.pictures import find_pictures, read_picture
 images = [read_picture(path, 32) for path in find_pictures(Path("photos"))]
 """
 
+import errno
 import logging
 import os
 import stat
@@ -96,6 +97,7 @@ def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
     The format is told from the content: PNG, JPEG, BMP, TIFF or WebP; of several frames the first counts. 16 bits
     become 8 by scaling. Embedded colour profiles (ICC) are ignored: values are taken for sRGB. The centre square
     is resized (Lanczos); a square picture of `image_size` comes out bit for bit. Safe to call from many threads.
+    (Of a damaged TIFF, libtiff itself may print a line to stderr.)
 
     Args:
         image_size: height and width of the result in pixels.
@@ -136,10 +138,11 @@ def _reason(error: Exception) -> str:
         return f"has more pixels than the {MAX_PIXELS:,} that are allowed; scale it down first"
     if isinstance(error, MemoryError):
         return "does not fit into memory; scale it down first"
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError) and error.errno and error.errno != errno.EINVAL:  # EINVAL: a damaged offset
         return f"cannot be read: {(error.strerror or str(error)).lower()}"
-    said = " ".join((str(error) or type(error).__name__).split())
-    return f"cut short or damaged ({said})"
+    # Other types than these are accidents of a parser, whose words help nobody.
+    said = str(error) if isinstance(error, OSError | SyntaxError | ValueError) and str(error) else "no sound data"
+    return f"cut short or damaged ({' '.join(said.split())})"
 
 
 def _checked_size(path: Path) -> int:

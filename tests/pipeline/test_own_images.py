@@ -1,0 +1,125 @@
+"""docs/own-images.md, played for real: owner, remote, a second clone as the cloud, and the way back."""
+
+import json
+import re
+import subprocess
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import Project, copy_project, environment
+from PIL import Image
+
+from privpipe.owner.synthetic import draw
+
+pytestmark = pytest.mark.pipeline
+
+CLASSES = ("lichen", "moss", "stone")
+SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".webp")
+PARAMETERS = {
+    "data.source": "folder",
+    "data.image_size": 64,
+    "data.n_train": "null",
+    "data.n_val": 30,
+    "data.n_test": 60,
+    "data.on_error": "skip",
+    "perturb.method": "block_scramble",
+    "perturb.k": 8,
+    "perturb.scope": "image",
+    "key.seed": "null",
+    "model.arch": "baseline",
+    "train.epochs": 1,
+}
+
+
+def draw_folder(folder: Path) -> list[Path]:
+    """300 pictures of 3 classes in mixed formats and sizes, 10 of them broken; the broken ones."""
+    images = draw(300, 64, rng=np.random.default_rng(5)).images
+    broken = []
+    for i, image in enumerate(images):
+        path = folder / CLASSES[i % 3] / f"{i:03d}{SUFFIXES[i % 5]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(image)
+        picture = picture.resize((96, 72)) if i % 4 == 0 else picture
+        picture.convert("L" if i % 7 == 0 else "RGB").save(path)
+        if i % 30 == 29:
+            path.write_bytes(path.read_bytes()[: 40 * (i // 30)])
+            broken.append(path)
+    return broken
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The owner's clone with its pictures perturbed and pushed, and what it printed."""
+    root = tmp_path_factory.mktemp("own")
+    broken = draw_folder(root / "pictures")
+    (root / "owner").mkdir()
+    owner = copy_project(root / "owner")
+    settings = {**PARAMETERS, "data.path": str(root / "pictures")}
+    options = [word for name, value in settings.items() for word in ("-S", f"{name}={value}")]
+    out = owner.dvc("exp", "run", *options, "perturb")
+    (root / "printed").write_text(out)
+    (root / "broken").write_text("\n".join(map(str, broken)))
+    owner.dvc("remote", "add", "--default", "store", str(root / "store"))
+    owner.commit("my perturbed pictures")
+    owner.dvc("push")
+    return {name: root / name for name in ("owner", "store", "cloud", "pictures", "printed", "broken")}
+
+
+def secrets(owner: Path) -> list[bytes]:
+    """Pieces that must never leave: the key in both spellings, and stretches of raw pictures."""
+    secret = json.loads((owner / "data/private/key.json").read_text())["secret"]
+    with h5py.File(owner / "data/private/images.h5") as file:
+        rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(8)]
+    return [secret.encode(), bytes.fromhex(secret), *(row[at : at + 192] for row in rows for at in (3000, 6144))]
+
+
+def contents(folder: Path) -> list[bytes]:
+    """Every file below a folder, and what is inside where it is compressed (git's objects)."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found.append(path.read_bytes())
+            try:
+                found.append(zlib.decompress(found[-1]))
+            except zlib.error:
+                continue
+    return found
+
+
+def test_broken_pictures_are_listed_by_name(places: dict[str, Path]) -> None:
+    printed = places["printed"].read_text()
+    for path in places["broken"].read_text().splitlines():
+        assert Path(path).name in printed
+    metrics = Project(places["owner"]).metrics("perturb")
+    assert 280 <= metrics["n_train"] + metrics["n_val"] + metrics["n_test"] <= 290
+
+
+def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> None:
+    owner, cloud = Project(places["owner"]), Project(places["cloud"])
+    subprocess.run(["git", "clone", "--quiet", owner.folder, cloud.folder], check=True, env=environment())
+    cloud.dvc("pull", "data/perturbed.h5")
+    ran = cloud.dvc("repro", "--allow-missing", "evaluate")
+    assert re.findall(r"Running stage '(\w+)'", ran) == ["train", "evaluate"]
+    cloud.commit("model")
+    cloud.dvc("push")
+
+    pieces = secrets(owner.folder)
+    assert len(pieces) > 20
+    for place in ("store", "cloud"):
+        held = contents(places[place])
+        assert not any(piece in content for piece in pieces for content in held), place
+    with h5py.File(cloud.folder / "data/perturbed.h5") as file:
+        assert file["train/images"].shape[1:] == (64, 64, 3)
+
+    owner.run("git", "pull", "--quiet", str(cloud.folder), "main")
+    owner.dvc("pull", "models/model.safetensors")
+    pictures = [str(places["pictures"] / name) for name in ("lichen/000.png", "moss/001.jpg", "stone/002.bmp")]
+    command = ["privpipe", "predict", "--model", "models/model.safetensors", "--key", "data/private/key.json", "--json"]
+    answer = json.loads(owner.run(*command, *pictures).stdout)
+    assert len(answer) == 3
+    owner.dvc("repro", "--allow-missing", "report")
+    page = owner.read("reports/index.html").decode()
+    assert "Before you upload:" in page and "lichen" in page
