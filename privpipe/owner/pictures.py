@@ -103,7 +103,7 @@ def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
         image_size: height and width of the result in pixels.
 
     Returns:
-        (image_size, image_size, 3) uint8 RGB, C-contiguous, 0..255.
+        (image_size, image_size, 3) uint8 RGB, 0..255, a C-contiguous array of its own.
 
     Raises:
         PrivpipeError: `<path>: <reason>`; the file is missing, no regular file, empty, too large, damaged or cut
@@ -116,12 +116,12 @@ def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
         if size > MAX_BYTES:
             raise _RefusedError(f"the file has {size:,} bytes, more than {MAX_BYTES:,}")
         with _quiet(), path.open("rb") as file, Image.open(file, formats=tuple(READERS)) as image:
-            pixels = np.asarray(_square(_upright_rgb(image, image_size), image_size))
+            pixels = np.array(_square(_upright_rgb(image, image_size), image_size))
     except Exception as error:  # Pillow raises a dozen types for damaged input
         raise PrivpipeError(f"{path}: {_reason(error)}") from error
     if pixels.shape != (image_size, image_size, 3) or pixels.dtype != np.uint8:
         raise PrivpipeError(f"{path}: decoding gave {pixels.dtype} of shape {pixels.shape}")
-    return np.ascontiguousarray(pixels)
+    return pixels
 
 
 class _RefusedError(Exception):

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import zlib
 from pathlib import Path
 
 import h5py
@@ -65,7 +64,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     owner.dvc("remote", "add", "--default", "store", str(root / "store"))
     owner.commit("my perturbed pictures")
     owner.dvc("push")
-    return {name: root / name for name in ("owner", "store", "cloud", "pictures", "printed", "broken")}
+    owner.run("git", "init", "--quiet", "--bare", str(root / "hub"))
+    owner.run("git", "remote", "add", "origin", str(root / "hub"))
+    owner.dvc("exp", "push", "--rev", "HEAD~1", "origin")
+    return {name: root / name for name in ("owner", "store", "hub", "cloud", "pictures", "printed", "broken")}
 
 
 def secrets(owner: Path) -> list[bytes]:
@@ -77,15 +79,11 @@ def secrets(owner: Path) -> list[bytes]:
 
 
 def contents(folder: Path) -> list[bytes]:
-    """Every file below a folder, and what is inside where it is compressed (git's objects)."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            found.append(path.read_bytes())
-            try:
-                found.append(zlib.decompress(found[-1]))
-            except zlib.error:
-                continue
+    """Every file below a folder, and where it is a git repository, every object in it, decompressed."""
+    found = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    if (folder / ".git").exists() or (folder / "objects").exists():
+        dump = ["git", "cat-file", "--batch-all-objects", "--batch"]
+        found.append(subprocess.run(dump, cwd=folder, capture_output=True, check=True).stdout)
     return found
 
 
@@ -106,16 +104,17 @@ def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> Non
     cloud.commit("model")
     cloud.dvc("push")
 
+    assert "refs/exps/" in owner.run("git", "ls-remote", "origin").stdout
     pieces = secrets(owner.folder)
     assert len(pieces) > 20
-    for place in ("store", "cloud"):
+    for place in ("store", "hub", "cloud"):
         held = contents(places[place])
         assert not any(piece in content for piece in pieces for content in held), place
     with h5py.File(cloud.folder / "data/perturbed.h5") as file:
         assert file["train/images"].shape[1:] == (64, 64, 3)
 
     owner.run("git", "pull", "--quiet", str(cloud.folder), "main")
-    owner.dvc("pull", "models/model.safetensors")
+    owner.dvc("pull", "train", "evaluate")
     pictures = [str(places["pictures"] / name) for name in ("lichen/000.png", "moss/001.jpg", "stone/002.bmp")]
     command = ["privpipe", "predict", "--model", "models/model.safetensors", "--key", "data/private/key.json", "--json"]
     answer = json.loads(owner.run(*command, *pictures).stdout)
