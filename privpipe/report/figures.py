@@ -161,7 +161,7 @@ def confusion(table: pd.DataFrame) -> Figure:
     Args:
         table: actual classes as rows, predicted ones as columns, shares of the actual class as values.
     """
-    size = 2.2 + 0.42 * len(table)
+    size = min(2.2 + 0.42 * len(table), 20.0)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(size + 0.8, size), layout="constrained")
         axes = figure.subplots()

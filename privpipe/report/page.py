@@ -19,6 +19,7 @@ from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler")
 EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their first test image
+NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
 FIGURES = ("examples", "method", "training", "confusion", "descrambler")
 
 
@@ -49,7 +50,7 @@ class Inputs:
     def table(self, name: str) -> pd.DataFrame:
         path = self.plots / f"{name}.csv"
         try:
-            return pd.read_csv(path)
+            return pd.read_csv(path, dtype=NAMES, keep_default_na=False, na_values={"accuracy": [""]})
         except (OSError, ValueError) as error:
             raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
 
