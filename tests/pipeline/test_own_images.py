@@ -63,7 +63,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (root / "broken").write_text("\n".join(map(str, broken)))
     owner.dvc("remote", "add", "--default", "store", str(root / "store"))
     owner.commit("my perturbed pictures")
-    owner.dvc("push")
+    owner.dvc("push", "perturb")
     owner.run("git", "init", "--quiet", "--bare", str(root / "hub"))
     owner.run("git", "remote", "add", "origin", str(root / "hub"))
     owner.dvc("exp", "push", "--rev", "HEAD~1", "origin")
@@ -102,7 +102,7 @@ def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> Non
     ran = cloud.dvc("repro", "--allow-missing", "evaluate")
     assert re.findall(r"Running stage '(\w+)'", ran) == ["train", "evaluate"]
     cloud.commit("model")
-    cloud.dvc("push")
+    cloud.dvc("push", "train", "evaluate")
 
     assert "refs/exps/" in owner.run("git", "ls-remote", "origin").stdout
     pieces = secrets(owner.folder)

@@ -54,7 +54,7 @@ def test_the_key_is_readable_by_its_owner_alone_and_not_cached(reproduced: Proje
 def test_git_sees_neither_data_nor_key_nor_model(reproduced: Project) -> None:
     tracked = reproduced.run("git", "ls-files").stdout.splitlines()
     assert "metrics/evaluate.json" in tracked
-    assert not [path for path in tracked if re.search(r"\.(h5|safetensors|png|html)$|key\.json|^data/", path)]
+    assert not [path for path in tracked if re.search(r"\.(h5|safetensors|html)$|key\.json|^data/|^plots/.*png", path)]
     assert reproduced.run("git", "status", "--porcelain").stdout == ""
 
 
