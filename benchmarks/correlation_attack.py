@@ -1,0 +1,60 @@
+"""How much of a block scramble (scope dataset) a thief undoes without the key, from the stolen file alone or with
+public pictures of the same kind.
+
+    python benchmarks/correlation_attack.py                                        # on pictures that the code draws
+    python benchmarks/correlation_attack.py --archive cifar-10-python.tar.gz       # on CIFAR-10
+"""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.attacker.pixel_correlation import attack
+from privpipe.owner.archive import read_archive
+from privpipe.owner.key import new_key
+from privpipe.owner.synthetic import draw
+from privpipe.perturb.block_scramble import BlockScramble
+
+
+def pictures(archive: Path | None, count: int) -> NDArray[np.uint8]:
+    """`count` pictures, uint8 (count, 32, 32, 3), in random order."""
+    rng = np.random.default_rng(0)
+    if archive is None:
+        return draw(count, 32, rng=rng).images
+    images = read_archive(archive)[0].images
+    return images[rng.permutation(len(images))[:count]]
+
+
+@click.command(help=__doc__)
+@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a CIFAR-10 archive")
+@click.option("--count", default=2000, show_default=True, help="stolen pictures, and as many public ones")
+@click.option("--draws", default=3, show_default=True, help="keys to attack, each a fresh research key")
+def main(archive: Path | None, count: int, draws: int) -> None:
+    images = pictures(archive, 2 * count)
+    owned, public = images[:count], images[count:]
+    print(
+        f"{count} stolen, {len(public)} public pictures: {'drawn' if archive is None else archive.name}; {draws} keys"
+    )
+    print(
+        f"{'k':>3} {'public':>7} {'pixels right':>13} {'blocks exact':>13} {'confidence':>11} {'seconds':>8}  (means)"
+    )
+    for k in (2, 4, 8, 16):
+        for known in (public, None):
+            rows = []
+            for seed in range(draws):
+                scramble = BlockScramble(owned.shape[1], k, stream=new_key(seed).stream)
+                stolen = scramble.apply(owned)
+                start = time.perf_counter()
+                found = attack(stolen, k, known)
+                right = found.permutations == scramble.permutations
+                rows.append((right.mean(), right.all(axis=1).mean(), found.confidence, time.perf_counter() - start))
+            pixels, blocks, confidence, seconds = np.mean(rows, axis=0)
+            name = "none" if known is None else "yes"
+            print(f"{k:>3} {name:>7} {pixels:>13.1%} {blocks:>13.1%} {confidence:>11.2f} {seconds:>8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
