@@ -28,7 +28,7 @@ def interrupt(project: Project, stage: str, how: signal.Signals) -> None:
 
 
 def run_and_signal(project: Project, stage: str, how: signal.Signals, moment: float) -> int:
-    """Send `how` to the process group of a DVC run, `moment` seconds after the stage's process began; the exit code."""
+    """Send `how` during a DVC run, `moment` seconds after the stage's process began; DVC's exit code."""
     dvc = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", "--no-run-cache", stage],
         cwd=project.folder,
@@ -42,22 +42,28 @@ def run_and_signal(project: Project, stage: str, how: signal.Signals, moment: fl
             time.sleep(0.01)
         with suppress(subprocess.TimeoutExpired):
             dvc.wait(moment)
-        if dvc.poll() is None:
+        # Ctrl-C reaches DVC and the stage, SIGKILL the stage alone: a killed DVC may leave half a dvc.lock, which is
+        # DVC's own file and restored from git.
+        if stage_runs(dvc.pid, stage) and how == signal.SIGINT:
             os.killpg(dvc.pid, how)
+        for process in stage_runs(dvc.pid, stage) if how == signal.SIGKILL else []:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return dvc.wait(60)
     finally:
         if dvc.poll() is None:
             os.killpg(dvc.pid, signal.SIGKILL)
 
 
-def stage_runs(pid: int, stage: str) -> bool:
-    """Whether a descendant of the process runs the stage's Python."""
+def stage_runs(pid: int, stage: str) -> list[psutil.Process]:
+    """The descendants of a process that run the stage's Python."""
+    found = []
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 if f"stages.{stage}" in child.cmdline():
-                    return True
-    return False
+                    found.append(child)
+    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
