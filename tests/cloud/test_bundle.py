@@ -73,7 +73,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, arch: str) -> None:
     save_bundle(tmp_path / "model.safetensors", before)
     after = load_bundle(tmp_path / "model.safetensors")
     blank = {"model": None, "normalise": None}
-    assert replace(after, **blank) == replace(before, **blank)  # type: ignore[arg-type]
+    assert replace(after, **blank) == replace(before, **blank)
     assert list(after.model.state_dict()) == list(before.model.state_dict())
     images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(after.normalise(images), before.normalise(images))

@@ -163,8 +163,8 @@ def test_the_generator_alone_decides_the_weights(arch: str) -> None:
         (Architecture("baseline", -8, 3, 10), "the image_size of a network must be .* at least 1; got -8"),
         (Architecture("baseline", 8, 0, 10), "the channels of a network must be .* at least 1; got 0"),
         (Architecture("baseline", 8, 3, True), "the classes of a network must be a whole number .*; got True"),
-        (Architecture("baseline", 8, 3, "10"), "the classes of a network must be a whole number .*; got '10'"),  # type: ignore[arg-type]
-        (Architecture("baseline", 8.0, 3, 10), "the image_size of a network must be a whole number .*; got 8.0"),  # type: ignore[arg-type]
+        (Architecture("baseline", 8, 3, "10"), "the classes of a network must be a whole number .*; got '10'"),
+        (Architecture("baseline", 8.0, 3, 10), "the image_size of a network must be a whole number .*; got 8.0"),
         (Architecture("descrambler", 8, 3, 10, 0), "the k of a network must be .* at least 1; got 0"),
         (Architecture("descrambler", 8, 3, 10, -4), "the k of a network must be .* at least 1; got -4"),
     ],

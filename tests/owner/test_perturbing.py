@@ -188,7 +188,7 @@ def test_only_images_depend_on_the_key(source: Path, tmp_path: Path, settings: P
 def test_block_permutations_are_not_in_the_file(source: Path, target: Path) -> None:
     key = new_key(0)
     perturb_file(source, target, SCRAMBLE, key)
-    permutations = perturbation(SCRAMBLE, SIZE, key).permutations  # type: ignore[attr-defined]
+    permutations = perturbation(SCRAMBLE, SIZE, key).permutations
     for kind in (np.uint8, np.int32, np.int64):
         assert permutations[0].astype(kind).tobytes() not in target.read_bytes()
 
@@ -249,7 +249,7 @@ def test_failing_half_way_leaves_no_half_file(source: Path, target: Path, monkey
     def fail_late(self: object, images: NDArray[np.uint8], split: str, start: int) -> NDArray[np.float16]:
         if split == "val":
             raise PrivpipeError("too large for float16")
-        return original(self, images, split, start)  # type: ignore[arg-type]
+        return original(self, images, split, start)
 
     monkeypatch.setattr(method, "apply", fail_late)
     with pytest.raises(PrivpipeError, match="too large for float16"):
