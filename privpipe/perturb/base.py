@@ -66,6 +66,15 @@ class Perturbation(ABC):
         raise PrivpipeError(f"{self.name} has no inverse: it destroys information. Methods with one set `invertible`.")
 
     @property
+    def dataset_key(self) -> Array | None:
+        """What all images share under `scope: dataset`, in the form that the method documents; None if not keyed."""
+        return None
+
+    def image_keys(self, split: str, start: int, count: int) -> Array | None:
+        """The same of each of `count` images under `scope: image`, (count, ...); None if not keyed."""
+        return None
+
+    @property
     def image_range(self) -> tuple[float, float]:
         """The values that stand for black and white in the output."""
         return (0.0, 255.0) if self.exact else (0.0, 1.0)

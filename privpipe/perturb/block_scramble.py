@@ -35,7 +35,12 @@ class BlockScramble(Perturbation):
         """The permutations of all images (`scope: dataset`), int32 (blocks, k*k)."""
         return self.material().permutations(self.n_blocks, self.k * self.k)
 
-    def image_permutations(self, split: str, start: int, count: int) -> NDArray[np.int32]:
+    @property
+    def dataset_key(self) -> NDArray[np.int32]:
+        """`permutations`."""
+        return self.permutations
+
+    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.int32]:
         """The permutations of images `start` .. `start + count - 1` (`scope: image`), int32 (count, blocks, k*k)."""
         n = self.k * self.k
         size = 8 * self.n_blocks * n
@@ -50,7 +55,7 @@ class BlockScramble(Perturbation):
 
     def _sources(self, split: str, start: int, count: int) -> NDArray[np.int32]:
         if self.scope == "image":
-            return self.image_permutations(split, start, count)
+            return self.image_keys(split, start, count)
         return self.permutations
 
     def _move(self, images: Array, permutations: NDArray[np.integer]) -> Array:

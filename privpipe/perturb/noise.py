@@ -9,6 +9,7 @@ from privpipe.perturb.gaussian_blur import blur_sigma
 from privpipe.perturb.keystream import KeyStream
 
 WHITE = 255.0
+COLOURS = 3
 
 
 class GaussianNoise(Perturbation):
@@ -28,9 +29,14 @@ class GaussianNoise(Perturbation):
         return None
 
     @property
-    def shared_field(self) -> NDArray[np.float32]:
+    def dataset_key(self) -> NDArray[np.float32]:
         """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
-        return self._field(self.material(), 3)
+        return self._field(self.material(), COLOURS)
+
+    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float32]:
+        """The noise of images `start` .. `start + count - 1` of three colours, float32 (count, H, W, 3), in levels."""
+        fields = [self._field(self.image_material(split, start + i), COLOURS) for i in range(count)]
+        return np.array(fields, np.float32).reshape(count, self.image_size, self.image_size, COLOURS)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         return to_unit_float16(self._add(images.astype(np.float32), 1.0, split, start) / np.float32(WHITE), self.name)

@@ -35,16 +35,22 @@ class RandomFilter(Perturbation):
         """The kernel of all images (`scope: dataset`), float64 (k, k)."""
         return self.material().normal(self.k, self.k)
 
-    def image_weights(self, split: str, index: int) -> NDArray[np.float64]:
-        """The kernel of one image (`scope: image`), float64 (k, k)."""
-        return self.image_material(split, index).normal(self.k, self.k)
+    @property
+    def dataset_key(self) -> NDArray[np.float64]:
+        """`weights`."""
+        return self.weights
+
+    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float64]:
+        """The kernels of images `start` .. `start + count - 1` (`scope: image`), float64 (count, k, k)."""
+        kernels = [self.image_material(split, start + i).normal(self.k, self.k) for i in range(count)]
+        return np.array(kernels).reshape(count, self.k, self.k)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         out = np.empty(images.shape, np.float16)
         if self.scope == "image":
-            for i, image in enumerate(images.astype(np.float32)):
-                weights = self.image_weights(split, start + i) / WHITE
-                out[i] = to_unit_float16(cv2.filter2D(image, cv2.CV_32F, weights), self.name).reshape(image.shape)
+            for i, (image, weights) in enumerate(zip(images, self.image_keys(split, start, len(images)), strict=True)):
+                filtered = cv2.filter2D(image.astype(np.float32), cv2.CV_32F, weights / WHITE)
+                out[i] = to_unit_float16(filtered, self.name).reshape(image.shape)
             return out
         for rows, picture in side_by_side(images):
             filtered = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)

@@ -107,7 +107,7 @@ def method_picture(method: str, image_size: int, k: int, scope: str, sigma: floa
             title = f"one block of {k}×{k}: the pixel that each place receives\n(demonstration key)"
             _matrix(figure, axes, sources, title, whole=True)
         elif isinstance(shown, GaussianNoise):
-            _matrix(figure, axes, shown.shared_field[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
+            _matrix(figure, axes, shown.dataset_key[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
         else:
             axes.text(0.5, 0.5, f"{method}: the images are left as they are", ha="center", va="center")
             axes.set_axis_off()

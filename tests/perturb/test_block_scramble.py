@@ -71,7 +71,7 @@ def test_every_block_has_its_own_permutation() -> None:
 
 
 def test_scope_image_has_a_permutation_for_every_block_of_every_image() -> None:
-    permutations = method("block_scramble", 32, 4, "image").image_permutations("val", 3, 5)
+    permutations = method("block_scramble", 32, 4, "image").image_keys("val", 3, 5)
     assert permutations.shape == (5, 64, 16)
     assert len(np.unique(permutations.reshape(-1, 16), axis=0)) == 320
 

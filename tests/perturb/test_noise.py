@@ -48,9 +48,9 @@ def test_image_plus_field_in_float16(name: str, k: int, scope: str, channels: in
 
 
 @pytest.mark.parametrize("name", NOISES)
-def test_the_shared_field_is_what_is_added_to_all(name: str) -> None:
+def test_the_dataset_key_is_what_is_added_to_all(name: str) -> None:
     perturbation = method(name, SIZE, 3, sigma=SIGMA)
-    np.testing.assert_allclose(perturbation.shared_field, expected_field(name, 3, ("dataset",)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(perturbation.dataset_key, expected_field(name, 3, ("dataset",)), rtol=1e-5, atol=1e-5)
 
 
 def test_gaussian_noise_does_not_depend_on_k() -> None:
@@ -61,7 +61,7 @@ def test_gaussian_noise_does_not_depend_on_k() -> None:
 
 
 def test_correlated_noise_of_another_k_comes_from_other_random_numbers() -> None:
-    one, three = (method("correlated_noise", SIZE, k).shared_field for k in (1, 3))
+    one, three = (method("correlated_noise", SIZE, k).dataset_key for k in (1, 3))
     weights = blur_kernel(3)
     padded = np.pad(one, ((1, 1), (1, 1), (0, 0)), mode="reflect")
     smoothed = sum(weights[i, j] * padded[i : i + SIZE, j : j + SIZE] for i, j in np.ndindex(3, 3))
@@ -97,7 +97,7 @@ def test_neighbours_of_independent_noise_do_not_correlate() -> None:
 
 
 @pytest.mark.parametrize("name", NOISES)
-def test_the_shared_field_subtracts_out_of_two_images(name: str) -> None:
+def test_the_dataset_key_subtracts_out_of_two_images(name: str) -> None:
     images = pictures(2, SIZE)
     one, two = method(name, SIZE, 3, sigma=SIGMA).apply(images).astype(float) * 255
     np.testing.assert_allclose(one - two, images[0].astype(float) - images[1], rtol=0, atol=2 * 255 * 2**-11 + 1e-3)

@@ -68,7 +68,7 @@ def test_values_beyond_black_and_white_are_kept() -> None:
 def test_the_weights_are_the_same_through_both_doors() -> None:
     perturbation = method("random_filter", 32, 3, "image")
     np.testing.assert_array_equal(perturbation.weights, expected_weights(3, "dataset", 0))
-    np.testing.assert_array_equal(perturbation.image_weights("train", 5), expected_weights(3, "image", 5))
+    np.testing.assert_array_equal(perturbation.image_keys("train", 5, 1)[0], expected_weights(3, "image", 5))
 
 
 def test_sizes_have_unrelated_kernels() -> None:
@@ -80,7 +80,7 @@ def test_sizes_have_unrelated_kernels() -> None:
 def test_overflow_is_refused(monkeypatch: pytest.MonkeyPatch, scope: str) -> None:
     huge = np.full((3, 3), 1e4)
     monkeypatch.setattr(random_filter.RandomFilter, "weights", huge)
-    monkeypatch.setattr(random_filter.RandomFilter, "image_weights", lambda *_: huge)
+    monkeypatch.setattr(random_filter.RandomFilter, "image_keys", lambda *_: huge[None])
     white = np.full((2, 32, 32, 3), 255, np.uint8)
     with pytest.raises(PrivpipeError, match=r"^random_filter gave values that float16 cannot hold"):
         method("random_filter", 32, 3, scope).apply(white)
