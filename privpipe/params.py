@@ -53,7 +53,15 @@ class Data(Group):
     n_test: Count | None = Field(
         description="test images, class-balanced; null: all (of a folder without test/: 20 % of each class)"
     )
+    public: float | str = Field(
+        description="the attacker's public images: a share (0..0.5) of the training part, or a folder of other pictures"
+    )
     split_seed: Seed = Field(description="draws the split, and the pictures of the synthetic source")
+
+    @property
+    def public_share(self) -> float:
+        """The share of the training part that is set aside; 0 where the public images come from a folder."""
+        return 0.0 if isinstance(self.public, str) else self.public
 
 
 class Key(Group):
@@ -75,6 +83,9 @@ class Model(Group):
     """The classifier."""
 
     arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/cloud/models.py")
+    descrambler: Literal["learned", "learned_smooth", "inferred"] = Field(
+        description="what the descrambler's BFC layer knows before training, see privpipe/cloud/descrambler.py"
+    )
     penalty: Literal["l1", "l2"] = Field(description="the penalty on the descrambler's BFC layer")
 
 
@@ -90,6 +101,23 @@ class Train(Group):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(description="CPU threads; results on a CPU depend on it")
 
 
+class Attack(Group):
+    """How the perturbed images are attacked, to measure what they hide."""
+
+    targets: Count = Field(description="test images to reconstruct, at most; re-identification is among these")
+    stolen: Count | None = Field(description="perturbed training images that the attacker learns from; null: all")
+    pairs: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        description="known pairs of level L2, at most; also measured with 1, 10, 100, ... of them"
+    )
+    network_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        description="passes of the restoration network over the public images; 0: no network"
+    )
+    recogniser_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="training of the plain classifier that looks at the reconstructions"
+    )
+    seed: Seed = Field(description="draws the attacker's own keys and weights")
+
+
 class Params(Group):
     """All parameters of one experiment, consistent with each other."""
 
@@ -98,6 +126,7 @@ class Params(Group):
     perturb: Perturb
     model: Model
     train: Train
+    attack: Attack
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -109,6 +138,12 @@ class Params(Group):
 
 def _data_problems(data: Data) -> list[str]:
     problems = []
+    if not 0 <= data.public_share <= 0.5:  # also NaN
+        problems.append(
+            f"data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
+            f"{data.public}. Use 0.1, for example."
+        )
+        return problems
     if data.archive is not None and data.sha256 is None:
         problems.append(
             f"data.sha256 is required with data.archive={data.archive}; got null. It guards the unpickling: "
@@ -120,16 +155,18 @@ def _data_problems(data: Data) -> list[str]:
                 f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
                 f"Set data.image_size={CIFAR10_SIZE}."
             )
-        if data.n_val > CIFAR10_TRAIN - CLASSES:
+        public = CLASSES * int(CIFAR10_TRAIN / CLASSES * data.public_share)
+        owned = CIFAR10_TRAIN - public
+        if data.n_val > owned - CLASSES:
             problems.append(
-                f"data.n_val must leave data.n_train at least {CLASSES} of the {CIFAR10_TRAIN:,} images in the "
-                f"training part of CIFAR-10; got {data.n_val}. Use {CIFAR10_TRAIN - CLASSES} or less."
+                f"data.n_val must leave data.n_train at least {CLASSES} of the {owned:,} images in the training part "
+                f"of CIFAR-10 that are not public; got {data.n_val}. Use {owned - CLASSES} or less."
             )
-        elif (data.n_train or 0) + data.n_val > CIFAR10_TRAIN:
+        elif (data.n_train or 0) + data.n_val > owned:
             problems.append(
-                f"data.n_train + data.n_val must be at most {CIFAR10_TRAIN:,}, the training part of CIFAR-10; "
-                f"got {data.n_train} + {data.n_val}. Use data.n_train <= {CIFAR10_TRAIN - data.n_val} "
-                "or null for all."
+                f"data.n_train + data.n_val must be at most {owned:,}, the training part of CIFAR-10 without the "
+                f"{public:,} public images; got {data.n_train} + {data.n_val}. Use data.n_train <= "
+                f"{owned - data.n_val}, null for all, or a smaller data.public."
             )
         if data.n_test is not None and data.n_test > CIFAR10_TEST:
             problems.append(
@@ -184,7 +221,31 @@ def _perturb_problems(params: Params) -> list[str]:
             f"model.arch=descrambler needs a method that works on blocks ({blocks}); got perturb.method={method.name}. "
             "Set model.arch=baseline, or one of these methods."
         )
+    elif params.model.arch == "descrambler":
+        problem = descrambler_problem(params.model.descrambler, perturb.method, perturb.scope, perturb.k, size)
+        problems += [problem] if problem else []
     return problems
+
+
+def descrambler_problem(choice: str, method: str, scope: str, k: int, image_size: int) -> str | None:
+    """Why `model.descrambler` cannot be `choice` with such images; None where it can."""
+    if choice == "learned":
+        return None
+    if choice not in ("learned_smooth", "inferred"):
+        return unknown("model.descrambler", choice, ["learned", "learned_smooth", "inferred"])
+    if (method, scope) != ("block_scramble", "dataset"):
+        return (
+            f"model.descrambler={choice} looks for the permutations that all images share, so it needs "
+            f"perturb.method=block_scramble and perturb.scope=dataset; got {method} and {scope}. "
+            "Set model.descrambler=learned, or these."
+        )
+    if k >= image_size:
+        return (
+            f"model.descrambler={choice} compares the pixels of a block with other blocks, so perturb.k must "
+            f"be smaller than data.image_size={image_size}; got {k}. Set model.descrambler=learned, or a smaller "
+            "perturb.k."
+        )
+    return None
 
 
 def unknown(name: str, given: str, legal: list[str]) -> str:
@@ -250,4 +311,11 @@ def _explain(problem: dict[str, Any]) -> str:
     return f"{name}{meaning}: {message}; got {given!r}.{hint}"
 
 
-GROUPS: dict[str, type[Group]] = {"data": Data, "key": Key, "perturb": Perturb, "model": Model, "train": Train}
+GROUPS: dict[str, type[Group]] = {
+    "data": Data,
+    "key": Key,
+    "perturb": Perturb,
+    "model": Model,
+    "train": Train,
+    "attack": Attack,
+}

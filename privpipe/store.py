@@ -4,8 +4,10 @@ Groups `train`, `val`, `test`, each with `images` (N, H, W, C) and `labels` (N,)
 row i of the other. The root attributes are the header. The same inputs give the same bytes: no dates, fixed
 order, contiguous data sets that lie in the file as they lie in memory.
 
-Two kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
-ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to.
+Four kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
+ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to. `privpipe-public` holds the public
+pictures of an attacker, `privpipe-leaked` the originals that an attacker is assumed to know; both have them in
+`train`, and nothing in the other splits.
 """
 
 import math
@@ -24,6 +26,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
+PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 DTYPES = {"uint8", "float16"}
@@ -38,7 +41,7 @@ class Header:
     """What a file says of itself.
 
     Args:
-        kind: RAW or PERTURBED.
+        kind: RAW, PERTURBED, PUBLIC or LEAKED.
         method, k, scope: the transformation (`none` for raw images).
         class_names: name of label i at place i.
         image_range: the values that stand for black and white.
@@ -162,7 +165,7 @@ def open_store(path: str | Path, kind: str) -> Iterator[Store]:
     """Open and check a file of images.
 
     Args:
-        kind: what is expected, RAW or PERTURBED.
+        kind: what is expected, RAW, PERTURBED, PUBLIC or LEAKED.
 
     Raises:
         PrivpipeError: the file is missing, no HDF5, cut short, of another format, version or kind, or its

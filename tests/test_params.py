@@ -77,8 +77,10 @@ LEGAL = [
     ],
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
-    {"key__seed": None, "data__n_train": 49_000, "data__n_test": 10_000},
-    {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10},
+    {"key__seed": None, "data__n_train": 49_000, "data__n_test": 10_000, "data__public": 0},
+    {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10, "data__public": 0.0},
+    {"data__n_train": 24_000, "data__public": 0.5, "attack__stolen": 1000, "attack__pairs": 0},
+    {"data__public": "other/pictures", "data__n_train": 49_000, "attack__network_epochs": 0},
     {"data__archive": "cifar.tar.gz", "data__sha256": SHA256},
     {"data__source": "synthetic", "data__image_size": 256, "data__n_train": 100_000},
     {"data__source": "folder", "data__path": "pictures", "data__image_size": 512, "data__n_train": 2, "data__n_val": 2},
@@ -124,7 +126,7 @@ def test_unknown_names(changes: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_group() -> None:
-    message = "a parameter must be one of data, key, perturb, model, train; got 'trian'. Did you mean train?"
+    message = "a parameter must be one of data, key, perturb, model, train, attack; got 'trian'. Did you mean train?"
     with pytest.raises(PrivpipeError, match=re.escape(message)):
         check_params(VALUES | {"trian": {}})
 
@@ -256,17 +258,25 @@ IMPOSSIBLE = [
         for path in (None, "")
     ],
     (
-        {"data__n_train": 49_001},
-        "data.n_train + data.n_val must be at most 50,000, the training part of CIFAR-10; got 49001 + 1000. "
-        "Use data.n_train <= 49000 or null for all.",
+        {"data__n_train": 44_001},
+        "data.n_train + data.n_val must be at most 45,000, the training part of CIFAR-10 without the 5,000 public "
+        "images; got 44001 + 1000. Use data.n_train <= 44000, null for all, or a smaller data.public.",
     ),
     *[
         (
             {"data__n_val": n},
-            "data.n_val must leave data.n_train at least 10 of the 50,000 images in the training part of CIFAR-10; "
-            f"got {n}. Use 49990 or less.",
+            "data.n_val must leave data.n_train at least 10 of the 45,000 images in the training part of CIFAR-10 that "
+            f"are not public; got {n}. Use 44990 or less.",
         )
-        for n in (49_991, 50_000, 60_000)
+        for n in (44_991, 50_000, 60_000)
+    ],
+    *[
+        (
+            {"data__public": share},
+            "data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
+            f"{share}. Use 0.1, for example.",
+        )
+        for share in (-0.1, 0.51, 5.0, float("nan"))
     ],
     (
         {"data__n_test": 10_001},
@@ -340,7 +350,7 @@ def test_a_group_that_is_none(given: object) -> None:
     ("text", "found"), [("", "NoneType"), ("5", "int"), ("- data", "list"), ("data", "str"), ("null", "NoneType")]
 )
 def test_the_top_level_must_be_a_mapping(tmp_path: Path, text: str, found: str) -> None:
-    message = rf"params\.yaml must hold the groups data, key, perturb, model, train; got {found}\.$"
+    message = rf"params\.yaml must hold the groups data, key, perturb, model, train, attack; got {found}\.$"
     with pytest.raises(PrivpipeError, match=message):
         from_text(tmp_path, text)
 

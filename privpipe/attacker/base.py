@@ -1,6 +1,6 @@
 """What an attacker holds, what an attack is, and what comes of it.
 
-An attack is one class in one file of this folder and one entry in `privpipe.attacker.ATTACKS`. The method and its
+An attack is one class in one file of this folder and one entry in `privpipe/attacker/registry.py`. The method and its
 settings are public, only the key is secret (Kerckhoffs's principle), so every attack knows them and may run
 `privpipe.perturb` with keys of its own.
 
@@ -101,11 +101,13 @@ class Attack(ABC):
             over the one before it.
         seeks_key: whether its attempts hold a key, so that the number of images or pairs that it needs is worth
             measuring.
+        costly: whether it is run with the largest number of known pairs only.
     """
 
     name: ClassVar[str]
     levels: ClassVar[tuple[str, ...]]
     seeks_key: ClassVar[bool] = False
+    costly: ClassVar[bool] = False
 
     @abstractmethod
     def applies(self, method: str, scope: str) -> bool:

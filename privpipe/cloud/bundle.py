@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.models import Architecture, build, channels_last
 from privpipe.cloud.training import Normalisation
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
@@ -130,7 +130,7 @@ def load_bundle(path: str | Path) -> Bundle:
         model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()}, assign=True)
         low, high = (float(value) for value in about["image_range"])
         bundle = Bundle(
-            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            channels_last(model),
             Normalisation(tensors["normalise.mean"], tensors["normalise.std"]),
             architecture,
             tuple(str(name) for name in about["class_names"]),

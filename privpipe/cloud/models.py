@@ -106,6 +106,12 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
     model = nn.Sequential(layers)
     if generator is not None:
         _initialise(model, generator)
+    return channels_last(model)
+
+
+def channels_last(model: nn.Sequential) -> nn.Sequential:
+    """The same model with its convolutions in the memory layout of the images, the fast one."""
+    # torch's stubs know no memory_format of a module, though its documentation does.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -7,7 +7,8 @@ import torch
 
 from privpipe.cloud.bundle import Bundle
 from privpipe.cloud.data import load_split
-from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.descrambler import prepare
+from privpipe.cloud.models import Architecture, BlockFullyConnected, build
 from privpipe.cloud.training import Epoch, Recipe, Stopwatch, deterministic, measure, resolve_device, train
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, open_store
@@ -22,16 +23,21 @@ class Training:
     metrics: dict[str, float | str]
 
 
-def train_file(path: str | Path, arch: str, recipe: Recipe, device: str, threads: int) -> Training:
+def train_file(
+    path: str | Path, arch: str, recipe: Recipe, device: str, threads: int, descrambler: str = "learned"
+) -> Training:
     """Train a classifier on a file of perturbed images.
 
     Args:
         arch: see `privpipe.cloud.models.build`; the block size of a descrambler is the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
+        descrambler: what the BFC layer of a descrambler begins with, see `privpipe.cloud.descrambler`; ignored by the
+            other architectures.
 
     Raises:
-        PrivpipeError: the file is missing or damaged, there is no such device, or training diverged.
+        PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
+            images, or training diverged.
     """
     place = resolve_device(device)
     with deterministic(threads), open_store(path, PERTURBED) as store:
@@ -42,6 +48,11 @@ def train_file(path: str | Path, arch: str, recipe: Recipe, device: str, threads
         block = header.k if arch == "descrambler" else 1
         architecture = Architecture(arch, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        watch = Stopwatch()
+        for layer in model:
+            if isinstance(layer, BlockFullyConnected):
+                prepare(layer, descrambler, train_set[0], header.method, header.scope)
+        descrambler_seconds = watch.seconds()
         watch = Stopwatch()
         normalise = measure(train_set[0])
         history = train(model, normalise, train_set, val_set, recipe)
@@ -58,6 +69,7 @@ def train_file(path: str | Path, arch: str, recipe: Recipe, device: str, threads
         header.image_range,
     )
     metrics: dict[str, float | str] = {
+        "descrambler_seconds": round(descrambler_seconds, 2),
         "seconds": round(seconds, 2),
         "images_per_second": round(recipe.epochs * len(train_set[0]) / seconds, 1),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",

@@ -126,7 +126,7 @@ def train(
             for rows in torch.split(torch.randperm(count, generator=order).to(device), recipe.batch_size):
                 loss = F.cross_entropy(model(normalise(images[rows])), labels[rows])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
                 for weight in l1_weights:
                     assert weight.grad is not None
                     weight.grad.add_(weight.detach().sign(), alpha=recipe.reg)
@@ -147,12 +147,15 @@ def train(
 def _optimiser(model: nn.Sequential, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
     """Adam (Kingma and Ba 2015), and the weights whose l1 penalty the loop adds to their gradient.
 
-    The penalty reg/2 · |w|² on weights, none on biases, enters as its gradient reg · w.
+    The penalty reg/2 · |w|² on weights, none on biases, enters as its gradient reg · w. Weights that ask for no
+    gradient are left alone.
     """
-    l1 = [layer.weight for layer in model if isinstance(layer, BlockFullyConnected) and recipe.penalty == "l1"]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    layers = [layer for layer in model if isinstance(layer, BlockFullyConnected) and recipe.penalty == "l1"]
+    l1 = [layer.weight for layer in layers if layer.weight.requires_grad]
     skip = {id(weight) for weight in l1}
-    decayed = [p for p in model.parameters() if p.ndim > 1 and id(p) not in skip]
-    others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in skip]
+    decayed = [p for p in trained if p.ndim > 1 and id(p) not in skip]
+    others = [p for p in trained if p.ndim <= 1 or id(p) in skip]
     groups = [{"params": decayed, "weight_decay": recipe.reg}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.Adam(groups, lr=recipe.lr, fused=True), l1
 

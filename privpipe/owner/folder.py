@@ -7,7 +7,7 @@ write_folder("images.h5", index, rows, image_size=64)
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
 from privpipe.owner.pictures import SUFFIXES, find_pictures, is_picture_name, read_picture
-from privpipe.owner.split import Rows, interleave, shuffled_by_class, take
+from privpipe.owner.split import Rows, interleave, set_aside, shuffled_by_class, take
 from privpipe.store import CHUNK_BYTES, MAX_CLASSES, RAW, SPLITS, Header, Writer, create, open_store
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,22 @@ def scan(root: Path) -> FolderIndex:
     return FolderIndex(paths, np.array(labels, np.int64), tuple(names), parts)
 
 
+def scan_public(root: Path) -> FolderIndex:
+    """List all pictures below a folder, in whatever sub-folders, as the one class `public`.
+
+    Raises:
+        PrivpipeError: there is no such folder, or it has no pictures.
+    """
+    paths = find_pictures(root) if os.path.isdir(root) else []
+    if not paths:
+        what = "has no pictures" if os.path.isdir(root) else "is not a folder"
+        raise PrivpipeError(
+            f"data.public={root} {what}. Give a folder of pictures ({', '.join(sorted(SUFFIXES))}) that are not among "
+            "yours, or a share of your own, such as 0.1."
+        )
+    return FolderIndex(paths, np.zeros(len(paths), np.int64), ("public",), {"train": np.arange(len(paths))})
+
+
 def _layout(root: Path) -> dict[str, Path]:
     """The folders that hold the classes, by part; `{"train": root}` without parts."""
     names = _subfolders(root)
@@ -136,13 +152,19 @@ def _warn_of_strays(folders: set[Path]) -> None:
 
 
 def split_folder(
-    index: FolderIndex, n_train: int | None, n_val: int, n_test: int | None, rng: np.random.Generator
+    index: FolderIndex,
+    n_train: int | None,
+    n_val: int,
+    n_test: int | None,
+    rng: np.random.Generator,
+    public: float = 0.0,
 ) -> dict[str, Rows]:
-    """Which rows of the index go into train, val and test, in random order.
+    """Which rows of the index go into train, val, test and public, in random order.
 
     What `val/` or `test/` does not hold is drawn from the training part. A number asks for a class-balanced set
     (counts differ by at most one), or for all that val/ or test/ holds. Null asks for all, and for a test set that
-    must be drawn for 20 % of each class. Each class keeps at least one picture to train with.
+    must be drawn for 20 % of each class. Of what is left to train with, `public` is that share of each class. Each
+    class keeps at least one picture to train with.
 
     Raises:
         PrivpipeError: more pictures are asked for than there are, or fewer than there are classes.
@@ -166,14 +188,15 @@ def split_folder(
         _check_count("val", n_val, classes)
         remedy = "" if "test" in pools else ", or a smaller data.n_test"
         val, train = take(train, n_val, "data.n_val", keep=1, remedy=remedy)
+    aside, train = set_aside(train, public)
     if n_train is None:
-        return {"train": interleave(train), "val": val, "test": test}
+        return {"train": interleave(train), "val": val, "test": test, "public": aside}
     _check_count("train", n_train, classes)
     left = sum(map(len, train))
     chosen = (
         interleave(train) if n_train == left else take(train, n_train, "data.n_train", remedy=", or null for all")[0]
     )
-    return {"train": chosen, "val": val, "test": test}
+    return {"train": chosen, "val": val, "test": test, "public": aside}
 
 
 def _check_left(index: FolderIndex, train: list[Rows]) -> None:
@@ -206,37 +229,41 @@ def _check_count(part: str, count: int, classes: int) -> None:
 def write_folder(
     path: str | Path,
     index: FolderIndex,
-    rows: dict[str, Rows],
+    rows: Mapping[str, Rows],
     image_size: int,
     *,
     skip: bool = False,
     threads: int | None = None,
+    kind: str = RAW,
 ) -> None:
     """Read the chosen pictures (see `read_picture`) into one HDF5 file (see `privpipe.store`), with a progress bar.
 
     The bytes depend on the pictures, their names and the rows only. Memory does not grow with their number.
 
     Args:
+        rows: of each split; one that is not named stays empty.
         skip: leave out pictures that cannot be read, with a warning for each, instead of refusing all.
         threads: pictures read at a time; None for one per processor.
+        kind: of the file.
 
     Raises:
         PrivpipeError: pictures cannot be read (the message lists them), none are left of a class or a split, the
             disk is full, or `path` cannot be written.
     """
     shape = (image_size, image_size, 3)
-    header = Header(RAW, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8")
+    header = Header(kind, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8")
+    asked = {split: rows.get(split, np.empty(0, np.int64)) for split in SPLITS}
     # Room for every picture cannot be taken back; where some are left out, the others are copied to a smaller file.
     roomy = Path(f"{path}.all.partial")
     try:
-        with create(roomy, header, {name: len(rows[name]) for name in SPLITS}) as writer:
-            failures = _read_all(writer, index, rows, image_size, threads or os.cpu_count() or 1)
+        with create(roomy, header, {name: len(asked[name]) for name in SPLITS}) as writer:
+            failures = _read_all(writer, index, asked, image_size, threads or os.cpu_count() or 1)
             if failures and not skip:
-                raise PrivpipeError(_list(failures, sum(map(len, rows.values()))))
+                raise PrivpipeError(_list(failures, sum(map(len, asked.values()))))
         if failures:
-            good = _without(failures, index, rows)
+            good = _without(failures, index, asked)
             with create(path, header, {name: len(good[name]) for name in SPLITS}) as writer:
-                _copy(roomy, writer, good)
+                _copy(roomy, writer, good, kind)
         else:
             with atomic_path(path) as partial:
                 roomy.replace(partial)
@@ -314,7 +341,7 @@ def _without(failures: list[_Failure], index: FolderIndex, rows: dict[str, Rows]
     bad = {split: [failure.place for failure in failures if failure.split == split] for split in SPLITS}
     good = {split: np.delete(np.arange(len(rows[split])), bad[split]) for split in SPLITS}
     for split in SPLITS:
-        if not len(good[split]):
+        if len(rows[split]) and not len(good[split]):
             raise PrivpipeError(f"not one picture of the {split} set can be read. See the reasons above.")
     before = set(index.labels[rows["train"]].tolist())
     lost = before - set(index.labels[rows["train"][good["train"]]].tolist())
@@ -324,9 +351,9 @@ def _without(failures: list[_Failure], index: FolderIndex, rows: dict[str, Rows]
     return good
 
 
-def _copy(source: Path, writer: Writer, places: dict[str, Rows]) -> None:
+def _copy(source: Path, writer: Writer, places: dict[str, Rows], kind: str) -> None:
     """Copy the rows `places` of each split."""
-    with open_store(source, RAW) as store:
+    with open_store(source, kind) as store:
         for split in SPLITS:
             labels, done = store.labels(split), 0
             for start, stop in store.spans(split):

@@ -1,5 +1,6 @@
-"""Training, validation and test sets: class-balanced, fixed by a seed."""
+"""Training, validation and test sets, and the attacker's public images: class-balanced, fixed by a seed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +20,40 @@ def split(
     n_val: int,
     n_test: int | None,
     rng: np.random.Generator,
+    public: float = 0.0,
 ) -> dict[str, Rows]:
-    """Which rows go where: `train` and `val` of the training part, `test` of the test part.
+    """Which rows go where: `train`, `val` and `public` of the training part, `test` of the test part.
 
-    Each set is class-balanced (the counts of two classes differ by at most one) except where None asks for all
-    that is left; rows come in random order. A larger `n_train` or `n_test` begins with the rows of a smaller one.
+    `public` is that share of each class of the training part. Each other set is class-balanced (the counts of two
+    classes differ by at most one) except where None asks for all that is left; rows come in random order. A larger
+    `n_train` or `n_test` begins with the rows of a smaller one, and neither these beginnings nor `val` depend on
+    `public`.
 
     Raises:
         PrivpipeError: more images are asked for than a class has.
     """
     classes = len(train.class_names)
     by_class = shuffled_by_class(np.arange(len(train)), train.labels, classes, rng)
+    public_rows, by_class = set_aside(by_class, public)
     test_by_class = shuffled_by_class(np.arange(len(test)), test.labels, classes, rng)
     val, rest = take(by_class, n_val, "data.n_val")
     left = sum(map(len, rest))
     if n_train is not None and n_train > left:
         raise PrivpipeError(
-            f"data.n_train={n_train} is more than there is: {len(train)} training images less data.n_val={n_val} "
-            f"leave {left}. Use data.n_train <= {left}, or null for all."
+            f"data.n_train={n_train} is more than there is: {len(train)} training images less {len(public_rows)} "
+            f"public ones (data.public={public:g}) and data.n_val={n_val} leave {left}. Use data.n_train <= {left}, or "
+            "null for all."
         )
     train_rows = interleave(rest) if n_train is None else take(rest, n_train, "data.n_train")[0]
     test_rows = interleave(test_by_class) if n_test is None else take(test_by_class, n_test, "data.n_test")[0]
-    return {"train": train_rows, "val": val, "test": test_rows}
+    return {"train": train_rows, "val": val, "test": test_rows, "public": public_rows}
+
+
+def set_aside(by_class: list[Rows], share: float) -> tuple[Rows, list[Rows]]:
+    """That share of each class, rounded down, from its end; and what is left of each class."""
+    keep = [len(rows) - int(len(rows) * share) for rows in by_class]
+    aside = interleave([rows[count:] for rows, count in zip(by_class, keep, strict=True)])
+    return aside, [rows[:count] for rows, count in zip(by_class, keep, strict=True)]
 
 
 def shuffled_by_class(rows: Rows, labels: Rows, classes: int, rng: np.random.Generator) -> list[Rows]:
@@ -77,16 +90,22 @@ def interleave(by_class: list[Rows]) -> Rows:
     return np.concatenate(by_class)[np.argsort(place, kind="stable")]
 
 
-def write_images(path: str | Path, train: RawImages, test: RawImages, rows: dict[str, Rows]) -> None:
-    """Write the raw images of a split to one HDF5 file (see `privpipe.store`), in chunks.
+def write_images(
+    path: str | Path, train: RawImages, test: RawImages, rows: Mapping[str, Rows], kind: str = RAW
+) -> None:
+    """Write images to one HDF5 file (see `privpipe.store`), in chunks.
+
+    Args:
+        rows: of each split; of `test` for the test split, else of `train`. A split that is not named stays empty.
+        kind: of the file.
 
     Raises:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
     shape: tuple[int, int, int] = train.images.shape[1:]
-    header = Header(RAW, "none", 1, "dataset", train.class_names, (0.0, 255.0), shape, "uint8")
-    with create(path, header, {name: len(rows[name]) for name in SPLITS}) as writer:
-        for name in SPLITS:
+    header = Header(kind, "none", 1, "dataset", train.class_names, (0.0, 255.0), shape, "uint8")
+    with create(path, header, {name: len(rows.get(name, ())) for name in SPLITS}) as writer:
+        for name in (name for name in SPLITS if name in rows):
             part = test if name == "test" else train
             for start in range(0, len(rows[name]), 4096):
                 chosen = rows[name][start : start + 4096]

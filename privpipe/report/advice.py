@@ -1,4 +1,6 @@
-"""What is known, without attacking this very file, about how well a perturbation hides its pictures."""
+"""What to make of a perturbation: what is known of its kind, and what the attacks on this very file measured."""
+
+from typing import Any
 
 from privpipe.perturb import METHODS
 from privpipe.perturb.block_scramble import BlockScramble
@@ -31,3 +33,38 @@ def verdict(header: Header) -> tuple[bool | None, str]:
         "Every image has key material of its own, so statistics over many images do not give it away; what a single "
         "picture still shows is hidden by nothing."
     )
+
+
+MOSTLY = 0.5  # of what could be lost: from there on it counts as lost
+FOUND = 0.9  # of a key
+
+
+def findings(method: str, privacy: dict[str, Any]) -> list[str]:
+    """What an attacker without the key achieved, a sentence each, worst first; empty where all attacks failed.
+
+    Args:
+        privacy: `metrics/privacy.json`.
+    """
+    found = []
+    keyed = METHODS[method].keyed if method in METHODS else False
+    for level, means in (("l0", "the stolen file alone"), ("l1", "public pictures"), ("l2", "known pairs")):
+        recovery, chance = privacy[f"{level}_key_recovery"], privacy["chance_key_recovery"]
+        if keyed and recovery is not None and recovery >= FOUND and (chance is None or chance < MOSTLY):
+            found.append(f"With {means}, {100 * recovery:.1f} % of the key was recovered.")
+            break
+    chance, plain = privacy["chance_recognised"], privacy["original_recognised"]
+    for level, means in (("l0", "the stolen file alone"), ("l1", "public pictures"), ("l2", "known pairs")):
+        seen = privacy[f"{level}_recognised"]
+        if seen is not None and plain > chance and (seen - chance) / (plain - chance) >= MOSTLY:
+            found.append(
+                f"With {means}, a plain classifier recognises {100 * seen:.1f} % of the best reconstructions, against "
+                f"{100 * plain:.1f} % of the originals."
+            )
+            break
+    told = privacy["l0_reidentified_top1"]
+    if told is not None and told >= MOSTLY:
+        found.append(
+            f"Whoever holds the originals among {round(1 / privacy['chance_reidentified_top1']):,} candidates tells "
+            f"{100 * told:.1f} % of the uploaded pictures apart, without the key."
+        )
+    return found

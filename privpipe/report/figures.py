@@ -39,10 +39,11 @@ DEMONSTRATION = KeyStream(b"privpipe's public illustrations.")
 PAPER_SIZES = {"gaussian_blur": (3, 5, 7), "random_filter": (3, 5, 7), "block_scramble": (2, 4, 8)}
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, atomically; the same figure gives the same bytes."""
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", bbox_inches="tight", facecolor="white")
+def save(figure: Figure, path: str | Path, kind: str = "png") -> None:
+    """Write a figure as `png` or `svg`, atomically; the same figure gives the same bytes."""
+    undated = {"Date": None} if kind == "svg" else None
+    with atomic_path(path) as partial, mpl.rc_context({"svg.hashsalt": "privpipe"}):
+        figure.savefig(partial, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
 
 
 def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:

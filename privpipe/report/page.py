@@ -14,13 +14,16 @@ from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.params import Params
 from privpipe.report import figures
-from privpipe.report.advice import verdict
+from privpipe.report.advice import findings
+from privpipe.report.privacy_figures import tradeoff
 from privpipe.store import PERTURBED, RAW, open_store
 
-METRICS = ("perturb", "train", "evaluate", "descrambler")
+METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
 EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their first test image
 NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
-FIGURES = ("examples", "method", "training", "confusion", "descrambler")
+EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
+SURVEY = Path(__file__).with_name("survey.csv")  # a copy of survey/results.csv
+FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Inputs:
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
         metrics: folder with the JSON file of each of `METRICS`.
-        plots: folder with training.csv, confusion.csv, classes.csv and descrambler.csv.
+        plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, data_cost.csv and
+            reconstructions.png.
     """
 
     images: Path
@@ -50,7 +54,7 @@ class Inputs:
     def table(self, name: str) -> pd.DataFrame:
         path = self.plots / f"{name}.csv"
         try:
-            return pd.read_csv(path, dtype=NAMES, keep_default_na=False, na_values={"accuracy": [""]})
+            return pd.read_csv(path, dtype=NAMES, keep_default_na=False, na_values=EMPTY)
         except (OSError, ValueError) as error:
             raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
 
@@ -83,25 +87,35 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
+        "tradeoff": tradeoff(pd.read_csv(SURVEY), _this_experiment(inputs)),
     }
     for name in FIGURES:
         figures.save(drawn[name], paths[name])
 
 
+def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
+    """Its place in the trade-off; None for other pictures than the survey's."""
+    if inputs.params.data.source != "cifar10":
+        return None
+    privacy = inputs.metric("privacy")
+    place = {f"{level}_privacy": 1 - min(1.0, privacy[f"{level}_ssim"] or 0.0) for level in ("l0", "l1", "l2")}
+    return place | {"test_accuracy": inputs.metric("evaluate")["test_accuracy"]}
+
+
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
-    with open_store(inputs.perturbed, PERTURBED) as store:
-        known_to_fall, sentence = verdict(store.header)
+    privacy = inputs.metric("privacy")
+    pictures = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
     environment = Environment(
         loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
-        known_to_fall=known_to_fall,
-        verdict=sentence,
+        findings=findings(inputs.params.perturb.method, privacy),
+        cost=inputs.table("data_cost").to_dict("records"),
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),
-        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items()},
+        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
         **{name: inputs.metric(name) for name in METRICS},
     )
     write_text(target, page)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner import folder as folder_module
-from privpipe.owner.folder import FolderIndex, scan
-from privpipe.store import RAW, SPLITS, open_store
+from privpipe.owner.folder import FolderIndex, scan, scan_public, split_folder, write_folder
+from privpipe.store import PUBLIC, RAW, SPLITS, open_store
 
 
 def test_every_picture_comes_with_its_class_and_once(tmp_path: Path) -> None:
@@ -39,9 +39,10 @@ def test_numbers_give_balanced_sets(tmp_path: Path) -> None:
         "train": [3, 3, 3],
         "val": [3, 2, 2],
         "test": [3, 3, 2],
+        "public": [],
     }
     assert len(set(np.concatenate(list(rows.values())).tolist())) == 24
-    assert [len(chosen) for chosen in draw(index, None, 7, 8).values()] == [41, 7, 8]
+    assert [len(chosen) for chosen in draw(index, None, 7, 8).values()] == [41, 7, 8, 0]
 
 
 def test_the_seed_fixes_the_rows_and_a_larger_set_begins_with_a_smaller(tmp_path: Path) -> None:
@@ -51,6 +52,31 @@ def test_the_seed_fixes_the_rows_and_a_larger_set_begins_with_a_smaller(tmp_path
     assert set(one["train"].tolist()) != set(other["train"].tolist())
     more = draw(index, 20, 6, 8)
     assert np.array_equal(more["train"][:10], one["train"]) and np.array_equal(more["val"], one["val"])
+
+
+def test_the_public_share_comes_from_what_is_left_to_train_with(tmp_path: Path) -> None:
+    index = scan(make(tmp_path, {"a": 12, "b": 30, "c": 3}))
+    without, with_it = (split_folder(index, None, 3, 3, np.random.default_rng(0), public) for public in (0.0, 0.5))
+    assert all(np.array_equal(without[name], with_it[name]) for name in ("val", "test"))
+    assert np.bincount(index.labels[with_it["public"]]).tolist() == [5, 14]  # of 10, 28 and 1
+    together = np.concatenate([with_it["train"], with_it["public"]])
+    assert sorted(together.tolist()) == sorted(without["train"].tolist())
+
+
+def test_public_pictures_of_another_folder(tmp_path: Path) -> None:
+    index = scan_public(make(tmp_path / "others", {"x": 3, "y/z": 2}))
+    assert len(index.paths) == 5 and index.class_names == ("public",)
+    write_folder(tmp_path / "public.h5", index, index.parts, SIZE, kind=PUBLIC)
+    with open_store(tmp_path / "public.h5", PUBLIC) as store:
+        assert store.counts == {"train": 5, "val": 0, "test": 0}
+
+
+def test_a_folder_without_public_pictures(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PrivpipeError, match=r"^data.public=.*empty has no pictures\. Give a folder .*\.png"):
+        scan_public(tmp_path / "empty")
+    with pytest.raises(PrivpipeError, match=r"^data.public=.*nothing is not a folder\. Give a folder of pictures"):
+        scan_public(tmp_path / "nothing")
 
 
 def test_all_parts_given(tmp_path: Path) -> None:

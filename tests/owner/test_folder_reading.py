@@ -204,7 +204,8 @@ def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run
 
     images, key = tmp_path / "images.h5", tmp_path / "key.json"
     settings = {"data__source": "folder", "data__path": str(damaged), "data__image_size": SIZE, "data__n_val": 6}
-    arguments = ["--folder", str(tmp_path / "raw"), "--images", str(images)]
+    settings["data__public"] = 0
+    arguments = ["--folder", str(tmp_path / "raw"), "--images", str(images), "--public", str(tmp_path / "public.h5")]
     result = run_stage(download, *arguments, **settings)
     assert result.exit_code == 1 and "3 of 40 pictures cannot be read" in result.output
     result = run_stage(download, *arguments, **settings, data__on_error="skip")
@@ -229,6 +230,7 @@ def test_the_stage_gives_the_same_bytes_again(tmp_path: Path, run_stage: Run) ->
     for name in ("one", "two"):
         root = make(tmp_path / name, {"a": 10, "b": 10})
         arguments = ["--folder", str(tmp_path / "raw"), "--images", str(tmp_path / f"{name}.h5")]
+        arguments += ["--public", str(tmp_path / "public.h5")]
         assert run_stage(download, *arguments, **settings, data__path=str(root)).exit_code == 0
         found.append((tmp_path / f"{name}.h5").read_bytes())
         shutil.rmtree(root)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from privpipe.errors import PrivpipeError
 from privpipe.owner.images import RawImages
 from privpipe.owner.split import Rows, split, write_images
+from privpipe.store import SPLITS
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -30,11 +31,11 @@ def parts(
     seed: int = 0,
     train: RawImages | None = None,
     test: RawImages | None = None,
+    public: float = 0.0,
 ) -> dict[str, Rows]:
     """The split of 4 x 25 training and 4 x 10 test images, unless others are given."""
-    return split(
-        train or pictures([25] * 4), test or pictures([10] * 4, 1), n_train, n_val, n_test, np.random.default_rng(seed)
-    )
+    train, test = train or pictures([25] * 4), test or pictures([10] * 4, 1)
+    return split(train, test, n_train, n_val, n_test, np.random.default_rng(seed), public)
 
 
 def spread(labels: np.ndarray) -> int:
@@ -47,10 +48,35 @@ def spread(labels: np.ndarray) -> int:
 def test_sizes_are_as_asked_and_classes_balanced(n_train: int, n_val: int, n_test: int) -> None:
     train, test = pictures([25] * 4), pictures([10] * 4, 1)
     rows = parts(n_train, n_val, n_test)
-    assert {name: len(chosen) for name, chosen in rows.items()} == {"train": n_train, "val": n_val, "test": n_test}
+    assert {name: len(chosen) for name, chosen in rows.items()} == {
+        "train": n_train,
+        "val": n_val,
+        "test": n_test,
+        "public": 0,
+    }
     assert spread(train.labels[rows["train"]]) == (n_train % 4 != 0)
     assert spread(train.labels[rows["val"]]) == (n_val % 4 != 0)
     assert spread(test.labels[rows["test"]]) == (n_test % 4 != 0)
+
+
+def test_public_images_are_a_share_of_each_class_and_nobody_elses() -> None:
+    train = pictures([9, 4, 5, 30])
+    rows = parts(None, 8, None, train=train, public=0.25)
+    assert np.bincount(train.labels[rows["public"]]).tolist() == [2, 1, 1, 7]
+    owned = np.concatenate([rows["train"], rows["val"]])
+    assert sorted(np.concatenate([owned, rows["public"]]).tolist()) == list(range(48))
+
+
+def test_the_other_sets_do_not_depend_on_the_public_share() -> None:
+    without, with_it = parts(40, 20, 16), parts(40, 20, 16, public=0.4)
+    for name in SPLITS:
+        assert np.array_equal(without[name], with_it[name])
+
+
+def test_public_images_leave_fewer_to_train_with() -> None:
+    assert len(parts(None, 20, 16, public=0.2)["train"]) == 60
+    with pytest.raises(PrivpipeError, match=r"less 20 public ones \(data.public=0.2\) and data.n_val=20 leave 60. Use"):
+        parts(61, 20, 16, public=0.2)
 
 
 def test_no_image_is_chosen_twice() -> None:
@@ -76,7 +102,7 @@ def test_none_takes_all_that_is_left_of_unequal_classes() -> None:
 
 def test_the_seed_fixes_every_row() -> None:
     first, again, other = parts(40, 20, 16), parts(40, 20, 16), parts(40, 20, 16, seed=1)
-    for name in first:
+    for name in SPLITS:
         assert np.array_equal(first[name], again[name])
         assert set(first[name].tolist()) != set(other[name].tolist())
 
@@ -106,7 +132,8 @@ def test_a_larger_test_set_begins_with_a_smaller_one(larger: int | None) -> None
 def test_more_training_images_than_there_are() -> None:
     with pytest.raises(
         PrivpipeError,
-        match=r"data.n_train=81 is more than there is: 100 training images less data.n_val=20 leave 80. "
+        match=r"data.n_train=81 is more than there is: 100 training images less 0 public ones \(data.public=0\) and "
+        r"data.n_val=20 leave 80. "
         r"Use data.n_train <= 80, or null for all",
     ):
         parts(81, 20, 16)

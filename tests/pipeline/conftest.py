@@ -19,6 +19,10 @@ SMALL = {
     "data.n_test": 60,
     "train.epochs": 1,
     "train.threads": 1,
+    "attack.targets": 30,
+    "attack.pairs": 20,
+    "attack.network_epochs": 1,
+    "attack.recogniser_epochs": 1,
 }
 
 

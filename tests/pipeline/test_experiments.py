@@ -5,7 +5,11 @@ from conftest import Project
 
 pytestmark = pytest.mark.pipeline
 
-PLOTS = {"accuracy by epoch", "loss by epoch", "confusion", "accuracy by class", "descrambler", "plots/examples.png"}
+PLOTS = {
+    "accuracy by epoch", "loss by epoch", "confusion", "accuracy by class", "descrambler",
+    "key recovery by stolen images",
+    "accuracy against measured privacy", "plots/examples.png", "plots/reconstructions.png",
+}  # fmt: skip
 
 
 def test_exp_run_changes_k_and_metrics_diff_shows_old_new_and_change(project: Project) -> None:

@@ -38,7 +38,7 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
 
 def test_every_figure_is_there_with_an_alternative_text(page: Page) -> None:
     images = [values for tag, values in page.tags if tag == "img"]
-    assert len(images) == 5
+    assert len(images) == 7
     assert all(len(values["alt"] or "") > 20 for values in images)
 
 

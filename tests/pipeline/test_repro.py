@@ -11,7 +11,20 @@ from conftest import Project, set_params
 
 pytestmark = pytest.mark.pipeline
 
+PICTURES = {
+    "psnr", "psnr_worst", "ssim", "ssim_worst", "reidentified_top1", "reidentified_top5", "recognised",
+}  # fmt: skip
+OF_KEYS = {"key_recovery", "blocks_recovered"}
+OF_THE_BEST = {"confidence", "seconds", "attack"}
+GUESSED = {"reidentified_top1", "reidentified_top5", "recognised"} | OF_KEYS
 KEYS = {
+    "privacy": {
+        *(f"l{level}_{name}" for level in range(4) for name in PICTURES | OF_KEYS | OF_THE_BEST),
+        *(f"{baseline}_{name}" for baseline in ("mean_image", "perturbed", "other_image") for name in PICTURES),
+        *(f"chance_{name}" for name in GUESSED),
+        *(f"{data}_for_{share}" for data in ("images", "pairs") for share in (50, 90, 99)),
+        "original_recognised",
+    },
     "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
     "train": {"seconds", "images_per_second", "device", "final_train_loss"},
     "evaluate": {
@@ -21,6 +34,13 @@ KEYS = {
         "blocks_exact", "blocks_none", "pixels_right",
         "chance_blocks_exact", "chance_blocks_none", "chance_pixels_right", "not_measured",
     },
+}  # fmt: skip
+
+
+# Measured times are in these.
+TIMED = {
+    "metrics/train.json", "metrics/privacy.json", "plots/privacy.csv", "plots/data_cost.csv",
+    "data/private/reconstructions.h5", "reports/index.html",
 }  # fmt: skip
 
 
@@ -36,7 +56,7 @@ def digests(project: Project) -> dict[str, str]:
 
 
 def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Project) -> None:
-    assert len(digests(reproduced)) == 18
+    assert len(digests(reproduced)) == 27
     for name, keys in KEYS.items():
         assert set(reproduced.metrics(name)) == keys
     evaluate = reproduced.metrics("evaluate")
@@ -70,15 +90,14 @@ def test_train_lr_reruns_train_and_what_follows_but_not_perturb(project: Project
 def test_a_comment_in_the_blur_reruns_perturb_but_not_download(project: Project) -> None:
     project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "# a comment\nimport cv2")
     # Its result has the same bytes, so that nothing after it runs again either, but for the report that draws it.
-    assert stages_of(project.dvc("repro")) == ["perturb", "descramble", "report"]
+    assert stages_of(project.dvc("repro")) == ["perturb", "descramble", "attack", "score", "report"]
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Project) -> None:
     before = digests(project)
     project.dvc("repro", "--force", "--no-run-cache")
     after = digests(project)
-    # Measured times are in train.json, and on the page.
-    assert {path for path in before if before[path] != after[path]} <= {"metrics/train.json", "reports/index.html"}
+    assert {path for path in before if before[path] != after[path]} <= TIMED
     times = re.compile(rb"<b>[\d.]+ s</b>\s*<span class=\"small\">\d+ images/s")
     old_page = Project(project.folder).read("reports/index.html")
     assert len(times.findall(old_page)) == 1
@@ -128,7 +147,7 @@ def test_a_key_other_than_the_one_that_perturbed_is_refused(project: Project) ->
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("stage", ["perturb", "train", "evaluate", "descramble", "report"])
+@pytest.mark.parametrize("stage", ["perturb", "train", "evaluate", "descramble", "attack", "score", "report"])
 def test_a_stage_refuses_a_cut_input_and_leaves_its_outputs(project: Project, stage: str) -> None:
     source = {"perturb": "data/private/images.h5", "descramble": "models/model.safetensors"}
     cut = project.folder / source.get(stage, "data/perturbed.h5")
