@@ -1,0 +1,140 @@
+"""Figures of what perturbations hide: reconstructions beside originals, and accuracy against measured privacy."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from privpipe.perturb.base import Array, Images
+from privpipe.report.figures import GREY, STYLE, displayable
+
+SHOWN = 8  # pictures side by side
+
+
+def reconstructions(
+    originals: Images,
+    targets: Array,
+    method: str,
+    found: Mapping[str, tuple[str, Images]],
+) -> Figure:
+    """The first test pictures: as they are, as they were uploaded, and as the best attack of each level shows them.
+
+    Args:
+        originals: uint8 (T, H, W, C).
+        targets: the same perturbed, as stored.
+        found: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
+    """
+    image_range = (0.0, 255.0) if targets.dtype == np.uint8 else (0.0, 1.0)
+    rows = [("original", [*originals[:SHOWN]]), (method, [*targets[:SHOWN]])]
+    rows += [(f"{level}: {attack}", [*pictures[:SHOWN]]) for level, (attack, pictures) in found.items()]
+    count = len(rows[0][1])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.8 + 1.05 * count, 1.1 * len(rows)), layout="constrained")
+        axes = figure.subplots(len(rows), count, squeeze=False)
+        for line, (title, pictures) in zip(axes, rows, strict=True):
+            for place, picture in zip(line, pictures, strict=True):
+                shown = displayable(picture, image_range if title == method else (0.0, 255.0))
+                place.imshow(shown, interpolation="nearest")
+                place.set(xticks=[], yticks=[])
+                for spine in place.spines.values():
+                    spine.set_visible(False)
+            label = title.replace(": ", ":\n").replace("_", " ")
+            line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+METHOD_COLOURS = {
+    "none": "#1a202c",
+    "gaussian_blur": "#2b6cb0",
+    "pixelate": "#319795",
+    "random_filter": "#c05621",
+    "block_scramble": "#6b46c1",
+    "block_mix": "#b83280",
+    "gaussian_noise": "#2f855a",
+    "correlated_noise": "#975a16",
+}
+SCOPE_MARKERS = {"dataset": "o", "image": "s"}
+PANELS = (("l0", "L0: the stolen file"), ("l1", "L1: and public images"), ("l2", "L2: and known pairs"))
+
+
+def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> Figure:
+    """Test accuracy against measured privacy, one panel for each level of the attacker, with the Pareto front.
+
+    Args:
+        points: from `privpipe.report.survey.points_table`.
+        here: an experiment to mark with a star: l0_privacy, l1_privacy, l2_privacy and test_accuracy.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(15, 5.6), layout="constrained")
+        panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
+        for axes, (level, title) in zip(panels, PANELS, strict=True):
+            privacy = points[f"{level}_privacy"]
+            front = pareto_front(privacy.to_numpy(), points["test_accuracy"].to_numpy())
+            axes.plot(privacy.iloc[front], points["test_accuracy"].iloc[front], color=GREY, linewidth=1.2, zorder=1)
+            for (method, scope), group in points.groupby(["method", "scope"], sort=False):
+                colour, marker = METHOD_COLOURS.get(method, GREY), SCOPE_MARKERS[scope]
+                seen = group[f"{level}_reidentified_top1"] >= 0.5
+                x, y = privacy.loc[group.index], group["test_accuracy"]
+                axes.scatter(
+                    x,
+                    y,
+                    s=34,
+                    marker=marker,
+                    edgecolor=colour,
+                    zorder=2,
+                    facecolor=[colour if s else "white" for s in seen],
+                )
+                for row in group.itertuples():
+                    name = f"{row.sigma:g}" if row.sigma else ("" if method == "none" else f"{row.k}")
+                    spot = (privacy.loc[row.Index], row.test_accuracy)
+                    axes.annotate(name, spot, (4, 3), textcoords="offset points", fontsize=7, color=colour)
+            nothing = float(1 - points["mean_image_ssim"].iloc[0])
+            axes.axvline(nothing, color=GREY, linestyle=":", linewidth=1)
+            axes.annotate(
+                "the mean image",
+                (nothing, 0.02),
+                (-3, 0),
+                textcoords="offset points",
+                rotation=90,
+                ha="right",
+                fontsize=7,
+                color=GREY,
+            )
+            if here is not None:
+                axes.scatter(
+                    here[f"{level}_privacy"], here["test_accuracy"], s=170, marker="*", color="#e53e3e", zorder=3
+                )
+            axes.axhline(points["chance_recognised"].iloc[0], color=GREY, linestyle="--", linewidth=1)
+            axes.set(title=title, xlabel="measured privacy: 1 - SSIM of the best reconstruction", xlim=(-0.03, 1.03))
+        panels[0].set(ylabel="test accuracy of the classifier", ylim=(0, None))
+        figure.legend(handles=_legend(points), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    return figure
+
+
+def pareto_front(privacy: NDArray[np.float64], accuracy: NDArray[np.float64]) -> list[int]:
+    """The rows that no other row beats in both, by falling accuracy; of equal ones the first."""
+    front: list[int] = []
+    for row in np.lexsort((-privacy, -accuracy)):
+        if not front or privacy[row] > privacy[front[-1]]:
+            front.append(int(row))
+    return front
+
+
+def _legend(points: pd.DataFrame) -> list[Line2D]:
+    def dot(label: str, marker: str, colour: str, face: str) -> Line2D:
+        return Line2D([], [], marker=marker, linestyle="", color=colour, markerfacecolor=face, label=label)
+
+    methods = [dot(m, "o", METHOD_COLOURS.get(m, GREY), METHOD_COLOURS.get(m, GREY)) for m in points["method"].unique()]
+    return [
+        *methods,
+        dot("scope dataset", "o", GREY, GREY),
+        dot("scope image", "s", GREY, GREY),
+        dot("over half re-identified", "o", GREY, GREY),
+        dot("under half", "o", GREY, "white"),
+        Line2D([], [], color=GREY, linewidth=1.2, label="Pareto front"),
+        Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="guessing the class"),
+    ]

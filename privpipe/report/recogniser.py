@@ -1,0 +1,55 @@
+"""The plain classifier that looks at reconstructions: if it tells what is on them, so would a person.
+
+It is trained on the owner's own unperturbed images, so it never leaves the owner.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privpipe.cloud.bundle import Bundle, load_bundle
+from privpipe.cloud.data import load_split
+from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.training import Recipe, deterministic, measure, predict, resolve_device, train
+from privpipe.store import RAW, open_store
+
+Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
+
+
+def train_recogniser(images: str | Path, recipe: Recipe, device: str, threads: int) -> Bundle:
+    """Train the `baseline` classifier on raw images (RAW).
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, there is no such device, or training diverged.
+    """
+    place = resolve_device(device)
+    with deterministic(threads), open_store(images, RAW) as store:
+        header = store.header
+        train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
+        architecture = Architecture("baseline", header.shape[0], header.shape[2], len(header.class_names))
+        model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        normalise = measure(train_set[0])
+        train(model, normalise, train_set, val_set, recipe)
+    names, image_range = header.class_names, header.image_range
+    return Bundle(model.cpu(), normalise, architecture, names, "none", 1, "dataset", header.dtype, image_range)
+
+
+def load_recogniser(path: str | Path, device: str, threads: int) -> Recognise:
+    """The classifier of a file, from pictures uint8 (T, H, W, C) to classes int64 (T,).
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, or there is no such device.
+    """
+    bundle, place = load_bundle(path), resolve_device(device)
+    model, normalise = bundle.model.to(place), bundle.normalise.to(place)
+
+    def recognise(pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
+        with deterministic(threads):
+            scores = predict(model, normalise, torch.from_numpy(pictures).to(place))
+        classes: NDArray[np.int64] = scores.argmax(1).cpu().numpy()
+        return classes
+
+    return recognise

@@ -1,0 +1,167 @@
+"""The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from privpipe.attacker.base import LEVELS as ATTACKED
+from privpipe.attacker.base import Loot
+from privpipe.attacker.records import Record, as_pictures
+from privpipe.attacker.restoration import MAX_PIXELS, Prior, restore
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
+from privpipe.perturb.base import Array, Images
+from privpipe.report import privacy
+from privpipe.report.recogniser import Recognise
+from privpipe.store import RAW, open_store
+
+KEYED_AT_ONCE = 50  # images whose own keys are held in memory together
+KEYS_COMPARED = 100  # images whose own keys a found key is compared with under `scope: image`
+SHARES = (0.5, 0.9, 0.99)  # of a key, for the cost in data
+COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the attacks came to.
+
+    Args:
+        metrics: flat, for `metrics/privacy.json`; the same keys whatever was measured.
+        rows: one for each attempt.
+        cost: key recovery against the number of stolen images and of known pairs, rows of `COST_COLUMNS`.
+        pictures: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
+    """
+
+    metrics: dict[str, str | float | None]
+    rows: list[privacy.Row]
+    cost: list[tuple[Any, ...]]
+    pictures: dict[str, tuple[str, Images]]
+
+
+def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
+    """The first `count` test images of a RAW file and their labels, int64.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, or has fewer.
+    """
+    with open_store(images, RAW) as store:
+        if store.counts["test"] < count:
+            raise PrivpipeError(
+                f"{images} has {store.counts['test']} test images; {count} were attacked. Run `dvc repro attack`."
+            )
+        return store.rows("test", 0, count), store.labels("test")[:count]
+
+
+def judge(
+    loot: Loot,
+    records: Sequence[Record],
+    originals: Images,
+    labels: Any,
+    perturbation: Perturbation,
+    recognise: Recognise,
+) -> Judgement:
+    """Score every record, with the key as level L3, the matching of the perturbed images, and the baselines.
+
+    Args:
+        loot: what the attacker held; its targets are the perturbed `originals`.
+        records: from `privpipe.attacker.campaign`.
+        originals: uint8 (T, H, W, C), rows of the test split from the first on; `labels`: int64 (T,).
+        perturbation: the owner's, with the key.
+    """
+    method, k = loot.method, loot.k
+    truth = true_key(perturbation, len(originals))
+    tried = [record for record in records if record.problem is None]
+    bound = upper_bound(loot, perturbation)
+    attempts = [record for record in [*tried, *([bound] if bound else [])] if record.images is not None]
+    rows = [
+        privacy.score_record(record, originals, labels, recognise, method, truth)
+        for record in tqdm(attempts, desc="score", unit="attempt", disable=None)
+    ]
+    rows.append(privacy.score_matching(loot.targets, originals, method, k, loot.scope, loot.sigma))
+    # Without public images, other originals stand for them.
+    others = np.roll(originals, 1, axis=0) if loot.public is None else loot.public
+    baselines = {
+        name: privacy.score_pictures(originals, labels, pictures, recognise)
+        for name, pictures in privacy.baseline_pictures(loot.targets, others).items()
+    }
+    guessing = privacy.chance(labels, method, k, loot.image_size, originals.shape[3])
+    compared = [(record, privacy.key_recovery(method, record.key, truth)) for record in tried]
+    measured = [(record, found) for record, found in compared if found is not None]
+    original_recognised = float((recognise(originals) == labels).mean())
+    metrics = privacy.metrics(rows, baselines, guessing, original_recognised)
+    return Judgement(
+        {**metrics, **data_needed(measured)},
+        rows,
+        [_cost_row(record, found) for record, found in measured],
+        best_pictures(rows[: len(attempts)], attempts),
+    )
+
+
+def true_key(perturbation: Perturbation, count: int) -> Array | None:
+    """What a found key is compared with: the shared key, or those of the first test images under `scope: image`."""
+    if perturbation.scope == "dataset":
+        return perturbation.dataset_key
+    return perturbation.image_keys("test", 0, min(count, KEYS_COMPARED))
+
+
+def upper_bound(loot: Loot, perturbation: Perturbation) -> Record | None:
+    """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large."""
+    if not perturbation.keyed or loot.image_size**2 > MAX_PIXELS:
+        return None
+    prior = Prior.generic(loot.image_size, loot.channels) if loot.public is None else Prior.of(loot.public)
+    parts = [
+        restore(loot.targets[rows], loot.method, loot.k, key, loot.sigma, prior)
+        for rows, key in _keys(perturbation, len(loot.targets))
+    ]
+    return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), true_key(perturbation, len(loot.targets)))
+
+
+def _keys(perturbation: Perturbation, count: int) -> Iterator[tuple[slice, Array | None]]:
+    if perturbation.scope == "dataset":
+        yield slice(0, count), perturbation.dataset_key
+        return
+    for first in tqdm(range(0, count, KEYED_AT_ONCE), desc="restore with the keys", disable=None):
+        stop = min(first + KEYED_AT_ONCE, count)
+        yield slice(first, stop), perturbation.image_keys("test", first, stop - first)
+
+
+def data_needed(measured: Sequence[tuple[Record, privacy.KeyRecovery]]) -> dict[str, float | None]:
+    """Stolen images (without pairs) and known pairs that recover shares of the key, by the best attack for each count.
+
+    Keys `images_for_50` and so on, and `pairs_for_50`; None where no tried number was enough.
+    """
+    out: dict[str, float | None] = {}
+    for name, with_pairs in (("images", False), ("pairs", True)):
+        best: dict[int, float] = {}
+        for record, found in measured:
+            if (record.level == "L2") == with_pairs:
+                count = record.pairs if with_pairs else record.stolen
+                best[count] = max(best.get(count, 0.0), found.pixels)
+        counts = privacy.needed(list(best), list(best.values()), SHARES)
+        out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(SHARES, counts, strict=True)}
+    return out
+
+
+def _cost_row(record: Record, found: privacy.KeyRecovery) -> tuple[Any, ...]:
+    facts = (record.level, record.attack, record.stolen, record.pairs)
+    return (*facts, found.pixels, found.blocks, record.confidence, record.seconds)
+
+
+def best_pictures(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:
+    """For each level, the attempt of the highest mean SSIM at that level or below."""
+    out = {}
+    order = (*ATTACKED, "L3")
+    for level in order:
+        within = [
+            (row.scores.ssim or 0.0, attempt.attack, attempt.images)
+            for row, attempt in zip(rows, attempts, strict=True)
+            if order.index(row.level) <= order.index(level) and attempt.images is not None
+        ]
+        if within:
+            _, attack, images = max(within, key=lambda found: found[0])
+            out[level] = (attack, as_pictures(images))
+    return out

@@ -1,0 +1,28 @@
+"""Attack the perturbed images with every attack that applies, at every level of knowledge."""
+
+import click
+
+from privpipe.attacker.campaign import campaign, load_loot
+from privpipe.attacker.records import save_records
+from privpipe.attacker.registry import attacks
+from privpipe.params import load_params
+from stages import in_path, out_path, params_path, stage
+
+
+@click.command(help=__doc__)
+@in_path("--perturbed")
+@in_path("--public")
+@in_path("--leaked")
+@out_path("--reconstructions")
+@params_path
+def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_file: str) -> None:
+    with stage():
+        params = load_params(params_file)
+        how, machine = params.attack, params.train
+        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, how.stolen)
+        tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
+        save_records(reconstructions, campaign(loot, tools))
+
+
+if __name__ == "__main__":
+    main()

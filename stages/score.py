@@ -1,0 +1,69 @@
+"""Judge what the attacks brought: reconstructions against originals, found keys against the true one."""
+
+import json
+from pathlib import Path
+
+import click
+
+from privpipe.attacker.campaign import load_loot
+from privpipe.attacker.records import load_records
+from privpipe.files import write_csv, write_json
+from privpipe.owner.key import read_key
+from privpipe.owner.perturbing import perturbation
+from privpipe.params import load_params
+from privpipe.report.descrambler import check_key
+from privpipe.report.figures import save
+from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
+from privpipe.report.recogniser import load_recogniser
+from privpipe.report.scoring import COST_COLUMNS, judge, load_originals
+from stages import in_path, out_path, params_path, stage
+
+
+@click.command(help=__doc__)
+@in_path("--images")
+@in_path("--key")
+@in_path("--perturb-metrics")
+@in_path("--perturbed")
+@in_path("--public")
+@in_path("--leaked")
+@in_path("--reconstructions")
+@in_path("--recogniser")
+@out_path("--metrics")
+@out_path("--table")
+@out_path("--cost")
+@out_path("--figure")
+@params_path
+def main(
+    images: str,
+    key: str,
+    perturb_metrics: str,
+    perturbed: str,
+    public: str,
+    leaked: str,
+    reconstructions: str,
+    recogniser: str,
+    metrics: str,
+    table: str,
+    cost: str,
+    figure: str,
+    params_file: str,
+) -> None:
+    with stage():
+        params = load_params(params_file)
+        how, settings, machine = params.attack, params.perturb, params.train
+        secret = read_key(key)
+        check_key(secret, json.loads(Path(perturb_metrics).read_text())["key_fingerprint"])
+        loot = load_loot(perturbed, public, leaked, settings.sigma, how.targets, how.stolen)
+        originals, labels = load_originals(images, len(loot.targets))
+        method = perturbation(settings, loot.image_size, secret)
+        recognise = load_recogniser(recogniser, machine.device, machine.threads)
+        found = judge(loot, load_records(reconstructions), originals, labels, method, recognise)
+        write_json(metrics, found.metrics)
+        cells = [row.cells() for row in found.rows]
+        write_csv(table, list(cells[0]), [list(row.values()) for row in cells])
+        write_csv(cost, COST_COLUMNS, found.cost)
+        save(draw_reconstructions(originals, loot.targets, params.perturb.method, found.pictures), figure)
+
+
+if __name__ == "__main__":
+    main()

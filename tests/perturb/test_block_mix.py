@@ -1,0 +1,113 @@
+"""The block mix against a loop over blocks and pixels, and what its matrices and its inverse promise."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from samples import KEY, method, pictures
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.block_mix import CHUNK_VALUES, BlockMix
+
+CASES = [(16, 2, 3), (16, 8, 3), (12, 3, 3), (16, 16, 3), (16, 4, 1), (16, 1, 3)]  # size, k, channels
+
+
+def expected_matrices(size: int, k: int, scope: str, index: int) -> NDArray[np.float64]:
+    place = ("dataset",) if scope == "dataset" else ("image", "train", index)
+    return KEY.child("block_mix", k, *place).normal((size // k) ** 2, k * k, k * k) / k
+
+
+def mix(image: NDArray[np.uint8], matrices: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Output pixel i of block b is the sum over j of matrices[b, i, j] times pixel j / 255, one at a time."""
+    out, per_row = np.zeros(image.shape), len(image) // k
+    for b, i, j in np.ndindex(matrices.shape):
+        top, left = b // per_row * k, b % per_row * k
+        out[top + i // k, left + i % k] += matrices[b, i, j] * (image[top + j // k, left + j % k] / 255)
+    return out
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+@pytest.mark.parametrize(("size", "k", "channels"), CASES)
+def test_as_a_loop_over_blocks_and_pixels_in_float16(size: int, k: int, channels: int, scope: str) -> None:
+    images = pictures(2, size, channels)
+    out = method("block_mix", size, k, scope).apply(images, start=40)
+    for i, image in enumerate(images):
+        expected = mix(image, expected_matrices(size, k, scope, 40 + i), k)
+        np.testing.assert_allclose(out[i].astype(float), expected, rtol=2**-11, atol=1e-7)
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_the_key_is_the_matrices(k: int) -> None:
+    shared, own = method("block_mix", 16, k), method("block_mix", 16, k, "image").image_keys("train", 5, 2)
+    assert shared.dataset_key.dtype == own.dtype == np.float64
+    np.testing.assert_allclose(shared.dataset_key, expected_matrices(16, k, "dataset", 0), atol=2**-32)
+    np.testing.assert_allclose(own, [expected_matrices(16, k, "image", i) for i in (5, 6)], atol=2**-32)
+
+
+def test_no_key_for_no_images() -> None:
+    assert method("block_mix", 16, 4, "image").image_keys("train", 0, 0).shape == (0, 16, 16, 16)
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_weights_have_mean_0_and_variance_1_over_k_squared(k: int) -> None:
+    weights = method("block_mix", 32, k).dataset_key
+    assert abs(weights.mean()) < 5 / k / weights.size**0.5
+    assert weights.var() == pytest.approx(1 / k**2, rel=5 * (2 / weights.size) ** 0.5)
+
+
+def test_the_mean_square_of_the_pixels_stays() -> None:
+    images = pictures(50, 32)
+    out = method("block_mix", 32, 4, "image").apply(images).astype(float)
+    assert (out**2).mean() == pytest.approx(((images / 255) ** 2).mean(), rel=0.05)
+
+
+def test_every_block_has_its_own_matrix() -> None:
+    weights = method("block_mix", 32, 4).dataset_key
+    assert len(np.unique(weights.reshape(64, -1), axis=0)) == 64
+
+
+def test_the_output_goes_beyond_black_and_white() -> None:
+    out = method("block_mix", 32, 4).apply(pictures(5, 32))
+    assert out.min() < 0 and out.max() > 1
+
+
+def test_is_linear_in_the_image() -> None:
+    images = pictures(2, 16) // 2
+    perturbation = method("block_mix", 16, 4)
+    one, two = perturbation.apply(images).astype(float)
+    np.testing.assert_allclose(one + two, perturbation.apply(images[:1] + images[1:])[0], atol=2**-9)
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_amplifies(k: int, scope: str) -> None:
+    images, perturbation = pictures(3, 16), method("block_mix", 16, k, scope)
+    perturbed = perturbation.apply(images, "test", 7)
+    back = perturbation.invert(perturbed, "test", 7)
+    assert back.dtype == np.float32
+    keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys("test", 7, 3)
+    amplification = np.linalg.norm(np.linalg.inv(keys), 2, axis=(-2, -1)).max()
+    rounding = 2**-11 * float(np.abs(perturbed).max()) * k  # k is the norm of a block of k*k ones
+    assert np.abs(back - images).max() <= 255 * rounding * amplification + 1e-3
+
+
+def test_most_of_a_picture_comes_back_to_the_level() -> None:
+    images, perturbation = pictures(20, 32), method("block_mix", 32, 2)
+    back = perturbation.invert(perturbation.apply(images))
+    assert np.mean(np.abs(back - images) < 0.5) > 0.9
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+def test_chunks_of_bounded_memory_change_nothing(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, perturbation = pictures(7, 16), method("block_mix", 16, 4, scope)
+    out = perturbation.apply(images)
+    back = perturbation.invert(out)
+    assert images.size < CHUNK_VALUES
+    monkeypatch.setattr("privpipe.perturb.block_mix.CHUNK_VALUES", 2 * images[0].size)
+    np.testing.assert_array_equal(perturbation.apply(images), out)
+    np.testing.assert_allclose(perturbation.invert(out), back, rtol=0, atol=1e-3)
+
+
+def test_refuses_matrices_that_would_fill_the_memory() -> None:
+    message = r"^block_mix may have 134,217,728 weights per image; got 268,435,456 with k = 128 and 128 pixels\. Use a"
+    with pytest.raises(PrivpipeError, match=message):
+        BlockMix(128, 128, stream=KEY).apply(np.zeros((1, 128, 128, 3), np.uint8))

@@ -1,0 +1,46 @@
+"""What the page says of the measured privacy."""
+
+from typing import Any
+
+import pytest
+
+from privpipe.report.advice import findings
+
+HARMLESS: dict[str, Any] = {
+    **{f"l{level}_key_recovery": 0.07 for level in range(3)},
+    **{f"l{level}_recognised": 0.15 for level in range(3)},
+    "l0_reidentified_top1": 0.01,
+    "chance_key_recovery": 0.0625,
+    "chance_recognised": 0.1,
+    "chance_reidentified_top1": 0.001,
+    "original_recognised": 0.7,
+}
+
+WORDS = [
+    ({"l0_key_recovery": 0.999, "l1_key_recovery": 1.0}, ["With the stolen file alone, 99.9 % of the key"]),
+    ({"l1_key_recovery": 0.95}, ["With public pictures, 95.0 % of the key was recovered."]),
+    ({"l2_recognised": 0.5}, ["With known pairs, a plain classifier recognises 50.0 % of the best reconstructions"]),
+    ({"l0_reidentified_top1": 0.8}, ["among 1,000 candidates tells 80.0 % of the uploaded pictures apart"]),
+    ({"l0_key_recovery": None, "l1_key_recovery": None, "l2_key_recovery": 1.0}, ["With known pairs, 100.0 %"]),
+]
+
+
+def test_failed_attacks_find_nothing() -> None:
+    assert findings("block_scramble", HARMLESS) == []
+
+
+@pytest.mark.parametrize(("changes", "words"), WORDS)
+def test_what_succeeded_is_said(changes: dict[str, Any], words: list[str]) -> None:
+    found = findings("block_scramble", HARMLESS | changes)
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
+
+
+def test_a_key_of_one_value_and_a_method_without_key_are_no_findings() -> None:
+    assert findings("block_scramble", HARMLESS | {"l0_key_recovery": 1.0, "chance_key_recovery": 1.0}) == []
+    nothing = {f"l{level}_key_recovery": None for level in range(3)} | {"chance_key_recovery": None}
+    assert findings("gaussian_blur", HARMLESS | nothing) == []
+
+
+def test_a_recogniser_that_recognises_nothing_tells_nothing() -> None:
+    assert findings("none", HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []

@@ -1,0 +1,120 @@
+"""The owner's judgement: found keys and pictures against the true ones, with the key as upper bound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from privpipe.attacker.base import Loot, levels_of_grey
+from privpipe.attacker.records import Record
+from privpipe.errors import PrivpipeError
+from privpipe.owner.split import write_images
+from privpipe.owner.synthetic import draw
+from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.report import scoring
+from privpipe.report.privacy import KeyRecovery
+from privpipe.report.scoring import COST_COLUMNS, Judgement, data_needed, judge, load_originals, upper_bound
+
+SIZE, K = 16, 4
+DRAWN = draw(60, SIZE, rng=np.random.default_rng(0))
+ORIGINALS, LABELS = DRAWN.images[:20], DRAWN.labels[:20]
+PUBLIC = DRAWN.images[20:]
+
+
+def owner(name: str, scope: str = "dataset", k: int = K) -> Perturbation:
+    return METHODS[name](SIZE, k, scope, 25.0, KeyStream(bytes(range(32))))
+
+
+def held(method: Perturbation, public: np.ndarray | None = PUBLIC) -> Loot:
+    targets = method.apply(ORIGINALS, "test")
+    return Loot(method.name, method.k, method.scope, method.sigma, method.apply(PUBLIC), targets, public)
+
+
+def recognise(pictures: np.ndarray) -> np.ndarray:
+    """Knows the originals by heart, and takes all else for class 0."""
+    known = {picture.tobytes(): label for picture, label in zip(ORIGINALS, LABELS, strict=True)}
+    return np.array([known.get(picture.tobytes(), 0) for picture in pictures])
+
+
+def judged(method: Perturbation, records: list[Record], public: np.ndarray | None = PUBLIC) -> Judgement:
+    return judge(held(method, public), records, ORIGINALS, LABELS, method, recognise)
+
+
+def test_a_perfect_attack_and_a_failed_one() -> None:
+    scramble = owner("block_scramble")
+    loot = held(scramble)
+    records = [
+        Record("L0", "as_is", 0, 40, 0.1, None, loot.targets),
+        Record("L1", "clever", 0, 40, 2.0, 0.9, ORIGINALS, scramble.permutations),
+        Record("L1", "clever", 0, 10, 1.0, 0.2, None, np.zeros_like(scramble.permutations)),
+        Record("L2", "broken", 3, 40, 1.0, problem="too few"),
+    ]
+    found = judged(scramble, records)
+    metrics = found.metrics
+    assert metrics["l0_ssim"] < 0.9 < metrics["l1_ssim"] == metrics["l2_ssim"] == metrics["l3_ssim"] == 1
+    assert metrics["l0_key_recovery"] is None and metrics["l1_key_recovery"] == 1
+    assert metrics["l1_attack"] == "clever" and metrics["l1_seconds"] == 2.0
+    assert metrics["original_recognised"] == metrics["l1_recognised"] == 1
+    assert (metrics["images_for_50"], metrics["images_for_99"], metrics["pairs_for_50"]) == (40, 40, None)
+    assert [row.attack for row in found.rows] == ["as_is", "clever", "key", "matching"]
+    assert [dict(zip(COST_COLUMNS, row, strict=True))["stolen"] for row in found.cost] == [40, 10]
+    np.testing.assert_array_equal(found.pictures["L1"][1], ORIGINALS)
+    assert list(found.pictures) == ["L0", "L1", "L2", "L3"]
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+@pytest.mark.parametrize("name", ["block_scramble", "block_mix", "gaussian_noise", "random_filter"])
+def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "KEYED_AT_ONCE", 7)  # in chunks, each image with its own key
+    method = owner(name, scope, 3 if name == "random_filter" else 2)
+    bound = upper_bound(held(method), method)
+    error = np.abs(bound.images - ORIGINALS).mean()
+    assert error < np.abs(levels_of_grey(held(method).targets) - ORIGINALS).mean() / 3
+    assert judged(method, []).metrics["l3_key_recovery"] == pytest.approx(1)
+
+
+def test_without_a_key_there_is_no_upper_bound() -> None:
+    blur = owner("gaussian_blur", k=3)
+    assert upper_bound(held(blur), blur) is None
+    metrics = judged(blur, [Record("L0", "as_is", 0, 40, 0.1, None, held(blur).targets)]).metrics
+    assert metrics["l3_ssim"] == metrics["l0_ssim"]
+    assert metrics["l3_key_recovery"] is None and metrics["chance_key_recovery"] is None
+
+
+def test_without_public_images_and_without_attacks() -> None:
+    metrics = judged(owner("block_scramble"), [], public=None).metrics
+    assert metrics["l0_ssim"] is None and metrics["l0_reidentified_top1"] is not None
+    assert metrics["mean_image_ssim"] is not None
+    assert metrics.keys() == judged(owner("gaussian_blur", k=3), []).metrics.keys()
+
+
+def test_a_shared_key_found_where_every_image_has_its_own_is_at_chance() -> None:
+    scramble = owner("block_scramble", "image")
+    found = np.tile(np.arange(K * K, dtype=np.int32), (16, 1))
+    metrics = judged(scramble, [Record("L0", "guess", 0, 40, 1.0, 0.0, PUBLIC[:20], found)]).metrics
+    assert metrics["l0_key_recovery"] == pytest.approx(metrics["chance_key_recovery"], abs=0.02)
+
+
+def test_images_and_pairs_are_counted_apart_and_the_best_attack_counts() -> None:
+    def record(level: str, stolen: int, pairs: int) -> Record:
+        return Record(level, "any", pairs, stolen, 1.0)
+
+    measured = [
+        (record("L0", 100, 0), KeyRecovery(0.1, None)),
+        (record("L1", 100, 0), KeyRecovery(0.6, None)),
+        (record("L1", 300, 0), KeyRecovery(0.95, None)),
+        (record("L2", 300, 1), KeyRecovery(0.995, None)),
+    ]
+    assert data_needed(measured) == {
+        "images_for_50": 100, "images_for_90": 300, "images_for_99": None,
+        "pairs_for_50": 1, "pairs_for_90": 1, "pairs_for_99": 1,
+    }  # fmt: skip
+
+
+def test_originals_of_a_file(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.h5", DRAWN, DRAWN, {"train": np.arange(5), "test": np.arange(20)})
+    images, labels = load_originals(tmp_path / "images.h5", 8)
+    np.testing.assert_array_equal(images, ORIGINALS[:8])
+    np.testing.assert_array_equal(labels, LABELS[:8])
+    with pytest.raises(PrivpipeError, match=r"images.h5 has 20 test images; 21 were attacked. Run `dvc repro attack`"):
+        load_originals(tmp_path / "images.h5", 21)
