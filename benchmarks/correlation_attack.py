@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacker.pixel_correlation import attack
+from privpipe.attacker.correlations import attack
 from privpipe.owner.archive import read_archive
 from privpipe.owner.key import new_key
 from privpipe.owner.synthetic import draw
@@ -30,30 +30,29 @@ def pictures(archive: Path | None, count: int) -> NDArray[np.uint8]:
 
 @click.command(help=__doc__)
 @click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a CIFAR-10 archive")
-@click.option("--count", default=2000, show_default=True, help="stolen pictures, and as many public ones")
+@click.option("--count", default=2000, show_default=True, help="stolen pictures")
+@click.option(
+    "--public", "known", default=2000, show_default=True, help="public pictures of level L1; 0: level L0 alone"
+)
 @click.option("--draws", default=3, show_default=True, help="keys to attack, each a fresh research key")
-def main(archive: Path | None, count: int, draws: int) -> None:
-    images = pictures(archive, 2 * count)
+def main(archive: Path | None, count: int, known: int, draws: int) -> None:
+    images = pictures(archive, count + known)
     owned, public = images[:count], images[count:]
-    print(
-        f"{count} stolen, {len(public)} public pictures: {'drawn' if archive is None else archive.name}; {draws} keys"
-    )
-    print(
-        f"{'k':>3} {'public':>7} {'pixels right':>13} {'blocks exact':>13} {'confidence':>11} {'seconds':>8}  (means)"
-    )
+    name = "drawn" if archive is None else archive.name
+    print(f"{len(owned)} stolen, {len(public)} public pictures: {name}; {draws} keys")
+    print(f"{'k':>3} {'level':>6} {'pixels right':>13} {'blocks exact':>13} {'confidence':>11} {'seconds':>8}  (means)")
     for k in (2, 4, 8, 16):
-        for known in (public, None):
+        for level in ("L0", "L1") if len(public) else ("L0",):
             rows = []
             for seed in range(draws):
                 scramble = BlockScramble(owned.shape[1], k, stream=new_key(seed).stream)
                 stolen = scramble.apply(owned)
                 start = time.perf_counter()
-                found = attack(stolen, k, known)
+                found = attack(stolen, k, public if level == "L1" else None)
                 right = found.permutations == scramble.permutations
                 rows.append((right.mean(), right.all(axis=1).mean(), found.confidence, time.perf_counter() - start))
             pixels, blocks, confidence, seconds = np.mean(rows, axis=0)
-            name = "none" if known is None else "yes"
-            print(f"{k:>3} {name:>7} {pixels:>13.1%} {blocks:>13.1%} {confidence:>11.2f} {seconds:>8.2f}", flush=True)
+            print(f"{k:>3} {level:>6} {pixels:>13.1%} {blocks:>13.1%} {confidence:>11.2f} {seconds:>8.2f}", flush=True)
 
 
 if __name__ == "__main__":

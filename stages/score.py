@@ -50,12 +50,12 @@ def main(
 ) -> None:
     with stage():
         params = load_params(params_file)
-        how, settings, machine = params.attack, params.perturb, params.train
+        how, machine = params.attack, params.train
         secret = read_key(key)
         check_key(secret, json.loads(Path(perturb_metrics).read_text())["key_fingerprint"])
-        loot = load_loot(perturbed, public, leaked, settings.sigma, how.targets, how.stolen)
+        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, how.stolen)
         originals, labels = load_originals(images, len(loot.targets))
-        method = perturbation(settings, loot.image_size, secret)
+        method = perturbation(params.perturb, loot.image_size, secret)
         recognise = load_recogniser(recogniser, machine.device, machine.threads)
         found = judge(loot, load_records(reconstructions), originals, labels, method, recognise)
         write_json(metrics, found.metrics)

@@ -77,6 +77,9 @@ LEGAL = [
     ],
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
+    {"model__descrambler": "inferred", "perturb__k": 16},
+    {"model__descrambler": "learned_smooth", "perturb__k": 1, "perturb__scope": "dataset"},
+    {"model__descrambler": "inferred", "model__arch": "baseline", "perturb__scope": "image"},
     {"key__seed": None, "data__n_train": 49_000, "data__n_test": 10_000, "data__public": 0},
     {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10, "data__public": 0.0},
     {"data__n_train": 24_000, "data__public": 0.5, "attack__stolen": 1000, "attack__pairs": 0},
@@ -107,6 +110,10 @@ UNKNOWN = [
         "model.arch must be one of baseline, three_layer, descrambler; got 'threelayer'. Did you mean three_layer?",
     ),
     ({"model__penalty": "l3"}, "model.penalty must be one of l1, l2; got 'l3'."),
+    (
+        {"model__descrambler": "infered"},
+        "model.descrambler must be one of learned, learned_smooth, inferred; got 'infered'. Did you mean inferred?",
+    ),
     ({"train__device": "gpu"}, "train.device must be one of auto, cpu, cuda; got 'gpu'. Did you mean cpu?"),
     (
         {"data__source": "cifar100"},
@@ -285,6 +292,23 @@ IMPOSSIBLE = [
     *[
         ({f"data__{name}": 9}, f"data.{name} must hold each of the 10 classes; got 9. Use 10 or more.")
         for name in ("n_train", "n_val", "n_test")
+    ],
+    *[
+        (
+            {"model__descrambler": choice, "perturb__scope": "image"},
+            f"model.descrambler={choice} looks for the permutations that all images share, so it needs "
+            "perturb.method=block_scramble and perturb.scope=dataset; got block_scramble and image. "
+            "Set model.descrambler=learned, or these.",
+        )
+        for choice in ("learned_smooth", "inferred")
+    ],
+    *[
+        (
+            {"model__descrambler": choice, "perturb__k": 32},
+            f"model.descrambler={choice} compares the pixels of a block with other blocks, so perturb.k must be "
+            "smaller than data.image_size=32; got 32. Set model.descrambler=learned, or a smaller perturb.k.",
+        )
+        for choice in ("learned_smooth", "inferred")
     ],
 ]
 

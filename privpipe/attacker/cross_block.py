@@ -114,8 +114,11 @@ def attack(stolen: Array, k: int, public: Images) -> Recovered:
     colours = _colour_axes(public)
     known, seen = _View.of(public, k, colours), _View.of(stolen, k, colours)
     expected = known.halves[0] + known.halves[1]
-    rotations = _solve(seen.halves[0] + seen.halves[1], expected, seen, known)
-    one, other = (_solve(2 * half, expected, seen, known) for half in seen.halves)
+    start = seen.means @ known.means.swapaxes(1, 2)
+    # Each entry of a mean over images has a variance of 1 / their number, in the stolen ones as in the public ones.
+    variance, of_half = (1 / len(public) + parts / len(stolen) for parts in (1, 2))
+    rotations = _solve(seen.halves[0] + seen.halves[1], expected, start, variance)
+    one, other = (_solve(2 * half, expected, start, of_half) for half in seen.halves)
     n = k * k
     alike = float((one * other).sum(axis=(1, 2)).mean())
     agreement = (alike - 1) / (n - 1) if n > 1 else alike
@@ -131,7 +134,6 @@ class _View:
     """Whitened blocks of a set of images and their second moments. P counts pixels block by block, as `to_blocks`.
 
     Args:
-        count: how many images.
         means: the mean of each block, whitened, (blocks, k*k, C).
         plain_roots: square roots of the blocks' covariances, averaged over colours, (blocks, k*k, k*k).
         roots: the same of blocks divided by their root mean square.
@@ -139,7 +141,6 @@ class _View:
             mean over colours. Their sum is the mean over all images.
     """
 
-    count: int
     means: Doubles
     plain_roots: Doubles
     roots: Doubles
@@ -162,17 +163,21 @@ class _View:
             for block in range(blocks):
                 tiles[:, block, :, block] -= tiles[:, block, :, block].mean(axis=0)
         roots = plain @ again
-        return cls(len(images), np.asarray(np.linalg.solve(roots, mean)), plain, roots, (first, second))
+        return cls(np.asarray(np.linalg.solve(roots, mean)), plain, roots, (first, second))
 
 
-def _solve(observed: Floats, expected: Floats, seen: _View, known: _View) -> Doubles:
-    """The iteration of the module's description: the rotations (blocks, k*k, k*k)."""
-    blocks, n, _ = seen.means.shape
-    rotations = seen.means @ known.means.swapaxes(1, 2)
-    rotations /= np.maximum(np.linalg.norm(rotations, 2, axis=(1, 2)), 1e-300)[:, None, None]
-    # Each entry of a mean over images has a variance of 1 / their number, in the stolen ones as in the public ones.
+def _solve(observed: Floats, expected: Floats, start: Doubles, variance: float) -> Doubles:
+    """The iteration of the module's description: the rotations (blocks, k*k, k*k).
+
+    Args:
+        observed, expected: moments of stolen and of public images, (C, P, P).
+        start: what the means say of the rotations, of any scale.
+        variance: of an entry of `observed` about the rotated `expected`.
+    """
+    blocks, n, _ = start.shape
+    rotations: Doubles = start / np.maximum(np.linalg.norm(start, 2, axis=(1, 2)), 1e-300)[:, None, None]
     energy = (expected**2).sum(axis=(0, 1), dtype=np.float64).reshape(blocks, n).sum(axis=1)
-    error = np.sqrt((1 / seen.count + 1 / known.count) * energy / n)
+    error = np.sqrt(variance * energy / n)
     for turn in range(MAX_ROUNDS):
         targets = _targets(observed, expected, rotations)
         left, strengths, right = np.linalg.svd(targets)
@@ -193,7 +198,7 @@ def _match(seen: _View, known: _View, rotations: Doubles) -> float:
     The halves of either set share no sampling error, so their product stands for that of the moments with themselves.
     """
     n = rotations.shape[1]
-    beyond = np.eye(n)
+    beyond = np.broadcast_to(np.eye(n), rotations.shape)
     if n > 1:
         direction = known.means[:, :, :1] / np.maximum(np.linalg.norm(known.means[:, :, :1], axis=1), 1e-300)[:, None]
         beyond = beyond - direction @ direction.swapaxes(1, 2)

@@ -13,10 +13,8 @@ public images, which are nearly independent of each other: each adds its own evi
 
 1.  **The spectrum.** If Σ depended on differences of positions only, C would be linear in the autocorrelation a of the
     kernel. Weighted least squares, whitened by the covariance S of stolen patches, give a and its precision matrix.
-2.  **The phases.** A kernel is sought whose autocorrelation is a, by Levenberg-Marquardt from many random starts. Most
-    end in local minima; the best one counts. A polynomial in two variables is irreducible in general, so that the
-    autocorrelation leaves a shift in an empty margin, the sign, and w against w turned by 180 degrees (Bruck and Sodin,
-    "On the ambiguity of the image reconstruction problem", Optics Communications 30 (1979)).
+2.  **The phases.** The kernel with this autocorrelation is sought from many random starts (`kernel_phases.py`). What
+    the autocorrelation leaves open is the sign and whether the kernel is turned by 180 degrees.
 3.  **The likelihood.** tr(C⁻¹ S) + log det C, summed over colours, is minimised from there: the Gaussian log-likelihood
     of the patches, without the approximation of step 1.
 4.  **The turn.** Turning the kernel shifts phases of the restored picture, which blurs edges into ripples. Edges are
@@ -39,10 +37,13 @@ from scipy.signal import oaconvolve
 from scipy.stats import norm
 
 from privpipe.attacker.base import Attack, Attempt, Loot
+from privpipe.attacker.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
+from privpipe.attacker.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.random_filter import RandomFilter
 
-Reals = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 MIN_IMAGES = 100
@@ -51,13 +52,33 @@ MAX_K = 9  # the starts that end in the right kernel get too rare beyond
 WINDOW = 32  # larger images are cut: what a kernel does shows within few pixels, and covariances grow with side^4
 MARGIN = 4  # of a patch over k. Patches of k pixels would do; larger ones see more of the spectrum
 CHUNK = 1000  # images turned to float32 at a time
-STARTS = 60  # per weight of the kernel; of 7x7 kernels, one start in a hundred finds the right one
-BATCH = 250  # starts that descend together
-ROUNDS = (25, 20)  # of the descent: of all starts without weights, then of the best ones with weights
-KEPT = 0.15  # share of starts that go into the second descent
 TURN_IMAGES = 2000  # that are restored to find the turn
-EMPTY = 1e-3  # share of a kernel's energy below which its outer rows or columns count as an empty margin
 TOLERANCE = 0.05  # relative error of the spectrum at which confidence has fallen to 1/e
+
+
+class FilterLikelihood(Attack):
+    """`attack`, then the best linear estimate of the targets under a prior from the public images.
+
+    Args:
+        seed: of the random starts of the search.
+    """
+
+    name = "filter_likelihood"
+    levels = ("L1",)
+    seeks_key = True
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def applies(self, method: str, scope: str) -> bool:
+        return method == RandomFilter.name and scope == "dataset"
+
+    def run(self, loot: Loot) -> Attempt:
+        if loot.public is None:
+            raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
+        found = attack(loot.stolen, loot.k, loot.public, self.seed)
+        images = restore(loot.targets, RandomFilter.name, loot.k, found.weights, loot.sigma, Prior.of(loot.public))
+        return Attempt(images, found.confidence, found.weights)
 
 
 @dataclass(frozen=True)
@@ -68,13 +89,13 @@ class Recovered:
         weights: float64 (k, k), as `RandomFilter.weights`.
         agreement: 0..1, cosine between the kernels found from either half of the stolen images, by searches from
             different starts. The sign and the turn are left out of it.
-        spectrum: 0..1, how well the kernel explains the covariances: 1 where exactly, 1/e where the root mean square
-            relative error over all directions and colours is `TOLERANCE`.
-        mean: 0..1, share of the mean stolen image that the kernel explains.
+        spectrum: 0..1, how well the kernel explains the covariances: 1 where up to sampling errors, 1/e where the root
+            mean square relative error beyond those, over all directions and colours, is `TOLERANCE`.
+        mean: 0..1, share of the mean stolen image that the kernel explains, up to sampling errors.
         turn: 0..1, how sure it is which way round the kernel is: 0 where either way is as good.
     """
 
-    weights: Reals
+    weights: Doubles
     agreement: float
     spectrum: float
     mean: float
@@ -83,7 +104,7 @@ class Recovered:
     @property
     def confidence(self) -> float:
         """0..1: the product of the three measures and, where the kernel and its turned self differ, of `turn`."""
-        same = max(0.0, _cosine(self.weights, _turned(self.weights)))
+        same = max(0.0, _cosine(self.weights, turned(self.weights)))
         return self.agreement * self.spectrum * self.mean * (same + (1 - same) * self.turn)
 
 
@@ -115,15 +136,18 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
             "Larger kernels need larger images, and beyond 9 the search does not find them."
         )
     basis = _colour_basis(public)
-    unfiltered = _Sums.of(public, basis)
-    halves = [_Sums.of(stolen[first::2], basis) for first in (0, 1)]
+    unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
+    halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
     noise = _rounding_variance(stolen)
-    found = [
-        _search(_Model.of(unfiltered, half, k, noise), np.random.default_rng([seed, i])) for i, half in enumerate(halves)
-    ]
-    agreement = max(abs(_cosine(found[0], other)) for other in (found[1], _turned(found[1])))
+    found = []
+    for number, half in enumerate(halves):
+        values, precision = _autocorrelation(_Model.of(unfiltered, half, k, noise))
+        found.append(kernel_from_autocorrelation(values, precision, k, np.random.default_rng([seed, number])))
+    agreement = max(abs(_cosine(found[0], other)) for other in (found[1], turned(found[1])))
     model = _Model.of(unfiltered, halves[0] + halves[1], k, noise)
-    weights = _centred(min((_polish(model, start) for start in found), key=model.cost))
+    weights = centred(
+        min((_polish(model, start) for start in found), key=lambda kernel: model.cost_and_gradient(kernel)[0])
+    )
     weights, turn = _choose_turn(model, weights, _windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32))
     weights, mean = _choose_sign(model, weights)
     spectrum = _explained(model, weights, halves, len(stolen) / len(public))
@@ -134,29 +158,33 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
 class _Sums:
     """Sums over windows of images: how many, of the values (C, P), and of the products of two pixels (C, P, P).
 
-    C counts principal components of colour, P = side² the pixels of a window.
+    C counts principal components of colour, P = side² the pixels of a window. Values are taken from `centre` (C,), so
+    that little cancels when the mean is taken off.
     """
 
+    centre: Doubles
     count: int
-    values: Reals
-    products: Reals
+    values: Doubles
+    products: Doubles
 
     @classmethod
-    def of(cls, images: Array, basis: Reals) -> "_Sums":
+    def of(cls, images: Array, basis: Doubles, centre: Doubles) -> "_Sums":
         colours, side = len(basis), _side(images)
         count, values, products = 0, np.zeros((colours, side**2)), np.zeros((colours, side**2, side**2))
         for start in range(0, len(images), CHUNK):
-            windows = _windows(images[start : start + CHUNK]) @ basis.astype(np.float32)
+            windows = _windows(images[start : start + CHUNK]) @ basis.astype(np.float32) - centre.astype(np.float32)
             pixels = np.ascontiguousarray(windows.reshape(-1, side**2, colours).transpose(2, 0, 1))
             count += pixels.shape[1]
             values += pixels.sum(axis=1, dtype=np.float64)
             products += pixels.transpose(0, 2, 1) @ pixels
-        return cls(count, values, products)
+        return cls(centre, count, values, products)
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.count + other.count, self.values + other.values, self.products + other.products)
+        """Of both sets; they have the same centre."""
+        products = self.products + other.products
+        return _Sums(self.centre, self.count + other.count, self.values + other.values, products)
 
-    def patches(self, size: int, margin: int) -> tuple[Reals, Reals]:
+    def patches(self, size: int, margin: int) -> tuple[Doubles, Doubles]:
         """Of the patches of size×size pixels that keep `margin` from a window's borders: the covariances averaged over
         positions (C, size², size²), and the means at each position (C, positions, size²)."""
         mean = self.values / self.count
@@ -166,7 +194,9 @@ class _Sums:
         corners = product(range(margin, side - margin - size + 1), repeat=2)
         places = [grid[y : y + size, x : x + size].ravel() for y, x in corners]
         total = sum(covariances[:, place[:, None], place] for place in places)
-        return np.asarray(total / len(places)), np.stack([mean[:, place] for place in places], axis=1)
+        return np.asarray(total / len(places)), np.stack([mean[:, place] for place in places], axis=1) + self.centre[
+            :, None, None
+        ]
 
 
 @dataclass(frozen=True)
@@ -178,14 +208,16 @@ class _Model:
         unfiltered_mean, filtered_mean: (C, positions, q²) and (C, positions, p²).
         taps: (p², k²), the pixel of a q×q patch that each weight meets for each pixel of a p×p patch.
         noise: variance that rounding to float16 adds.
+        mean_error: variance of the difference of the two mean images, relative to that of an image.
     """
 
-    unfiltered: Reals
-    filtered: Reals
-    unfiltered_mean: Reals
-    filtered_mean: Reals
+    unfiltered: Doubles
+    filtered: Doubles
+    unfiltered_mean: Doubles
+    filtered_mean: Doubles
     taps: NDArray[np.int64]
     noise: float
+    mean_error: float
 
     @classmethod
     def of(cls, unfiltered: _Sums, filtered: _Sums, k: int, noise: float) -> "_Model":
@@ -198,24 +230,25 @@ class _Model:
         after, after_mean = filtered.patches(p, k // 2)
         # A little variance everywhere keeps directions that hold none, as in images of one colour, from dividing by 0.
         after += max(noise, 1e-12) * np.eye(p * p)
-        return cls(before, after, before_mean, after_mean, taps, noise)
+        mean_error = 1 / unfiltered.count + 1 / filtered.count
+        return cls(before, after, before_mean, after_mean, taps, noise, mean_error)
 
     @property
     def k(self) -> int:
         return int(np.sqrt(self.taps.shape[1]))
 
-    def matrix(self, weights: Reals) -> Reals:
+    def matrix(self, weights: Doubles) -> Doubles:
         """K, (p², q²)."""
         matrix = np.zeros((len(self.taps), self.unfiltered.shape[1]))
         np.put_along_axis(matrix, self.taps, np.broadcast_to(weights.ravel(), self.taps.shape), axis=1)
         return matrix
 
-    def covariances(self, weights: Reals) -> Reals:
+    def covariances(self, weights: Doubles) -> Doubles:
         """C(w), (C, p², p²)."""
         matrix = self.matrix(weights)
         return np.asarray(matrix @ self.unfiltered @ matrix.T + max(2 * self.noise, 1e-12) * np.eye(len(matrix)))
 
-    def cost_and_gradient(self, weights: Reals) -> tuple[float, Reals]:
+    def cost_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
         """tr(C⁻¹ S) + log det C per value of a patch, and its derivatives by the weights, (k²,)."""
         matrix, expected = self.matrix(weights), self.covariances(weights)
         inverse = np.linalg.inv(expected)
@@ -226,107 +259,59 @@ class _Model:
         values = self.filtered.shape[0] * self.filtered.shape[1]
         return float(cost) / values, gradient / values
 
-    def cost(self, weights: Reals) -> float:
-        return self.cost_and_gradient(weights)[0]
-
-    def relative(self, error: Reals) -> float:
+    def relative(self, error: Doubles) -> float:
         """Mean square of an error of `filtered`, (C, p², p²), per direction and relative to the variance in it."""
         whitener = _whitener(self.filtered)
         return float(((whitener @ error @ whitener.swapaxes(1, 2)) ** 2).sum(axis=(1, 2)).mean() / error.shape[1])
 
 
-def _search(model: _Model, rng: np.random.Generator) -> Reals:
-    """Steps 1 and 2 of the module's description: a kernel (k, k); its sign and turn mean nothing."""
-    lags = _lags(model.k)
-    target, precision = _autocorrelation(model, lags)
-    weights = model.k**2
-    starts = rng.standard_normal((STARTS * weights, weights))
-    starts *= np.sqrt(max(target[0], 1e-12) / (starts**2).sum(axis=1, keepdims=True))
-    found, costs = _descend(starts, target, np.eye(len(target)), lags, ROUNDS[0])
-    best = np.argsort(costs)[: int(np.ceil(KEPT * len(starts)))]
-    found, costs = _descend(found[best], target, np.linalg.cholesky(precision).T, lags, ROUNDS[1])
-    return _centred(found[np.argmin(costs)].reshape(model.k, model.k))
-
-
-def _autocorrelation(model: _Model, lags: NDArray[np.int64]) -> tuple[Reals, Reals]:
-    """Step 1: the kernel's autocorrelation (L,), one value for each of `_lags`, and its precision matrix (L, L)."""
-    values, count = model.filtered.shape[1], int(lags.max()) + 1
+def _autocorrelation(model: _Model) -> tuple[Doubles, Doubles]:
+    """Step 1: the kernel's autocorrelation (L,), numbered as by `lags`, and its precision matrix (L, L)."""
+    places, values = lags(model.k), model.filtered.shape[1]
+    count = int(places.max()) + 1
     precision, moments = np.zeros((count, count)), np.zeros(count)
     for before, whitener in zip(model.unfiltered, _whitener(model.filtered), strict=True):
         parts = np.zeros((count, values, values))
-        for (i, j), lag in np.ndenumerate(lags):
+        for (i, j), lag in np.ndenumerate(places):
             parts[lag] += before[model.taps[:, i][:, None], model.taps[:, j]]
-        parts /= np.bincount(lags.ravel())[:, None, None]
+        parts /= np.bincount(places.ravel())[:, None, None]
         rows = (whitener @ parts @ whitener.T).reshape(count, -1)
         precision += rows @ rows.T
         moments += rows @ (np.eye(values) - 2 * model.noise * whitener @ whitener.T).ravel()
     precision += 1e-12 * np.trace(precision) * np.eye(count)
-    return np.linalg.solve(precision, moments), precision
+    return np.asarray(np.linalg.solve(precision, moments), np.float64), precision
 
 
-def _descend(
-    starts: Reals, target: Reals, root: Reals, lags: NDArray[np.int64], rounds: int
-) -> tuple[Reals, Reals]:
-    """Minimise |root·(autocorrelation - target)|² from each of `starts` (n, k²): kernels (n, k²) and costs (n,).
-
-    Levenberg-Marquardt (Marquardt, SIAM J. 11 (1963)) on many kernels at once. The autocorrelation is a sum of products
-    of two weights, so its derivative is linear in the weights and the residual is a product with that.
-    """
-    weights = starts.shape[1]
-    derivative = 2.0 * (lags[:, :, None] == np.arange(len(target)))  # (k², k², L)
-    derivative = (derivative @ root.T).swapaxes(0, 1).reshape(weights, -1)
-    goal = root @ target
-
-    def linearise(kernels: Reals) -> tuple[Reals, Reals, Reals]:
-        slopes = (kernels @ derivative).reshape(len(kernels), weights, -1)  # (n, k², L)
-        residuals = (kernels[:, None, :] @ slopes)[:, 0] / 2 - goal
-        return slopes, residuals, (residuals**2).sum(axis=1)
-
-    results = []
-    for first in range(0, len(starts), BATCH):
-        kernels = starts[first : first + BATCH]
-        damping = np.full(len(kernels), 1e-2)
-        slopes, residuals, costs = linearise(kernels)
-        for _ in range(rounds):
-            normal = slopes @ slopes.swapaxes(1, 2)
-            scale = damping * np.trace(normal, axis1=1, axis2=2) / weights + np.finfo(np.float64).tiny
-            normal += scale[:, None, None] * np.eye(weights)
-            tried = kernels - np.linalg.solve(normal, slopes @ residuals[:, :, None])[:, :, 0]
-            after = linearise(tried)
-            better = after[2] < costs
-            kernels = np.where(better[:, None], tried, kernels)
-            slopes = np.where(better[:, None, None], after[0], slopes)
-            residuals = np.where(better[:, None], after[1], residuals)
-            costs = np.where(better, after[2], costs)
-            damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-9, 1e6)
-        results.append((kernels, costs))
-    return np.concatenate([kernels for kernels, _ in results]), np.concatenate([costs for _, costs in results])
-
-
-def _polish(model: _Model, start: Reals) -> Reals:
+def _polish(model: _Model, start: Doubles) -> Doubles:
     """Step 3: the kernel (k, k) of the largest likelihood near `start`."""
-    found = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13})
+    found = minimize(
+        model.cost_and_gradient,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13},
+    )
     return np.asarray(found.x.reshape(start.shape))
 
 
-def _choose_turn(model: _Model, weights: Reals, images: Floats) -> tuple[Reals, float]:
+def _choose_turn(model: _Model, weights: Doubles, images: Floats) -> tuple[Doubles, float]:
     """Step 4: `weights` or the same turned, and how sure that is, 0..1; `images` is luminance (n, side, side).
 
     Sparsity is E|g| over the root of E g², g the derivatives; its sampling error comes from the differences between
     images, to which a ratio of means is linear in the first order.
     """
-    options = (weights, _turned(weights))
+    options = (weights, turned(weights))
     logs, influences = zip(*(_sparsity(model, option, images) for option in options), strict=True)
     difference, spread = logs[1] - logs[0], (influences[1] - influences[0]).std()
     deviation = abs(difference) / (spread / np.sqrt(len(images)) + 1e-9)
     return options[int(difference < 0)], float(2 * norm.cdf(deviation) - 1)
 
 
-def _sparsity(model: _Model, weights: Reals, images: Floats) -> tuple[float, Reals]:
+def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, Doubles]:
     """Log of E|g| / sqrt(E g²), small where derivatives are sparse, and what each image adds to it (n,)."""
     matrix, q = model.matrix(weights), int(np.sqrt(model.unfiltered.shape[1]))
     p, middle = q - model.k + 1, q // 2
-    level, total, influence = 0.0, 0.0, np.zeros(len(images))
+    level, influence = 0.0, np.zeros(len(images))
     inverse = np.linalg.inv(model.covariances(weights)[-1])
     for y, x in ((0, 1), (1, 0)):
         derivative = np.zeros((q, q))
@@ -334,67 +319,44 @@ def _sparsity(model: _Model, weights: Reals, images: Floats) -> tuple[float, Rea
         # The linear estimate of least mean square error of the derivative from the filtered patch around it.
         estimator = (inverse @ matrix @ model.unfiltered[-1] @ derivative.ravel()).reshape(p, p).astype(np.float32)
         restored = oaconvolve(images, estimator[None, ::-1, ::-1], mode="valid", axes=(1, 2))
-        size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64)
-        power = (restored**2).mean(axis=(1, 2), dtype=np.float64)
+        # Black images have no derivatives at all.
+        size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64) + np.finfo(np.float32).tiny
+        power = (restored**2).mean(axis=(1, 2), dtype=np.float64) + np.finfo(np.float32).tiny ** 2
         level += float(np.log(size.mean()) - np.log(power.mean()) / 2)
         influence += size / size.mean() - power / power.mean() / 2
-        total += 1
-    return level / total, influence / total
+    return level, influence
 
 
-def _choose_sign(model: _Model, weights: Reals) -> tuple[Reals, float]:
+def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:
     """Step 5: `weights` or its negative, and the share of the mean stolen image that it explains, 0..1."""
     inverse = np.linalg.inv(model.covariances(weights))
     predicted = model.unfiltered_mean @ model.matrix(weights).T
 
-    def energy(means: Reals) -> float:
+    def energy(means: Doubles) -> float:
         return float(((means @ inverse) * means).sum())
 
     left = {sign: energy(model.filtered_mean - sign * predicted) for sign in (1, -1)}
     sign = min(left, key=lambda option: left[option])
     whole = energy(model.filtered_mean)
-    return sign * weights, max(0.0, 1 - left[sign] / whole) if whole > 0 else 0.0
+    unexplained = max(0.0, left[sign] - model.mean_error * predicted.size)
+    return sign * weights, max(0.0, 1 - unexplained / whole) if whole > 0 else 0.0
 
 
-def _explained(model: _Model, weights: Reals, halves: list["_Sums"], stolen_per_public: float) -> float:
+def _explained(model: _Model, weights: Doubles, halves: list[_Sums], stolen_per_public: float) -> float:
     """`Recovered.spectrum`. The squared sampling error is that of the halves' mean, a quarter of their difference's,
     and as much again from the public images, in proportion to their number."""
     side = int(np.sqrt(model.filtered.shape[1]))
     one, other = (half.patches(side, model.k // 2)[0] for half in halves)
     sampling = model.relative(one - other) / 4 * (1 + stolen_per_public)
     excess = model.relative(model.covariances(weights) - model.filtered) - sampling
-    print('m',excess+sampling,'s',sampling)
-    return float(np.exp(-np.sqrt(max(0.0, excess)) / TOLERANCE))
+    return float(np.exp(-max(0.0, excess) / TOLERANCE**2))
 
 
-def _lags(k: int) -> NDArray[np.int64]:
-    """(k², k²): the number of the difference between two weights' positions; opposite differences share one."""
-    y, x = np.divmod(np.arange(k * k), k)
-    code = (y[:, None] - y) * (2 * k) + x[:, None] - x
-    numbers = np.unique(np.abs(code), return_inverse=True)[1]
-    return np.asarray(numbers.reshape(code.shape))
-
-
-def _centred(weights: Reals) -> Reals:
-    """A kernel with an empty margin, which can be shifted within it unseen, moved to the middle."""
-    shifts = []
-    for axis in (0, 1):
-        energy = (weights**2).sum(axis=1 - axis)
-        filled = np.flatnonzero(np.minimum(np.cumsum(energy), np.cumsum(energy[::-1])[::-1]) > EMPTY * energy.sum())
-        shifts.append((len(weights) - 1 - filled[0] - filled[-1]) // 2 if len(filled) else 0)
-    return np.asarray(np.roll(weights, shifts, axis=(0, 1)))
-
-
-def _turned(weights: Reals) -> Reals:
-    """By 180 degrees."""
-    return weights[::-1, ::-1]
-
-
-def _cosine(one: Reals, other: Reals) -> float:
+def _cosine(one: Doubles, other: Doubles) -> float:
     return float((one * other).sum() / max(np.sqrt((one**2).sum() * (other**2).sum()), np.finfo(np.float64).tiny))
 
 
-def _whitener(covariances: Reals) -> Reals:
+def _whitener(covariances: Doubles) -> Doubles:
     """(C, n, n): the inverse of the Cholesky factor of each."""
     return np.linalg.inv(np.linalg.cholesky(covariances))
 
@@ -404,14 +366,20 @@ def _rounding_variance(stolen: NDArray[np.float16]) -> float:
     return float((np.spacing(np.abs(stolen[:MIN_IMAGES])).astype(np.float64) ** 2).mean() / 12)
 
 
-def _colour_basis(public: Images) -> Reals:
+def _colour_basis(public: Images) -> Doubles:
     """(C, C): in columns, the principal components of colour; the last one has the largest variance."""
     pixels = public[:CHUNK].reshape(-1, public.shape[3]).astype(np.float64)
     return np.asarray(np.linalg.eigh(np.atleast_2d(np.cov(pixels, rowvar=False)))[1])
 
 
+def _middle(images: Array) -> Doubles:
+    """(C,): about the mean colour."""
+    return np.asarray(_windows(images[:CHUNK]).mean(axis=(0, 1, 2), dtype=np.float64))
+
+
 def _side(images: Array) -> int:
-    return min(WINDOW, *images.shape[1:3])
+    """Of the windows."""
+    return int(min(WINDOW, *images.shape[1:3]))
 
 
 def _windows(images: Array) -> Floats:
@@ -430,6 +398,8 @@ def _check(images: Array, dtype: np.dtype[Any], what: str) -> None:
             f"{what} images must be {dtype} (N, H, W, C) with N at least {MIN_IMAGES}; got {images.dtype} "
             f"{images.shape}. Pass stolen images as random_filter writes them, and public ones unfiltered."
         )
+    if not np.isfinite(images).all():
+        raise PrivpipeError(f"{what} images must be finite; some values are not. Leave out the images that hold them.")
     if max(images.shape[1:3]) > MAX_SIDE:
         raise PrivpipeError(
             f"{what} images may have {MAX_SIDE}x{MAX_SIDE} pixels, since time grows with them; got "

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.attacker.base import Attack, Attempt, Floats, Loot, Pairs, levels_of_grey
+from privpipe.attacker.correlations import undo
 from privpipe.attacker.restoration import Prior, estimate, operator, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
@@ -287,9 +288,10 @@ def _rounding(perturbed: Array) -> float:
 
 def _undo(loot: Loot, found: Solved) -> Floats:
     """The targets without the perturbation, float32 (T, H, W, C) in levels of 0..255."""
-    if loot.method in ("block_scramble", "gaussian_noise", "correlated_noise"):
-        mean = np.zeros(loot.targets.shape[1:])  # exact inverses ask nothing of the prior but its shape
-        return restore(loot.targets, loot.method, loot.k, found.key, loot.sigma, Prior(mean, np.eye(1), mean))
+    if loot.method == "block_scramble":
+        return undo(levels_of_grey(loot.targets), loot.k, found.key)
+    if loot.method in ("gaussian_noise", "correlated_noise"):
+        return np.clip(levels_of_grey(loot.targets) - found.key, 0, np.float32(WHITE))
     size, channels = loot.image_size, loot.channels
     prior = Prior.generic(size, channels) if loot.public is None else Prior.of(loot.public)
     if found.covariances is None:

@@ -18,6 +18,7 @@ choice of these inputs is our own.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
 
-WIDTHS = (16, 48, 96)  # channels at full, half and quarter resolution
+WIDTHS = (24, 48, 96)  # channels at full, half and quarter resolution
 BLOCK_WIDTH, BLOCK_OUTPUTS = 64, 2048  # channels of the path over blocks, and most of its outputs per block
 BATCH = 64
 RATE, PLACE_RATE = 0.002, 0.02  # of learning; the maps of each block start further from where they should be
@@ -138,17 +139,17 @@ class _Trainer:
         self.draws = torch.Generator().manual_seed(attack.seed)
         self.network = Network(loot.method, loot.k, loot.scope, loot.image_size, loot.channels)
         self.network.initialise(self.draws)
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device)
         self.steps = attack.epochs * math.ceil(len(public) / BATCH)
 
     def learn_from_public(self) -> None:
         shared = [p for name, p in self.network.named_parameters() if not name.startswith("place_")]
         optimiser = torch.optim.Adam(shared, lr=RATE)
         with tqdm(total=self.steps, desc="restoration network", unit="step", disable=None) as bar:
-            for perturbed, originals in self._public_batches():
-                if not bar.n:
+            for step, (perturbed, originals) in enumerate(self._public_batches()):
+                if step == 0:
                     self.network.fit_guess(self._tensor(perturbed), _units(self._tensor(originals)))
-                self._step(optimiser, perturbed, originals, RATE * _cosine(bar.n / self.steps))
+                self._step(optimiser, perturbed, originals, RATE * _cosine(step / self.steps))
                 bar.update()
 
     def _public_batches(self) -> Iterator[tuple[Array, Images]]:
@@ -165,20 +166,21 @@ class _Trainer:
         """As many steps again on known pairs; the weights are kept that do best on pairs held out."""
         kept = round(HELD_OUT_PAIRS * len(pairs.originals))
         judge = Pairs(pairs.originals[:kept], pairs.perturbed[:kept])
-        parameters = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
-        places = [p for name, p in parameters.items() if name.startswith("place_")]
-        others = [p for name, p in parameters.items() if not name.startswith("place_")]
-        optimiser = torch.optim.Adam([{"params": others}, {"params": places, "factor": PLACE_RATE / RATE}], lr=RATE)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in self.network.named_parameters() if name.startswith("place_") is place], **more}
+            for place, more in ((False, {}), (True, {"factor": PLACE_RATE / RATE}))
+        ]
+        optimiser = torch.optim.Adam([group for group in groups if group["params"]], lr=RATE)
         best, least = self._state(), self._error(judge)
         count = len(pairs.originals) - kept
         checks = max(1, self.steps // 10)
         with tqdm(total=self.steps, desc="restoration network, pairs", unit="step", disable=None) as bar:
-            while bar.n < self.steps:
+            for step in range(self.steps):
                 rows = kept + torch.randint(count, (min(BATCH, count),), generator=self.draws).numpy()
-                rate = RATE / 2 * _cosine(bar.n / self.steps)
+                rate = RATE / 2 * _cosine(step / self.steps)
                 self._step(optimiser, pairs.perturbed[rows], pairs.originals[rows], rate)
                 bar.update()
-                if bar.n % checks == 0 or bar.n == self.steps:
+                if (step + 1) % checks == 0 or step + 1 == self.steps:
                     error = self._error(judge)
                     if error < least:
                         best, least = self._state(), error
@@ -282,7 +284,7 @@ class Network(nn.Module):
         if self.shared:
             inputs.append(self.place_map(levels) + self.place_bias)
         if self.blocks:
-            inputs.append(self.over_blocks(self._of_blocks(levels)))
+            inputs.append(self.over_blocks(self.invariants(levels)))
         full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))
         half = self.down[1](F.max_pool2d(full, 2))
         quarter = self.down[2](F.max_pool2d(half, 2))
@@ -307,13 +309,16 @@ class Network(nn.Module):
             return _units(_spread(F.avg_pool2d(images.square(), self.k).clamp(min=1e-6).sqrt(), self.k)), levels
         return levels, levels
 
-    def _of_blocks(self, levels: Tensor) -> Tensor:
+    def invariants(self, levels: Tensor) -> Tensor:
         """What no key changes, (B, features, H/k, W/k)."""
         batch, channels, height, width = levels.shape
         rows, columns, n = height // self.k, width // self.k, self.k * self.k
         blocks = F.pixel_unshuffle(levels, self.k).reshape(batch, channels, n, rows, columns)
         if self.method == "block_scramble":
-            order = blocks.sum(dim=1, keepdim=True).argsort(dim=2, stable=True).expand_as(blocks)
+            # Roots of whole numbers as weights of the colours: only equal pixels are equally bright.
+            weights = torch.arange(1, channels + 1, device=levels.device).sqrt().reshape(-1, 1, 1, 1)
+            brightness = (blocks * weights).sum(dim=1, keepdim=True)
+            order = brightness.argsort(dim=2, stable=True).expand_as(blocks)
             return blocks.gather(2, order).reshape(batch, channels * n, rows, columns)
         values = blocks + MIDDLE / SCALE  # black is 0 again: the mixing is linear
         moments = torch.einsum("bcnyx,bdnyx->bcdyx", values, values) / n

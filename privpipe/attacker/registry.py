@@ -1,8 +1,16 @@
 """Every attack there is, in the order in which they are tried."""
 
+from privpipe.attacker.as_is import AsIs
 from privpipe.attacker.base import Attack
+from privpipe.attacker.block_means import BlockMeans
+from privpipe.attacker.cross_block import CrossBlock
+from privpipe.attacker.filter_likelihood import FilterLikelihood
+from privpipe.attacker.gradient_inversion import GradientInversion
+from privpipe.attacker.known_plaintext import KnownPlaintext
 from privpipe.attacker.network import RestorationNetwork
 from privpipe.attacker.pixel_correlation import PixelCorrelation
+from privpipe.attacker.shared_field import SharedField
+from privpipe.attacker.wiener import Wiener
 
 
 def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[Attack]:
@@ -10,10 +18,20 @@ def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[A
 
     Args:
         network_epochs: of the restoration network, which is left out with 0.
-        seed: of the attacker's own keys and weights.
+        seed: of the attacker's own keys, starting points and weights.
         threads, device: for the restoration network, see `privpipe.params.Train`.
     """
-    found: list[Attack] = [PixelCorrelation()]
+    found: list[Attack] = [
+        AsIs(),
+        PixelCorrelation(),
+        BlockMeans(),
+        CrossBlock(),
+        FilterLikelihood(seed),
+        SharedField(),
+        Wiener(),
+        GradientInversion(),
+        KnownPlaintext(),
+    ]
     if network_epochs:
         found.append(RestorationNetwork(network_epochs, seed, threads, device))
     return found

@@ -52,7 +52,7 @@ KEY_DIMENSIONS = {"random_filter": 2, "block_mix": 3}
 OHTA = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 GREY_LEVEL = 120.0
 # Variance, share c that all pixels have in common, and length L in image widths: round numbers near those of the
-# training pictures of CIFAR-10 (small pictures of whole scenes). None was fitted on a picture that is attacked.
+# training pictures of CIFAR-10 (small pictures of whole scenes). No test picture was looked at.
 GENERIC = ((11000.0, 0.15, 0.4), (800.0, 0.45, 0.4), (200.0, 0.45, 0.4))
 # The generic model counts as much as this many public images, as in the mean of an inverse Wishart distribution.
 PRIOR_IMAGES = 300.0

@@ -82,7 +82,7 @@ def _error(loot: Loot, prior: Prior, component: int) -> Doubles:
     # What float16 rounded averages out as the pictures do; the floor keeps the system regular.
     error = covariance / len(loot.stolen) + ROUNDING / len(loot.stolen) * np.eye(pixels)
     if loot.public is not None:
-        return error + covariance / len(loot.public)
+        return np.asarray(error + covariance / len(loot.public))
     y, x = np.divmod(np.arange(pixels), loot.image_size)
     squared = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
     smooth = np.exp(-squared / (2 * (loot.image_size / 4) ** 2))

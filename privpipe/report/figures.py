@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from privpipe.files import atomic_path
 from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb.block_mix import BlockMix
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import kernel
 from privpipe.perturb.noise import GaussianNoise
@@ -36,7 +37,13 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 # a key that is public and used for nothing else.
 DEMONSTRATION = KeyStream(b"privpipe's public illustrations.")
 
-PAPER_SIZES = {"gaussian_blur": (3, 5, 7), "random_filter": (3, 5, 7), "block_scramble": (2, 4, 8)}
+SIZES = {
+    "gaussian_blur": (3, 5, 7),
+    "random_filter": (3, 5, 7),
+    "block_scramble": (2, 4, 8),  # so far those of the study
+    "block_mix": (2, 4, 8),
+    "pixelate": (2, 4, 8),
+}
 
 
 def save(figure: Figure, path: str | Path, kind: str = "png") -> None:
@@ -79,9 +86,9 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
 
 
 def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
-    """The picture under the other sizes of the study, with the demonstration key where the method has one."""
+    """The picture under other usual sizes, with the demonstration key where the method has one."""
     out = []
-    for size in PAPER_SIZES.get(method, ()):
+    for size in SIZES.get(method, ()):
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
         other = demonstration(method, len(original), size, scope, sigma)
@@ -91,7 +98,7 @@ def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str,
 
 
 def method_picture(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
-    """What the method does: its kernel, its permutation of one block, or its noise.
+    """What the method does: its kernel, its permutation or matrix of one block, or its noise.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
@@ -107,10 +114,14 @@ def method_picture(method: str, image_size: int, k: int, scope: str, sigma: floa
             sources = shown.permutations[0].reshape(k, k)
             title = f"one block of {k}×{k}: the pixel that each place receives\n(demonstration key)"
             _matrix(figure, axes, sources, title, whole=True)
+        elif isinstance(shown, BlockMix):
+            title = f"one block of {k}×{k}: weights of its pixels in each output\n(demonstration key)"
+            _matrix(figure, axes, shown.matrices[0], title)
         elif isinstance(shown, GaussianNoise):
             _matrix(figure, axes, shown.dataset_key[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
         else:
-            axes.text(0.5, 0.5, f"{method}: the images are left as they are", ha="center", va="center")
+            what = f"each block of {k}×{k} becomes its mean" if method == "pixelate" else "the images are left as they are"
+            axes.text(0.5, 0.5, f"{method}: {what}", ha="center", va="center")
             axes.set_axis_off()
     return figure
 

@@ -39,7 +39,7 @@ def relative_error(matrices: NDArray, k: int) -> float:
     return float(np.median(np.linalg.norm(matrices - truth, axis=(1, 2)) / np.linalg.norm(truth, axis=(1, 2))))
 
 
-@pytest.mark.parametrize(("k", "most", "least_psnr"), [(1, 0.1, 28), (2, 0.1, 28), (4, 0.6, 22)])
+@pytest.mark.parametrize(("k", "most", "least_psnr"), [(1, 0.05, 35), (2, 0.15, 35), (4, 0.8, 25)])
 def test_finds_the_matrices_and_the_pictures(
     private: Pixels, public: Pixels, k: int, most: float, least_psnr: float
 ) -> None:
@@ -62,7 +62,7 @@ def test_the_same_statistics_give_exactly_the_matrices(private: Pixels) -> None:
 def test_works_on_grey_images(private: Pixels, public: Pixels) -> None:
     stolen = mix(2).apply(private[..., 1:2])
     found = attack(stolen, 2, public[..., 1:2])
-    assert relative_error(found.matrices, 2) < 0.15
+    assert relative_error(found.matrices, 2) < 0.25
     assert found.confidence > 0.8
 
 
@@ -126,10 +126,9 @@ def test_a_block_size_that_is_too_small_gives_low_confidence(
 
 def test_a_multiple_of_the_block_size_is_no_wrong_guess(private: Pixels, public: Pixels) -> None:
     stolen = mix(2).apply(private)
-    found = attack(stolen, 4, public)
-    undone = CrossBlock().run(Loot("block_mix", 4, "dataset", 0.0, stolen, stolen[:100], public))
-    assert undone.images is not None and psnr(undone.images, private[:100]) > 22
-    assert found.confidence > 0.4
+    found = CrossBlock().run(Loot("block_mix", 4, "dataset", 0.0, stolen, stolen[:100], public))
+    assert found.images is not None and psnr(found.images, private[:100]) > 22
+    assert found.confidence is not None and found.confidence > 0.4
 
 
 def test_applies_to_shared_mixing_alone() -> None:

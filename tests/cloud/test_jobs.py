@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from privpipe.cloud.bundle import load_bundle, save_bundle
 from privpipe.cloud.data import load_split
+from privpipe.cloud.descrambler import inferred_weights, smooth_weights
 from privpipe.cloud.evaluate_job import Evaluation, evaluate_file
 from privpipe.cloud.models import build
 from privpipe.cloud.train_job import history_rows, train_file
@@ -60,7 +61,7 @@ def evaluation(folder: Path) -> Evaluation:
 
 def test_training_metrics(folder: Path) -> None:
     metrics = json.loads((folder / "train.json").read_text())
-    assert set(metrics) == {"seconds", "images_per_second", "device", "final_train_loss"}
+    assert set(metrics) == {"descrambler_seconds", "seconds", "images_per_second", "device", "final_train_loss"}
     assert metrics["device"] == "cpu, 1 threads"
     assert metrics["seconds"] >= 0
     assert 0 < metrics["final_train_loss"] < 10
@@ -82,6 +83,24 @@ def test_the_model_knows_its_images(tmp_path: Path, arch: str) -> None:
     images = read(tmp_path / "p.h5", "train")[0].astype(np.float64)
     np.testing.assert_allclose(bundle.normalise.mean.numpy(), images.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(bundle.normalise.std.numpy(), images.std((0, 1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("choice", ["learned_smooth", "inferred"])
+def test_the_descrambler_begins_with_what_was_asked_for(tmp_path: Path, choice: str) -> None:
+    path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble"))
+    training = train_file(path, "descrambler", replace(RECIPE, lr=1e-30), "cpu", 1, choice)
+    images = torch.from_numpy(read(path, "train")[0])
+    expected = {"learned_smooth": smooth_weights, "inferred": inferred_weights}[choice](images, 4)
+    torch.testing.assert_close(training.bundle.model.get_submodule("bfc").get_parameter("weight"), expected)
+    assert training.metrics["descrambler_seconds"] > 0
+    save_bundle(tmp_path / "m", training.bundle)
+    assert evaluate_file(path, tmp_path / "m", "cpu", 1).metrics["test_accuracy"] >= 0
+
+
+def test_an_inferred_descrambler_needs_one_scramble_for_all_images(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble", scope="image"))
+    with pytest.raises(PrivpipeError, match=r"model\.descrambler=inferred looks for the permutations"):
+        train_file(path, "descrambler", RECIPE, "cpu", 1, "inferred")
 
 
 def test_the_initial_weights_follow_from_the_seed(tmp_path: Path) -> None:

@@ -167,6 +167,16 @@ def test_penalties_shrink_every_weight_and_no_bias(penalty: str) -> None:
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_weights_that_ask_for_no_gradient_stay(penalty: str) -> None:
+    model = network("descrambler")
+    fixed = model.get_submodule("bfc").get_parameter("weight").requires_grad_(False)
+    before = weights(model)["bfc.weight"].clone()
+    data = toy(16, 1)
+    train(model, measure(data[0]), data, data, Recipe(2, 8, 0.001, 0.01, 0, penalty), progress=False)
+    assert torch.equal(fixed, before)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
 def test_without_reg_nothing_shrinks(penalty: str) -> None:
     for name, (before, after) in after_a_step_on_blank_images(0.0, penalty).items():
         assert torch.equal(after, before), name

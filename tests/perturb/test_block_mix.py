@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from samples import KEY, method, pictures
+from samples import KEY, OTHER_KEY, method, pictures
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.block_mix import CHUNK_VALUES, BlockMix
@@ -94,6 +94,19 @@ def test_most_of_a_picture_comes_back_to_the_level() -> None:
     images, perturbation = pictures(20, 32), method("block_mix", 32, 2)
     back = perturbation.invert(perturbation.apply(images))
     assert np.mean(np.abs(back - images) < 0.5) > 0.9
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+def test_undoing_needs_the_key_and_for_scope_image_the_split_and_number(scope: str) -> None:
+    images, perturbation = pictures(9, 16), method("block_mix", 16, 2, scope)
+    perturbed = perturbation.apply(images)
+    for back, undone in [
+        (perturbation.invert(perturbed), True),
+        (method("block_mix", 16, 2, scope, key=OTHER_KEY).invert(perturbed), False),
+        (perturbation.invert(perturbed, "val"), scope == "dataset"),
+        (perturbation.invert(perturbed, start=1), scope == "dataset"),
+    ]:
+        assert (np.median(np.abs(back - images)) < 0.5) == undone
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])

@@ -15,6 +15,8 @@ STAGES = yaml_dvc.stages(ROOT)
 # not change any output; the stage that runs the methods imports them itself.
 VALIDATION_ONLY = ("privpipe.params", "privpipe.perturb")
 # Stages that need no torch must not spend seconds on importing it.
+# Properties of a group, and the parameter that they follow from.
+DERIVED = {"data.public_share": "data.public"}
 # Outputs that show originals, hold them, or were trained on them.
 SHOW_ORIGINALS = {"data/public.h5", "models/recogniser.safetensors", "plots/examples.png", "plots/reconstructions.png"}
 WITHOUT_TORCH = {"download", "keygen", "leak", "perturb", "report"}
@@ -77,8 +79,13 @@ def read_parameters(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     aliases: dict[str, str] = {}  # local names of groups, such as how = params.train
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute) and node.value.attr in GROUPS:
-            aliases[node.targets[0].id] = node.value.attr
+        if not isinstance(node, ast.Assign):
+            continue
+        target, value = node.targets[0], node.value
+        pairs = zip(target.elts, value.elts, strict=True) if isinstance(value, ast.Tuple) else [(target, value)]
+        for name, group in pairs:
+            if isinstance(group, ast.Attribute) and group.attr in GROUPS:
+                aliases[name.id] = group.attr
     found, whole = set(), set()
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
@@ -93,7 +100,7 @@ def read_parameters(path: Path) -> set[str]:
     for group in whole - set(aliases.values()):
         if group in {"perturb", "key"}:
             found |= {f"{group}.{name}" for name in GROUPS[group].model_fields}
-    return found
+    return {DERIVED.get(name, name) for name in found}
 
 
 def test_the_cloud_depends_on_the_perturbed_images_alone() -> None:

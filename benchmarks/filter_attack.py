@@ -1,0 +1,75 @@
+"""How often a thief finds the kernel of a random filter (scope dataset), from stolen pictures and public ones of the
+same kind, and what the pictures are worth that he restores with it.
+
+    python benchmarks/filter_attack.py                                        # on pictures that the code draws
+    python benchmarks/filter_attack.py --archive cifar-10-python.tar.gz       # on CIFAR-10
+"""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.attacker.filter_likelihood import attack
+from privpipe.attacker.restoration import Prior, restore
+from privpipe.owner.archive import read_archive
+from privpipe.owner.key import new_key
+from privpipe.owner.synthetic import draw
+from privpipe.perturb.random_filter import RandomFilter
+
+TARGETS = 100
+
+
+def pictures(archive: Path | None, count: int) -> NDArray[np.uint8]:
+    """`count` pictures, uint8 (count, 32, 32, 3), in random order."""
+    rng = np.random.default_rng(0)
+    if archive is None:
+        return draw(count, 32, rng=rng).images
+    images = read_archive(archive)[0].images
+    return images[rng.permutation(len(images))[:count]]
+
+
+def peak_ratio(restored: NDArray[np.float32], originals: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB, mean over pictures."""
+    error = ((restored - originals.astype(np.float32)) ** 2).mean(axis=(1, 2, 3))
+    return float((10 * np.log10(255**2 / error)).mean())
+
+
+@click.command(help=__doc__)
+@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a CIFAR-10 archive")
+@click.option("--count", default=2000, show_default=True, help="stolen pictures, and as many public ones")
+@click.option("--draws", default=10, show_default=True, help="keys to attack, each a fresh research key")
+def main(archive: Path | None, count: int, draws: int) -> None:
+    images = pictures(archive, 2 * count + TARGETS)
+    owned, public, originals = np.split(images, [count, 2 * count])
+    prior = Prior.of(public)
+    print(f"{count} stolen, {count} public pictures: {'drawn' if archive is None else archive.name}; {draws} keys")
+    print(
+        f"{'k':>3} {'key':>4} {'|cosine|':>9} {'sign, turn':>11} {'confidence':>11} {'seconds':>8} {'PSNR in dB':>11}"
+    )
+    for k in (3, 5, 7):
+        found_well = 0
+        for seed in range(draws):
+            method = RandomFilter(owned.shape[1], k, stream=new_key(seed).stream)
+            stolen = method.apply(owned)
+            start = time.perf_counter()
+            found = attack(stolen, k, public, seed)
+            seconds = time.perf_counter() - start
+            truth = method.weights / np.linalg.norm(method.weights)
+            cosine = float((found.weights * truth).sum() / np.linalg.norm(found.weights))
+            turned = float((found.weights[::-1, ::-1] * truth).sum() / np.linalg.norm(found.weights))
+            best = max(abs(cosine), abs(turned))
+            restored = restore(method.apply(originals), method.name, k, found.weights, 0.0, prior)
+            found_well += cosine > 0.99
+            print(
+                f"{k:>3} {seed:>4} {best:>9.5f} {'right' if cosine == best else 'wrong':>11} {found.confidence:>11.3f} "
+                f"{seconds:>8.1f} {peak_ratio(restored, originals):>11.1f}",
+                flush=True,
+            )
+        print(f"{k:>3}  all  {found_well} of {draws} with a cosine over 0.99, sign and turn right", flush=True)
+
+
+if __name__ == "__main__":
+    main()
