@@ -20,6 +20,7 @@ from privpipe.owner.key import Key, new_key, write_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.owner.split import write_images
 from privpipe.params import Perturb
+from privpipe.perturb import METHODS
 from privpipe.store import PERTURBED, open_store
 
 SIZE, SIGMA, NAMES = 8, 40.0, ("ant", "bee", "cow")
@@ -64,7 +65,7 @@ def experiment(tmp_path: Path) -> Callable[..., Experiment]:
 
     def make(method: str, scope: str = "dataset", arch: str = "baseline", seed: int | None = None) -> Experiment:
         rng = np.random.default_rng(5)
-        k = 4 if method == "block_scramble" else 3
+        k = 4 if METHODS[method].blocks else 3
         settings = Perturb(method=method, k=k, scope=scope, sigma=SIGMA if "noise" in method else 0.0)
         total = sum(COUNTS.values())
         raw = RawImages(rng.integers(0, 256, (total, SIZE, SIZE, 3), np.uint8), np.arange(total) % 3, NAMES)

@@ -48,7 +48,7 @@ from privpipe.perturb.base import Images, to_blocks
 Floats = NDArray[np.float32]
 Permutations = NDArray[np.int32]
 
-# Correlation matrices of 64x64 pixels in three colours take 200 MB each, and about eight of them are alive at once.
+# Correlation matrices of 64x64 pixels in three colours take 200 MB each, and about ten of them are alive at once.
 MAX_PIXELS = 64 * 64
 MIN_IMAGES = 4  # two in each half
 CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
@@ -90,7 +90,7 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     """Recover the permutations of a block scramble with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations; memory is
-    about eight float32 arrays (C, H*W, H*W), whatever the number of images.
+    about ten float32 arrays (C, H*W, H*W), whatever the number of images.
 
     Args:
         stolen: perturbed images, uint8 (N, H, W, C), N at least 4.
@@ -123,10 +123,12 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     permutations = _solve(_View.of(whole, k), target)
     del whole
     halves = [_View.of(part.covariances(), k) for part in sums]
+    del sums
     first = _solve(halves[0], target)
     if public is None:
-        target = _Target.of(_View.of(_by_displacement(sums[0].covariances(), first, shape, k), k))
+        target = _Target.of(_View.of(_by_displacement(halves[0], first, shape, k), k))
     second = _solve(halves[1], target)
+    del target
     chance = 1 / (k * k)
     agreement = max(0.0, (float((first == second).mean()) - chance) / (1 - chance))
     return Recovered(permutations, agreement, _match(halves, permutations, expected))
@@ -242,11 +244,17 @@ def _explained(one: Floats, other: Floats, expected: Floats) -> float:
 
     The sampling errors of A and B are independent, so <A, B> is free of them. T may have a single colour.
     """
-    signal = float((one * other).sum(dtype=np.float64))
-    strength = float((expected**2).sum(dtype=np.float64)) * len(one) / len(expected)
+    colours = len(one)
+    expected = np.broadcast_to(expected, one.shape)
+
+    def inner(a: Floats, b: Floats) -> float:
+        """A colour at a time, so that no product of whole arrays is held."""
+        return sum(float((a[c] * b[c]).sum(dtype=np.float64)) for c in range(colours))
+
+    signal, strength = inner(one, other), inner(expected, expected)
     if signal <= 0 or strength <= 0:
         return 0.0
-    common = float(((one + other) * expected).sum(dtype=np.float64)) / 2
+    common = (inner(one, expected) + inner(other, expected)) / 2
     return min(1.0, max(0.0, common) ** 2 / (signal * strength))
 
 
@@ -278,14 +286,13 @@ def _model(covariances: Floats, shape: tuple[int, int], k: int) -> Floats:
     return ((1 - c) * decay(log_length) + c)[None]
 
 
-def _by_displacement(covariances: Floats, permutations: Permutations, shape: tuple[int, int], k: int) -> Floats:
+def _by_displacement(view: _View, permutations: Permutations, shape: tuple[int, int], k: int) -> Floats:
     """Correlations (C, P, P) that depend on nothing but how far apart two pixels are, in rows and in columns.
 
     Each is the mean over the pairs of placed pixels of different blocks; distances without such a pair get 0.
     """
     sources = _sources(permutations)
-    scale = _inverse_deviation(covariances)
-    correlations = (covariances * scale[:, :, None] * scale[:, None, :])[:, sources][:, :, sources]
+    correlations = np.tanh(view.pixels[:, sources][:, :, sources])
     rows, columns = _displacements(shape, k)
     bins = rows * shape[1] + columns
     block = np.arange(bins.shape[0]) // (k * k)

@@ -320,8 +320,8 @@ def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, D
         estimator = (inverse @ matrix @ model.unfiltered[-1] @ derivative.ravel()).reshape(p, p).astype(np.float32)
         restored = oaconvolve(images, estimator[None, ::-1, ::-1], mode="valid", axes=(1, 2))
         # Black images have no derivatives at all.
-        size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64) + np.finfo(np.float32).tiny
-        power = (restored**2).mean(axis=(1, 2), dtype=np.float64) + np.finfo(np.float32).tiny ** 2
+        size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64) + 1e-30
+        power = (restored**2).mean(axis=(1, 2), dtype=np.float64) + 1e-60
         level += float(np.log(size.mean()) - np.log(power.mean()) / 2)
         influence += size / size.mean() - power / power.mean() / 2
     return level, influence

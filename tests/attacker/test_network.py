@@ -57,7 +57,7 @@ def test_restores_better_than_no_attack(method: str, k: int, scope: str, sigma: 
 def test_known_pairs_teach_the_shared_key() -> None:
     # One noise field for all images: without pairs it cannot be told from the pictures.
     given = loot("gaussian_noise", 1, "dataset", 60.0, pairs=2 * STOLEN)
-    attack = replace(ATTACK, epochs=5)
+    attack = replace(ATTACK, epochs=8)
     without, with_pairs = (attack.run(each).images for each in (replace(given, pairs=None), given))
     assert without is not None and with_pairs is not None
     assert error(with_pairs) < 0.8 * error(without)

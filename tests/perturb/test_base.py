@@ -37,7 +37,10 @@ def case(name: str, scope: str, **options) -> Perturbation:
 every_method = pytest.mark.parametrize("name", METHODS)
 every_keyed = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].keyed])
 every_keyless = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].keyed])
-every_invertible = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].invertible])
+# The inverse of block_mix is as accurate as its condition number allows: tests/perturb/test_block_mix.py.
+WELL_CONDITIONED = [name for name in METHODS if METHODS[name].invertible and name != "block_mix"]
+every_well_conditioned = pytest.mark.parametrize("name", WELL_CONDITIONED)
+every_keyed_inverse = pytest.mark.parametrize("name", [name for name in WELL_CONDITIONED if METHODS[name].keyed])
 every_lossy = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].invertible])
 both_scopes = pytest.mark.parametrize("scope", ["dataset", "image"])
 
@@ -112,7 +115,7 @@ def test_a_method_without_inverse_says_so(name: str) -> None:
 
 
 @both_scopes
-@every_invertible
+@every_well_conditioned
 def test_the_inverse_undoes(name: str, scope: str) -> None:
     perturbation = case(name, scope)
     back = perturbation.invert(perturbation.apply(IMAGES, "test", 7), "test", 7)
@@ -121,7 +124,7 @@ def test_the_inverse_undoes(name: str, scope: str) -> None:
 
 
 @both_scopes
-@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].keyed and METHODS[name].invertible])
+@every_keyed_inverse
 def test_undoing_needs_the_key_and_for_scope_image_the_split_and_number(name: str, scope: str) -> None:
     perturbation = case(name, scope)
     perturbed = perturbation.apply(IMAGES)

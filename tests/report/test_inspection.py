@@ -23,8 +23,10 @@ def write(path: Path, count: int, method: str = "none", k: int = 1, shape: tuple
 @pytest.mark.parametrize(
     ("method", "k", "falls", "words"),
     [
-        ("block_scramble", 1, True, "A block of one pixel cannot be scrambled"),
+        ("block_scramble", 1, True, "A block of one pixel has no order to hide"),
         ("block_scramble", 2, True, "All images share one key"),
+        ("block_mix", 4, True, "find what they share, without the key"),
+        ("pixelate", 4, None, "No key is involved"),
         ("of_tomorrow", 2, None, "does not know the method"),
     ],
 )
