@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacker.filter_likelihood import attack
-from privpipe.attacker.restoration import Prior, restore
+from privpipe.attacker.filter_restoration import restore_filtered
+from privpipe.attacker.restoration import Prior
 from privpipe.owner.archive import read_archive
 from privpipe.owner.key import new_key
 from privpipe.owner.synthetic import draw
@@ -61,7 +62,7 @@ def main(archive: Path | None, count: int, draws: int) -> None:
             cosine = float((found.weights * truth).sum() / np.linalg.norm(found.weights))
             turned = float((found.weights[::-1, ::-1] * truth).sum() / np.linalg.norm(found.weights))
             best = max(abs(cosine), abs(turned))
-            restored = restore(method.apply(originals), method.name, k, found.weights, 0.0, prior)
+            restored = restore_filtered(method.apply(originals), found.weights, found.weight_error, prior)
             found_well += cosine > 0.99
             print(
                 f"{k:>3} {seed:>4} {best:>9.5f} {'right' if cosine == best else 'wrong':>11} {found.confidence:>11.3f} "

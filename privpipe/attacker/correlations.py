@@ -321,15 +321,19 @@ def _contrasts(z: Floats) -> Floats:
 
 
 def _across(pixels: Floats, blocks: int) -> Floats:
-    """Contrasts of z (C, P, P) with the pixels of other blocks, 0 within blocks: (C, blocks, k*k, P)."""
+    """`_contrasts` of z (C, P, P) with the pixels of other blocks as features, 0 within blocks: (C, blocks, k*k, P)."""
     colours, size, _ = pixels.shape
     n = size // blocks
-    across = np.zeros((colours, blocks, n, size), dtype=np.float32)
-    for block in range(blocks):
-        own = slice(block * n, (block + 1) * n)
-        others = np.delete(pixels[:, own], own, axis=2)[:, None]  # (C, 1, k*k, P - k*k)
-        if others.size:
-            across[:, block] = np.insert(_contrasts(others)[:, 0], [own.start] * n, 0, axis=2)
+    across = pixels.reshape(colours, blocks, n, size).copy()
+
+    def clear_blocks() -> None:
+        for block in range(blocks):
+            across[:, block, :, block * n : (block + 1) * n] = 0
+
+    clear_blocks()
+    across -= across.sum(axis=3, keepdims=True) / max(1, size - n)
+    across -= across.mean(axis=2, keepdims=True)
+    clear_blocks()
     return across
 
 

@@ -23,7 +23,7 @@ public images, which are nearly independent of each other: each adds its own evi
 5.  **The sign.** The mean of the stolen images is the filtered mean of images: of w and -w the one is taken that
     explains it better.
 
-The combination is our own. That the kernel is no secret from a thief with public images is what it shows.
+The combination is our own.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,9 @@ from scipy.signal import oaconvolve
 from scipy.stats import norm
 
 from privpipe.attacker.base import Attack, Attempt, Loot
+from privpipe.attacker.filter_restoration import restore_filtered, rounding_variance
 from privpipe.attacker.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
-from privpipe.attacker.restoration import Prior, restore
+from privpipe.attacker.restoration import Prior
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.random_filter import RandomFilter
@@ -77,7 +78,7 @@ class FilterLikelihood(Attack):
         if loot.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
         found = attack(loot.stolen, loot.k, loot.public, self.seed)
-        images = restore(loot.targets, RandomFilter.name, loot.k, found.weights, loot.sigma, Prior.of(loot.public))
+        images = restore_filtered(loot.targets, found.weights, found.weight_error, Prior.of(loot.public))
         return Attempt(images, found.confidence, found.weights)
 
 
@@ -100,6 +101,11 @@ class Recovered:
     spectrum: float
     mean: float
     turn: float
+
+    @property
+    def weight_error(self) -> float:
+        """Variance of the error of each weight: a quarter of that of the difference between the halves' kernels."""
+        return float((self.weights**2).mean()) * (1 - self.agreement**2) / 4
 
     @property
     def confidence(self) -> float:
@@ -138,16 +144,15 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
     basis = _colour_basis(public)
     unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
     halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
-    noise = _rounding_variance(stolen)
+    noise = rounding_variance(stolen[:CHUNK])
     found = []
     for number, half in enumerate(halves):
         values, precision = _autocorrelation(_Model.of(unfiltered, half, k, noise))
         found.append(kernel_from_autocorrelation(values, precision, k, np.random.default_rng([seed, number])))
     agreement = max(abs(_cosine(found[0], other)) for other in (found[1], turned(found[1])))
     model = _Model.of(unfiltered, halves[0] + halves[1], k, noise)
-    weights = centred(
-        min((_polish(model, start) for start in found), key=lambda kernel: model.cost_and_gradient(kernel)[0])
-    )
+    polished = [_polish(model, start) for start in found]
+    weights = centred(min(polished, key=lambda kernel: model.cost_and_gradient(kernel)[0]))
     weights, turn = _choose_turn(model, weights, _windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32))
     weights, mean = _choose_sign(model, weights)
     spectrum = _explained(model, weights, halves, len(stolen) / len(public))
@@ -229,7 +234,7 @@ class _Model:
         before, before_mean = unfiltered.patches(q, 0)
         after, after_mean = filtered.patches(p, k // 2)
         # A little variance everywhere keeps directions that hold none, as in images of one colour, from dividing by 0.
-        after += max(noise, 1e-12) * np.eye(p * p)
+        after += noise * np.eye(p * p)
         mean_error = 1 / unfiltered.count + 1 / filtered.count
         return cls(before, after, before_mean, after_mean, taps, noise, mean_error)
 
@@ -246,7 +251,7 @@ class _Model:
     def covariances(self, weights: Doubles) -> Doubles:
         """C(w), (C, p², p²)."""
         matrix = self.matrix(weights)
-        return np.asarray(matrix @ self.unfiltered @ matrix.T + max(2 * self.noise, 1e-12) * np.eye(len(matrix)))
+        return np.asarray(matrix @ self.unfiltered @ matrix.T + 2 * self.noise * np.eye(len(matrix)))
 
     def cost_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
         """tr(C⁻¹ S) + log det C per value of a patch, and its derivatives by the weights, (k²,)."""
@@ -284,13 +289,8 @@ def _autocorrelation(model: _Model) -> tuple[Doubles, Doubles]:
 
 def _polish(model: _Model, start: Doubles) -> Doubles:
     """Step 3: the kernel (k, k) of the largest likelihood near `start`."""
-    found = minimize(
-        model.cost_and_gradient,
-        start.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13},
-    )
+    limits = {"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13}
+    found = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
     return np.asarray(found.x.reshape(start.shape))
 
 
@@ -361,11 +361,6 @@ def _whitener(covariances: Doubles) -> Doubles:
     return np.linalg.inv(np.linalg.cholesky(covariances))
 
 
-def _rounding_variance(stolen: NDArray[np.float16]) -> float:
-    """Mean variance of what rounding to float16 adds: uniform over the distance to the next number."""
-    return float((np.spacing(np.abs(stolen[:MIN_IMAGES])).astype(np.float64) ** 2).mean() / 12)
-
-
 def _colour_basis(public: Images) -> Doubles:
     """(C, C): in columns, the principal components of colour; the last one has the largest variance."""
     pixels = public[:CHUNK].reshape(-1, public.shape[3]).astype(np.float64)
@@ -384,8 +379,8 @@ def _side(images: Array) -> int:
 
 def _windows(images: Array) -> Floats:
     """Images as square windows, float32 (n, side, side, C) in units where white is 1, cut from their middle."""
-    side, (height, width) = _side(images), images.shape[1:3]
-    rows, columns = ((length % side) // 2 + side * np.arange(length // side) for length in (height, width))
+    side = _side(images)
+    rows, columns = ((length % side) // 2 + side * np.arange(length // side) for length in images.shape[1:3])
     cut = [images[:, y : y + side, x : x + side] for y, x in product(rows, columns)]
     windows: Floats = np.concatenate(cut).astype(np.float32)
     return windows / np.float32(255) if images.dtype == np.uint8 else windows

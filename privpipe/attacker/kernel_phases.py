@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-# k⁴ starts: of 625 for a 5x5 kernel, between 12 and 93 ended in the right one, over 20 kernels; of 2401 for a 7x7 kernel,
-# between 9 and 115, over 6 kernels.
+# k⁴ starts: of 625 for a 5x5 kernel, between 12 and 93 ended in the right one, over 20 kernels; of 2401 for a 7x7
+# kernel, between 9 and 115, over 6 kernels.
 STARTS_POWER = 4
 BATCH = 250  # starts that descend together
 FIRST_ROUNDS, LAST_ROUNDS = 25, 20  # of the descents without and with the precision

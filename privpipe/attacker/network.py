@@ -82,9 +82,8 @@ class RestorationNetwork(Attack):
         with deterministic(self.threads):
             trainer = _Trainer(self, loot, public[held_out:], device)
             trainer.learn_from_public()
-            own = replace(loot, scope="image") if loot.scope == "dataset" else loot
-            # Fresh keys for each picture: the confidence must not hang on one lucky key.
-            trial = own.perturbation(self.seed).apply(public[:held_out], "held out")
+            # A fresh key for each picture, whatever the scope: the confidence must not hang on one lucky key.
+            trial = replace(loot, scope="image").perturbation(self.seed).apply(public[:held_out], "held out")
             error = np.square(trainer.restore(trial) - public[:held_out]).mean(dtype=np.float64)
             spread = np.square(public[:held_out] - public[held_out:].mean(axis=0)).mean(dtype=np.float64)
             explained = max(0.0, 1 - float(error / spread)) if spread > 0 else 0.0

@@ -120,7 +120,9 @@ def method_picture(method: str, image_size: int, k: int, scope: str, sigma: floa
         elif isinstance(shown, GaussianNoise):
             _matrix(figure, axes, shown.dataset_key[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
         else:
-            what = f"each block of {k}×{k} becomes its mean" if method == "pixelate" else "the images are left as they are"
+            what = (
+                f"each block of {k}×{k} becomes its mean" if method == "pixelate" else "the images are left as they are"
+            )
             axes.text(0.5, 0.5, f"{method}: {what}", ha="center", va="center")
             axes.set_axis_off()
     return figure

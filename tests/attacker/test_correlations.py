@@ -10,7 +10,7 @@ from privpipe.owner.synthetic import draw
 from privpipe.perturb import KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
-SIZE, COUNT = 32, 1500
+SIZE, COUNT = 32, 1200
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 
@@ -128,8 +128,8 @@ def test_a_single_block_gives_no_confidence(private: Pixels, public: Pixels) -> 
 def test_a_block_size_that_is_too_small_gives_low_confidence(
     private: Pixels, public: Pixels, true: int, guess: int
 ) -> None:
-    stolen = scramble(true).apply(private[:1000])
-    assert attack(stolen, guess, public[:1000]).confidence < 0.1
+    stolen = scramble(true).apply(private[:600])
+    assert attack(stolen, guess, public[:600]).confidence < 0.1
     assert attack(stolen, guess).confidence < 0.1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.synthetic import draw
@@ -20,34 +20,41 @@ def damaged(images: Pixels, sigma: float = 30.0) -> NDArray[np.float32]:
     return (images + np.random.default_rng(1).normal(0, sigma, images.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [8, 9, 10, 11, 32])
-def test_ssim_is_that_of_scikit_image(size: int) -> None:
-    originals = pictures(5, size)
+def wang(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """The formula of Wang et al. (2004) for one window of 11×11 and one colour."""
+    row = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights = np.outer(row, row) / row.sum() ** 2
+    mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
+    variance_x, variance_y = (weights * (x - mean_x) ** 2).sum(), (weights * (y - mean_y) ** 2).sum()
+    covariance = (weights * (x - mean_x) * (y - mean_y)).sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float(numerator / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)))
+
+
+def test_ssim_is_the_mean_of_its_formula_over_windows_and_colours() -> None:
+    originals = pictures(3, 13)
     images = damaged(originals)
-    rounded = np.rint(images.clip(0, 255)).astype(np.uint8)
-    window = min(11, size if size % 2 else size - 1)
+    rounded = np.rint(images.clip(0, 255))
     expected = [
-        structural_similarity(
-            one,
-            other,
-            win_size=window,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=255,
-            channel_axis=-1,
+        np.mean(
+            [
+                wang(a[i : i + 11, j : j + 11, c], b[i : i + 11, j : j + 11, c])
+                for i in range(3)
+                for j in range(3)
+                for c in range(3)
+            ]
         )
-        for one, other in zip(originals, rounded, strict=True)
+        for a, b in zip(originals.astype(float), rounded.astype(float), strict=True)
     ]
-    np.testing.assert_allclose(ssim(originals, images), expected, atol=1e-9)
+    np.testing.assert_allclose(ssim(originals, images), expected, rtol=1e-6)
 
 
-def test_ssim_of_many_pictures_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    originals = pictures(7, 16)
-    images = damaged(originals)
-    whole = ssim(originals, images)
-    monkeypatch.setattr("privpipe.report.fidelity.CHUNK_VALUES", 2 * 16 * 16 * 3)
-    np.testing.assert_allclose(ssim(originals, images), whole, rtol=1e-12)
+@pytest.mark.parametrize("size", [8, 9, 10])
+def test_small_pictures_have_an_ssim_too(size: int) -> None:
+    originals = pictures(4, size)
+    values = ssim(originals, damaged(originals))
+    assert ((values > 0) & (values < 1)).all()
 
 
 def test_ssim_of_identical_and_of_inverted_pictures() -> None:
