@@ -25,9 +25,9 @@ far pixel to the next is what tells a position.
 
 Without public images, a model takes their place: two pixels at distance d correlate as R(d) = (1 - c)·exp(-d/L) + c,
 with c and L fitted to the correlations averaged over pairs of blocks, which no permutation changes. It finds whole
-blocks up to k = 8 on CIFAR-10; at k = 16 it puts pixels 1.7 pixels away from their place on average, and `confidence`
-says so. Measuring R anew on what was solved, for each displacement apart, and solving again makes the answer worse: it
-confirms its errors. What comes of it shows how far to trust the model, and serves the `confidence` alone.
+blocks up to k = 8 on CIFAR-10 (`benchmarks/correlation_attack.py`). At k = 16 it puts most pixels near their place
+rather than on it, and `confidence` says so. Measuring R anew on what was solved, for each displacement apart, and
+solving again makes the answer worse, for it confirms its own errors: what comes of it serves the `confidence` alone.
 
 The attack is our own. That block-wise encryption with pixel shuffling gives pictures away was shown before, by another
 way: Chuman and Kiya, "A jigsaw puzzle solver-based attack on block-wise image encryption for privacy-preserving DNNs"

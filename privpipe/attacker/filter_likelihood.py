@@ -21,7 +21,7 @@ public images, which are nearly independent of each other: each adds its own evi
     what makes derivatives of natural images sparse, so the kernel is right whose restoration of the stolen images has
     the sparser derivatives (the idea of minimum entropy deconvolution, Wiggins, Geoexploration 16 (1978)).
 5.  **The sign.** The mean of the stolen images is the filtered mean of images: of w and -w the one is taken that
-    explains it better.
+    explains it better; then its sum is adjusted so that it does so best.
 
 The combination is our own.
 """
@@ -49,7 +49,7 @@ Floats = NDArray[np.float32]
 
 MIN_IMAGES = 100
 MAX_SIDE = 64
-MAX_K = 9  # the starts that end in the right kernel get too rare beyond
+MAX_K = 7  # larger kernels were not tried: starts that end in the right one get rare, and time grows with k^10
 WINDOW = 32  # larger images are cut: what a kernel does shows within few pixels, and covariances grow with side^4
 MARGIN = 4  # of a patch over k. Patches of k pixels would do; larger ones see more of the spectrum
 CHUNK = 1000  # images turned to float32 at a time
@@ -117,11 +117,12 @@ class Recovered:
 def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -> Recovered:
     """Recover the kernel of a random filter with `scope: dataset`.
 
-    The result depends on nothing but the arguments.
+    The result depends on nothing but the arguments. Memory is about ten arrays (C, 1024, 1024), whatever N. A k larger
+    than the true one finds the true kernel with noise around it.
 
     Args:
         stolen: filtered images in units where white is 1, float16 (N, H, W, C), N at least 100.
-        k: the size of the kernel, odd, up to 9; half an image's side or less.
+        k: the size of the kernel, odd, up to 7; half an image's side or less.
         public: unfiltered images of other pictures, uint8 (M, H, W, C), M at least 100.
         seed: of the random starts.
 
@@ -139,7 +140,7 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
     if k < 1 or k > largest or k % 2 == 0:
         raise PrivpipeError(
             f"k must be odd and up to {largest} for images of {stolen.shape[1]}x{stolen.shape[2]} pixels; got {k}. "
-            "Larger kernels need larger images, and beyond 9 the search does not find them."
+            "Larger kernels need larger images, and beyond 7 the search finds them too rarely."
         )
     basis = _colour_basis(public)
     unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
@@ -174,7 +175,7 @@ class _Sums:
 
     @classmethod
     def of(cls, images: Array, basis: Doubles, centre: Doubles) -> "_Sums":
-        colours, side = len(basis), _side(images)
+        colours, side = len(basis), int(min(WINDOW, *images.shape[1:3]))
         count, values, products = 0, np.zeros((colours, side**2)), np.zeros((colours, side**2, side**2))
         for start in range(0, len(images), CHUNK):
             windows = _windows(images[start : start + CHUNK]) @ basis.astype(np.float32) - centre.astype(np.float32)
@@ -339,7 +340,12 @@ def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:
     sign = min(left, key=lambda option: left[option])
     whole = energy(model.filtered_mean)
     unexplained = max(0.0, left[sign] - model.mean_error * predicted.size)
-    return sign * weights, max(0.0, 1 - unexplained / whole) if whole > 0 else 0.0
+    # The same added to all weights, so that the mean is met as well as it can be: restoring the brightness depends on
+    # the sum of the weights, relative to which its error is large where weights of both signs nearly cancel.
+    flat = model.unfiltered_mean @ model.matrix(np.ones_like(weights)).T
+    projection = flat @ inverse
+    shift = ((model.filtered_mean - sign * predicted) * projection).sum() / max((flat * projection).sum(), 1e-30)
+    return sign * weights + shift, max(0.0, 1 - unexplained / whole) if whole > 0 else 0.0
 
 
 def _explained(model: _Model, weights: Doubles, halves: list[_Sums], stolen_per_public: float) -> float:
@@ -372,14 +378,9 @@ def _middle(images: Array) -> Doubles:
     return np.asarray(_windows(images[:CHUNK]).mean(axis=(0, 1, 2), dtype=np.float64))
 
 
-def _side(images: Array) -> int:
-    """Of the windows."""
-    return int(min(WINDOW, *images.shape[1:3]))
-
-
 def _windows(images: Array) -> Floats:
     """Images as square windows, float32 (n, side, side, C) in units where white is 1, cut from their middle."""
-    side = _side(images)
+    side = int(min(WINDOW, *images.shape[1:3]))
     rows, columns = ((length % side) // 2 + side * np.arange(length // side) for length in images.shape[1:3])
     cut = [images[:, y : y + side, x : x + side] for y, x in product(rows, columns)]
     windows: Floats = np.concatenate(cut).astype(np.float32)

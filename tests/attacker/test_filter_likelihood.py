@@ -44,6 +44,9 @@ def test_finds_the_kernel_with_its_sign_and_turn(private: Pixels, public: Pixels
     assert cosine(found, method.weights) > 0.99
     assert np.linalg.norm(found.weights) == pytest.approx(np.linalg.norm(method.weights), rel=0.1)
     assert found.confidence > 0.7
+    off = found.weights / np.linalg.norm(found.weights) - method.weights / np.linalg.norm(method.weights)
+    expected = found.weight_error / (found.weights**2).mean() / k**2
+    assert 0.05 < expected / (off**2).mean() < 20
 
 
 def test_a_kernel_of_one_weight_is_a_factor(private: Pixels, public: Pixels) -> None:
@@ -138,7 +141,7 @@ def test_fields_without_edges_leave_the_turn_open() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 2, 11, 33])
 def test_refuses_a_size_that_does_not_fit(private: Pixels, public: Pixels, k: int) -> None:
-    with pytest.raises(PrivpipeError, match=rf"k must be odd and up to 9 for images of 24x24 pixels; got {k}\."):
+    with pytest.raises(PrivpipeError, match=rf"k must be odd and up to 7 for images of 24x24 pixels; got {k}\."):
         attack(private.astype(np.float16), k, public)
 
 
