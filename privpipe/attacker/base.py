@@ -101,7 +101,8 @@ class Attack(ABC):
             over the one before it.
         seeks_key: whether its attempts hold a key, so that the number of images or pairs that it needs is worth
             measuring.
-        costly: whether it is run with the largest number of known pairs only.
+        costly: whether it is run only where no other attack is sure of its answer, and with the largest number of known
+            pairs only.
     """
 
     name: ClassVar[str]
@@ -112,6 +113,10 @@ class Attack(ABC):
     @abstractmethod
     def applies(self, method: str, scope: str) -> bool:
         """Whether there is a point in trying it on this transformation."""
+
+    def learns_from_pairs(self, loot: Loot) -> bool:
+        """Whether known pairs of this transformation tell it what public images do not."""
+        return True
 
     @abstractmethod
     def run(self, loot: Loot) -> Attempt:

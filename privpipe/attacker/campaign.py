@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 STEPS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)  # known pairs
 SHARES = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
 HOPELESS = 0.05  # confidence on the whole set under which fewer images are not tried
+SURE = 0.9  # confidence from which on no costly attack is tried
 
 
 def load_loot(
@@ -60,20 +61,29 @@ def campaign(loot: Loot, attacks: Sequence[Attack]) -> list[Record]:
     """Run every one of `attacks` that applies, with all that `loot` holds and with less.
 
     First each level with all its images, L2 with 1, 10, 100, ... of the known pairs and with all of them; then, for
-    attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason.
+    attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason, and a
+    costly one that is not needed as well.
     """
     chosen = [attack for attack in attacks if attack.applies(loot.method, loot.scope)]
     plan = [
         (attack, level, known)
         for level, known in situations(loot)
         for attack in chosen
-        if level in attack.levels and not (attack.costly and level == "L2" and known is not loot)
+        if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
+        if not (attack.costly and level == "L2" and known is not loot)
     ]
-    records = []
+    records: list[Record] = []
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:
             bar.set_postfix_str(f"{attack.name} {level}")
-            records.append(run(attack, level, known))
+            sure = next(
+                (record for record in records if (record.confidence or 0) >= SURE and record.key is not None), None
+            )
+            if attack.costly and sure is not None:
+                why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
+                records.append(Record(level, attack.name, _pairs(known), len(known.stolen), 0.0, problem=why))
+            else:
+                records.append(run(attack, level, known))
     return records + data_cost(loot, chosen, records)
 
 
@@ -91,7 +101,7 @@ def situations(loot: Loot) -> Iterator[tuple[str, Loot]]:
 
 def run(attack: Attack, level: str, loot: Loot) -> Record:
     """Run one attack and note what it brought and how long it took."""
-    pairs = 0 if loot.pairs is None else len(loot.pairs.originals)
+    pairs = _pairs(loot)
     start = time.perf_counter()
     try:
         attempt = attack.run(loot)
@@ -100,6 +110,10 @@ def run(attack: Attack, level: str, loot: Loot) -> Record:
         return Record(level, attack.name, pairs, len(loot.stolen), time.perf_counter() - start, problem=str(error))
     seconds = time.perf_counter() - start
     return Record(level, attack.name, pairs, len(loot.stolen), seconds, attempt.confidence, attempt.images, attempt.key)
+
+
+def _pairs(loot: Loot) -> int:
+    return 0 if loot.pairs is None else len(loot.pairs.originals)
 
 
 def data_cost(loot: Loot, attacks: Sequence[Attack], records: Sequence[Record]) -> list[Record]:

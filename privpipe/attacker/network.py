@@ -70,6 +70,10 @@ class RestorationNetwork(Attack):
     def applies(self, method: str, scope: str) -> bool:
         return method != "none"
 
+    def learns_from_pairs(self, loot: Loot) -> bool:
+        """Without a key, or with a fresh one for each image, the attacker's own pairs are as good as known ones."""
+        return loot.public is None or (loot.scope == "dataset" and loot.perturbation(self.seed).keyed)
+
     def run(self, loot: Loot) -> Attempt:
         """Train, and restore the targets.
 

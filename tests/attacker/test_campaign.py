@@ -107,6 +107,25 @@ def test_what_is_costly_is_run_with_all_pairs_only() -> None:
     assert attack.given == [(1200, 20, 25)]
 
 
+def test_what_is_costly_is_not_run_where_another_is_sure() -> None:
+    attack = Costly()
+    *_, record = campaign(loot(stolen=50), [Noted(confidence=0.95), attack])
+    assert attack.given == []
+    assert record.problem == "noted at L0 found the key with a confidence of 0.95"
+    campaign(loot(stolen=50), [Noted(confidence=0.6), attack])
+    assert attack.given == [(50, 20, 25)]
+
+
+def test_known_pairs_that_tell_nothing_more_are_not_used() -> None:
+    class Indifferent(Noted):
+        def learns_from_pairs(self, loot: Loot) -> bool:
+            return False
+
+    attack = Indifferent(confidence=0.0)
+    campaign(loot(), [attack])
+    assert attack.given == [(1200, 0, 0), (1200, 20, 0)]
+
+
 def test_what_does_not_apply_is_not_run() -> None:
     assert campaign(loot(), [Elsewhere()]) == []
 
