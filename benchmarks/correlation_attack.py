@@ -2,7 +2,7 @@
 public pictures of the same kind.
 
     python benchmarks/correlation_attack.py                                        # on pictures that the code draws
-    python benchmarks/correlation_attack.py --archive cifar-10-python.tar.gz       # on CIFAR-10
+    python benchmarks/correlation_attack.py --source cifar-10-python.tar.gz        # on CIFAR-10
 """
 
 import time
@@ -10,36 +10,24 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
+from pictures import name, pictures, source
 
 from privpipe.attacker.correlations import attack
-from privpipe.owner.archive import read_archive
 from privpipe.owner.key import new_key
-from privpipe.owner.synthetic import draw
 from privpipe.perturb.block_scramble import BlockScramble
 
 
-def pictures(archive: Path | None, count: int) -> NDArray[np.uint8]:
-    """`count` pictures, uint8 (count, 32, 32, 3), in random order."""
-    rng = np.random.default_rng(0)
-    if archive is None:
-        return draw(count, 32, rng=rng).images
-    images = read_archive(archive)[0].images
-    return images[rng.permutation(len(images))[:count]]
-
-
 @click.command(help=__doc__)
-@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a CIFAR-10 archive")
+@source
 @click.option("--count", default=2000, show_default=True, help="stolen pictures")
 @click.option(
     "--public", "known", default=2000, show_default=True, help="public pictures of level L1; 0: level L0 alone"
 )
 @click.option("--draws", default=3, show_default=True, help="keys to attack, each a fresh research key")
-def main(archive: Path | None, count: int, known: int, draws: int) -> None:
-    images = pictures(archive, count + known)
+def main(source: Path | None, count: int, known: int, draws: int) -> None:
+    images = pictures(source, count + known)
     owned, public = images[:count], images[count:]
-    name = "drawn" if archive is None else archive.name
-    print(f"{len(owned)} stolen, {len(public)} public pictures: {name}; {draws} keys")
+    print(f"{len(owned)} stolen, {len(public)} public pictures: {name(source)}; {draws} keys")
     print(f"{'k':>3} {'level':>6} {'pixels right':>13} {'blocks exact':>13} {'confidence':>11} {'seconds':>8}  (means)")
     for k in (2, 4, 8, 16):
         for level in ("L0", "L1") if len(public) else ("L0",):

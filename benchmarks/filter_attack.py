@@ -2,7 +2,7 @@
 same kind, and what the pictures are worth that he restores with it.
 
     python benchmarks/filter_attack.py                                        # on pictures that the code draws
-    python benchmarks/filter_attack.py --archive cifar-10-python.tar.gz       # on CIFAR-10
+    python benchmarks/filter_attack.py --source cifar-10-python.tar.gz        # on CIFAR-10
 """
 
 import time
@@ -10,43 +10,26 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
+from pictures import name, peak_ratio, pictures, source
 
 from privpipe.attacker.filter_likelihood import attack
 from privpipe.attacker.filter_restoration import restore_filtered
 from privpipe.attacker.restoration import Prior
-from privpipe.owner.archive import read_archive
 from privpipe.owner.key import new_key
-from privpipe.owner.synthetic import draw
 from privpipe.perturb.random_filter import RandomFilter
 
 TARGETS = 100
 
 
-def pictures(archive: Path | None, count: int) -> NDArray[np.uint8]:
-    """`count` pictures, uint8 (count, 32, 32, 3), in random order."""
-    rng = np.random.default_rng(0)
-    if archive is None:
-        return draw(count, 32, rng=rng).images
-    images = read_archive(archive)[0].images
-    return images[rng.permutation(len(images))[:count]]
-
-
-def peak_ratio(restored: NDArray[np.float32], originals: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB, mean over pictures."""
-    error = ((restored - originals.astype(np.float32)) ** 2).mean(axis=(1, 2, 3))
-    return float((10 * np.log10(255**2 / error)).mean())
-
-
 @click.command(help=__doc__)
-@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a CIFAR-10 archive")
+@source
 @click.option("--count", default=2000, show_default=True, help="stolen pictures, and as many public ones")
 @click.option("--draws", default=10, show_default=True, help="keys to attack, each a fresh research key")
-def main(archive: Path | None, count: int, draws: int) -> None:
-    images = pictures(archive, 2 * count + TARGETS)
+def main(source: Path | None, count: int, draws: int) -> None:
+    images = pictures(source, 2 * count + TARGETS)
     owned, public, originals = np.split(images, [count, 2 * count])
     prior = Prior.of(public)
-    print(f"{count} stolen, {count} public pictures: {'drawn' if archive is None else archive.name}; {draws} keys")
+    print(f"{count} stolen, {count} public pictures: {name(source)}; {draws} keys")
     print(
         f"{'k':>3} {'key':>4} {'|cosine|':>9} {'sign, turn':>11} {'confidence':>11} {'seconds':>8} {'PSNR in dB':>11}"
     )

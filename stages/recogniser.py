@@ -3,7 +3,6 @@
 import click
 
 from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.training import Recipe
 from privpipe.params import load_params
 from privpipe.report.recogniser import train_recogniser
 from stages import in_path, out_path, params_path, stage
@@ -16,9 +15,8 @@ from stages import in_path, out_path, params_path, stage
 def main(images: str, model: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        how = params.train
-        recipe = Recipe(params.attack.recogniser_epochs, how.batch_size, how.lr, how.reg, how.seed)
-        save_bundle(model, train_recogniser(images, recipe, how.device, how.threads))
+        how, machine = params.attack, params.train
+        save_bundle(model, train_recogniser(images, how.recogniser_epochs, how.seed, machine.device, machine.threads))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.params import Params
+from privpipe.perturb.guarantee import guarantee
 from privpipe.report import figures
 from privpipe.report.advice import findings
 from privpipe.report.privacy_figures import tradeoff
@@ -104,14 +105,17 @@ def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
-    privacy = inputs.metric("privacy")
+    privacy, how = inputs.metric("privacy"), inputs.params.perturb
+    with open_store(inputs.perturbed, PERTURBED) as store:
+        size, _, channels = store.header.shape
     pictures = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
     environment = Environment(
         loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
-        findings=findings(inputs.params.perturb.method, privacy),
+        guarantee=guarantee(how.method, size, channels, how.k, how.scope, how.sigma).statement,
+        findings=findings(how.method, privacy),
         cost=inputs.table("data_cost").to_dict("records"),
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),

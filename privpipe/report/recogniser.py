@@ -19,13 +19,23 @@ from privpipe.store import RAW, open_store
 Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 
 
-def train_recogniser(images: str | Path, recipe: Recipe, device: str, threads: int) -> Bundle:
+# Of its own: what is tried on the classifier of perturbed images must not change the eye that looks at reconstructions.
+BATCH_SIZE, LEARNING_RATE, PENALTY = 64, 0.001, 0.001
+
+
+def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, threads: int) -> Bundle:
     """Train the `baseline` classifier on raw images (RAW).
+
+    Args:
+        epochs: passes over the training images.
+        seed: draws the initial weights and the order of the images.
+        device, threads: see `privpipe.params.Train`.
 
     Raises:
         PrivpipeError: the file is missing or damaged, there is no such device, or training diverged.
     """
     place = resolve_device(device)
+    recipe = Recipe(epochs, BATCH_SIZE, LEARNING_RATE, PENALTY, seed)
     with deterministic(threads), open_store(images, RAW) as store:
         header = store.header
         train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)

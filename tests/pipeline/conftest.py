@@ -17,6 +17,7 @@ SMALL = {
     "data.n_train": 200,
     "data.n_val": 50,
     "data.n_test": 60,
+    "data.public": 0.2,
     "train.epochs": 1,
     "train.threads": 1,
     "attack.targets": 30,

@@ -49,6 +49,17 @@ def test_the_accuracy_and_every_parameter_are_on_the_page(reproduced: Project, p
         assert name in page.text
 
 
+def test_the_measured_privacy_is_on_the_page(reproduced: Project, page: Page) -> None:
+    privacy = reproduced.metrics("privacy")
+    words = " ".join(page.text.split())
+    for level in ("l0", "l1", "l2", "l3"):
+        assert level.upper() in words
+        assert f"{privacy[f'{level}_ssim']:.3f}" in words
+        assert privacy[f"{level}_attack"].replace("_", " ") in words
+    assert "Against every attack, tried or not: No guarantee: " in words
+    assert "of the uploaded pictures apart, without the key" in words
+
+
 def test_the_key_is_not_on_the_page(reproduced: Project) -> None:
     key = json.loads(reproduced.read("data/private/key.json"))
     content = reproduced.read("reports/index.html")

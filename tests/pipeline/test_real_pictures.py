@@ -29,6 +29,7 @@ def test_repro_on_real_pictures(project: Project) -> None:
             "data.n_train": 1000,
             "data.n_val": 200,
             "data.n_test": 200,
+            "data.public": 0.4,
             "train.epochs": 3,
         },
     )
@@ -42,3 +43,7 @@ def test_repro_on_real_pictures(project: Project) -> None:
     assert np.abs(images.mean(axis=(0, 1, 2)) - [125.3, 123.0, 113.9]).max() < 8
     assert project.metrics("evaluate")["test_accuracy_low"] > 0.1
     assert b"cifar10" in project.read("reports/index.html")
+    # 800 public images are enough to undo a scramble of 1,000 without the key.
+    privacy = project.metrics("privacy")
+    assert privacy["l1_key_recovery"] > 0.99 and privacy["l1_confidence"] > 0.5
+    assert privacy["l1_recognised"] == privacy["original_recognised"]

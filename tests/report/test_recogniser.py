@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.training import Recipe
 from privpipe.errors import PrivpipeError
 from privpipe.owner.split import write_images
 from privpipe.owner.synthetic import draw
@@ -17,7 +16,7 @@ def test_it_learns_from_raw_images_and_survives_a_file(tmp_path: Path) -> None:
     train, test = draw(330, 16, rng=np.random.default_rng(0)), draw(10, 16, rng=np.random.default_rng(1))
     rows = {"train": np.arange(300), "val": np.arange(300, 330), "test": np.arange(10)}
     write_images(tmp_path / "images.h5", train, test, rows)
-    bundle = train_recogniser(tmp_path / "images.h5", Recipe(15, 20, 0.002, 0.0001, 0), "cpu", 1)
+    bundle = train_recogniser(tmp_path / "images.h5", 30, 0, "cpu", 1)
     assert (bundle.method, bundle.architecture.arch) == ("none", "baseline")
     save_bundle(tmp_path / "recogniser.safetensors", bundle)
     recognise = load_recogniser(tmp_path / "recogniser.safetensors", "cpu", 1)
@@ -27,4 +26,4 @@ def test_it_learns_from_raw_images_and_survives_a_file(tmp_path: Path) -> None:
 
 def test_perturbed_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=r"images.h5 is missing"):
-        train_recogniser(tmp_path / "images.h5", Recipe(1, 20, 0.001, 0.001, 0), "cpu", 1)
+        train_recogniser(tmp_path / "images.h5", 1, 0, "cpu", 1)

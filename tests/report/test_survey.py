@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.training import Recipe
 from privpipe.errors import PrivpipeError
 from privpipe.owner.leaking import leak
 from privpipe.owner.split import write_images
@@ -70,7 +69,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     write_images(folder / "images.h5", train, test, rows)
     write_images(folder / "public.h5", train, test, {"train": np.arange(80, 120)}, PUBLIC)
     leak(folder / "images.h5", folder / "leaked.h5", 5)
-    recogniser = train_recogniser(folder / "images.h5", Recipe(1, 20, 0.001, 0.001, 0), "cpu", 1)
+    recogniser = train_recogniser(folder / "images.h5", 1, 0, "cpu", 1)
     save_bundle(folder / "recogniser.safetensors", recogniser)
     return Inputs(*(folder / name for name in ("images.h5", "public.h5", "leaked.h5", "recogniser.safetensors")))
 
