@@ -34,8 +34,8 @@ class Group(BaseModel):
 class Data(Group):
     """Where the images come from and how they are split.
 
-    DVC does not look into `path`: after a change of the pictures in it, run `dvc repro --force download`. Queued
-    experiments run in a folder of their own: give an absolute path.
+    DVC does not look into `path`, nor into a folder named by `public`: after a change of the pictures in them, run
+    `dvc repro --force download`. Queued experiments run in a folder of their own: give absolute paths.
     """
 
     source: Literal["cifar10", "synthetic", "folder"] = Field(
@@ -138,10 +138,10 @@ class Params(Group):
 
 def _data_problems(data: Data) -> list[str]:
     problems = []
-    if not 0 <= data.public_share <= 0.5:  # also NaN
+    if not 0 <= data.public_share <= 0.5 or data.public == "":  # also NaN
         problems.append(
-            f"data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
-            f"{data.public}. Use 0.1, for example."
+            "data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
+            f"{data.public!r}. Use 0.1, for example."
         )
         return problems
     if data.archive is not None and data.sha256 is None:

@@ -1,14 +1,11 @@
 """Compare the learned descrambler of every block with the true one (figure 13 of the study)."""
 
-import json
-from pathlib import Path
-
 import click
 
 from privpipe.cloud.bundle import load_bundle
 from privpipe.files import write_csv, write_json
 from privpipe.owner.key import read_key
-from privpipe.report.descrambler import check_key, score
+from privpipe.report.descrambler import check_key, read_fingerprint, score
 from stages import in_path, out_path, stage
 
 
@@ -21,7 +18,7 @@ from stages import in_path, out_path, stage
 def main(model: str, key: str, perturb_metrics: str, metrics: str, histogram: str) -> None:
     with stage():
         secret = read_key(key)
-        check_key(secret, json.loads(Path(perturb_metrics).read_text())["key_fingerprint"])
+        check_key(secret, read_fingerprint(perturb_metrics))
         result = score(load_bundle(model), secret)
         if result.reason:
             click.echo(f"not measured: {result.reason}")

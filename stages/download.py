@@ -47,7 +47,8 @@ def main(folder: Path, images: str, public: str, params_file: str) -> None:
             if not isinstance(data.public, str):
                 write_images(public, train, test, {"train": rows["public"]}, PUBLIC)
         if isinstance(data.public, str):
-            index = scan_public(Path(data.public).expanduser())
+            owned = Path(data.path).expanduser() if data.source == "folder" else None
+            index = scan_public(Path(data.public).expanduser(), owned)
             write_folder(public, index, index.parts, data.image_size, skip=skip, kind=PUBLIC)
 
 

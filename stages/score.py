@@ -1,8 +1,5 @@
 """Judge what the attacks brought: reconstructions against originals, found keys against the true one."""
 
-import json
-from pathlib import Path
-
 import click
 
 from privpipe.attacker.campaign import load_loot
@@ -11,11 +8,11 @@ from privpipe.files import write_csv, write_json
 from privpipe.owner.key import read_key
 from privpipe.owner.perturbing import perturbation
 from privpipe.params import load_params
-from privpipe.report.descrambler import check_key
+from privpipe.report.descrambler import check_key, read_fingerprint
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.report.recogniser import load_recogniser
-from privpipe.report.scoring import COST_COLUMNS, judge, load_originals
+from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, judge, load_originals
 from stages import in_path, out_path, params_path, stage
 
 
@@ -30,7 +27,8 @@ from stages import in_path, out_path, params_path, stage
 @in_path("--recogniser")
 @out_path("--metrics")
 @out_path("--table")
-@out_path("--cost")
+@out_path("--cost-in-images")
+@out_path("--cost-in-pairs")
 @out_path("--figure")
 @params_path
 def main(
@@ -44,7 +42,8 @@ def main(
     recogniser: str,
     metrics: str,
     table: str,
-    cost: str,
+    cost_in_images: str,
+    cost_in_pairs: str,
     figure: str,
     params_file: str,
 ) -> None:
@@ -52,16 +51,17 @@ def main(
         params = load_params(params_file)
         how, machine = params.attack, params.train
         secret = read_key(key)
-        check_key(secret, json.loads(Path(perturb_metrics).read_text())["key_fingerprint"])
-        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, how.stolen)
+        check_key(secret, read_fingerprint(perturb_metrics))
+        # One stolen image stands for all: what was learned from them is in the reconstructions.
+        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, stolen=1)
         originals, labels = load_originals(images, len(loot.targets))
         method = perturbation(params.perturb, loot.image_size, secret)
         recognise = load_recogniser(recogniser, machine.device, machine.threads)
         found = judge(loot, load_records(reconstructions), originals, labels, method, recognise)
         write_json(metrics, found.metrics)
-        cells = [row.cells() for row in found.rows]
-        write_csv(table, list(cells[0]), [list(row.values()) for row in cells])
-        write_csv(cost, COST_COLUMNS, found.cost)
+        write_csv(table, TABLE_COLUMNS, found.table())
+        write_csv(cost_in_images, COST_COLUMNS, found.cost(in_pairs=False))
+        write_csv(cost_in_pairs, COST_COLUMNS, found.cost(in_pairs=True))
         save(draw_reconstructions(originals, loot.targets, params.perturb.method, found.pictures), figure)
 
 

@@ -279,7 +279,7 @@ def test_inspect_shows_what_a_thief_sees(experiment: Make) -> None:
 @pytest.mark.parametrize(
     ("method", "scope", "falls", "words"),
     [
-        ("random_filter", "dataset", True, "find what they share, without the key"),
+        ("random_filter", "dataset", True, "public pictures, without the key"),
         ("random_filter", "image", False, "key material of its own"),
         ("block_scramble", "image", False, "key material of its own"),
         ("gaussian_blur", "dataset", None, "No key is involved"),

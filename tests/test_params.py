@@ -281,9 +281,9 @@ IMPOSSIBLE = [
         (
             {"data__public": share},
             "data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
-            f"{share}. Use 0.1, for example.",
+            f"{share!r}. Use 0.1, for example.",
         )
-        for share in (-0.1, 0.51, 5.0, float("nan"))
+        for share in (-0.1, 0.51, 5.0, float("nan"), "")
     ],
     (
         {"data__n_test": 10_001},

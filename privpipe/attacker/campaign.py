@@ -105,9 +105,10 @@ def run(attack: Attack, level: str, loot: Loot) -> Record:
     start = time.perf_counter()
     try:
         attempt = attack.run(loot)
-    except PrivpipeError as error:
+    except (PrivpipeError, MemoryError) as error:
         logger.warning("%s at %s was not run: %s", attack.name, level, error)
-        return Record(level, attack.name, pairs, len(loot.stolen), time.perf_counter() - start, problem=str(error))
+        why = str(error) or "there is not enough memory"
+        return Record(level, attack.name, pairs, len(loot.stolen), time.perf_counter() - start, problem=why)
     seconds = time.perf_counter() - start
     return Record(level, attack.name, pairs, len(loot.stolen), seconds, attempt.confidence, attempt.images, attempt.key)
 

@@ -29,7 +29,7 @@ from scipy.optimize import linear_sum_assignment
 
 from privpipe.attacker.base import Attack, Attempt, Floats, Loot, Pairs, levels_of_grey
 from privpipe.attacker.correlations import undo
-from privpipe.attacker.restoration import Prior, estimate, operator, restore
+from privpipe.attacker.restoration import MAX_PIXELS, Prior, estimate, operator, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, to_blocks
@@ -38,6 +38,8 @@ Doubles = NDArray[np.float64]
 
 WHITE = 255.0
 MAX_FOLDS = 10  # of cross-validation
+EXACT = ("block_scramble", "gaussian_noise", "correlated_noise")  # methods with an exact inverse
+MAX_UNKNOWNS = 1 << 26  # coefficients of the systems to solve: 512 MB in float64
 SMALLEST_NOISE = 1e-12  # variance in units where white is 1; keeps systems regular where nothing was rounded
 
 
@@ -71,7 +73,9 @@ class KnownPlaintext(Attack):
         if loot.pairs is None:
             raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
         found = solve(loot.pairs, loot.method, loot.k, loot.sigma)
-        return Attempt(_undo(loot, found), found.confidence, found.key)
+        # Some methods need the linear estimate, which is for small images only; the key is found anyway.
+        restorable = loot.method in EXACT or loot.image_size**2 <= MAX_PIXELS
+        return Attempt(_undo(loot, found) if restorable else None, found.confidence, found.key)
 
 
 def solve(pairs: Pairs, method: str, k: int, sigma: float) -> Solved:
@@ -109,6 +113,14 @@ def solve(pairs: Pairs, method: str, k: int, sigma: float) -> Solved:
         raise PrivpipeError(
             f"images must be square and k of {method} one of {legal} for {size} pixels; got k = {k} and "
             f"{originals.shape[1]}x{originals.shape[2]}."
+        )
+    unknowns = {"block_scramble": size**2 * k**2, "block_mix": size**2 * k**2, "random_filter": MAX_FOLDS * k**4}.get(
+        method, 0
+    )
+    if unknowns > MAX_UNKNOWNS:
+        raise PrivpipeError(
+            f"{method} with k = {k} at {size} pixels has systems of {unknowns:,} coefficients; at most "
+            f"{MAX_UNKNOWNS:,} are solved. Use a smaller perturb.k."
         )
     return SOLVERS[method](pairs, k, sigma)
 
@@ -293,7 +305,7 @@ def _undo(loot: Loot, found: Solved) -> Floats:
     if loot.method in ("gaussian_noise", "correlated_noise"):
         return np.clip(levels_of_grey(loot.targets) - found.key, 0, np.float32(WHITE))
     size, channels = loot.image_size, loot.channels
-    prior = Prior.generic(size, channels) if loot.public is None else Prior.of(loot.public)
+    prior = Prior.known(loot.public, size, channels)
     if found.covariances is None:
         return restore(loot.targets, loot.method, loot.k, found.key, loot.sigma, prior)
     # Errors of the key act as noise: x has the prior's second moments, so x · (error of a row of W) has this variance.

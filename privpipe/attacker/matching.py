@@ -43,6 +43,7 @@ ROUNDING = 2.0**-22 / 12
 MIN_EQUATIONS = 512  # pixels and colours that a kernel is fitted to
 EQUATIONS_PER_WEIGHT = 2
 CHUNK_VALUES = 4 << 20  # float32 values of candidates' patches at a time: 16 MB
+MAX_KERNEL = 15  # a fit to one candidate takes time with the fourth power and more
 
 
 def picture_similarity(images: Floats, gallery: Images) -> Floats:
@@ -96,7 +97,7 @@ def method_similarity(targets: Array, gallery: Images, method: str, k: int, scop
         method, k, scope, sigma: the transformation, as `privpipe.params.Perturb` describes it.
 
     Raises:
-        PrivpipeError: the shapes do not fit, or the method is not known here.
+        PrivpipeError: the shapes do not fit, the method is not known here, or a kernel is too large.
     """
     _check(targets, gallery)
     if method not in METHODS or (METHODS[method].keyed and method not in _KEYED):
@@ -120,6 +121,8 @@ def _random_filter(targets: Array, gallery: Images, k: int, sigma: float) -> Val
     With orthonormal columns Q that span the candidate's k² shifted copies, the best kernel leaves |t|² - |Qᵀt|². The
     kernel has few unknowns, so a fixed draw of pixels and colours stands for all of them.
     """
+    if k > MAX_KERNEL:
+        raise PrivpipeError(f"kernels up to {MAX_KERNEL}×{MAX_KERNEL} can be fitted to each candidate; got k = {k}.")
     size = targets[0].size
     count = min(size, max(MIN_EQUATIONS, EQUATIONS_PER_WEIGHT * k * k))
     places = np.sort(np.random.default_rng(0).permutation(size)[:count])
@@ -198,8 +201,13 @@ _KEYED: dict[str, Callable[[Array, Images, int, float], Values]] = {
 
 def _squared_distances(targets: NDArray[Any], gallery: NDArray[Any]) -> Values:
     """|t - g|² for all pairs, (T, G); in float64, where sums of squared levels are exact."""
-    t, g = (values.reshape(len(values), -1).astype(np.float64) for values in (targets, gallery))
-    return np.asarray((t**2).sum(axis=1)[:, None] + (g**2).sum(axis=1) - 2 * (t @ g.T))
+    t, g = (values.reshape(len(values), -1) for values in (targets, gallery))
+    out = np.zeros((len(t), len(g)))
+    step = max(1, CHUNK_VALUES // max(len(t), len(g)))  # of values compared at a time, so that memory stays bounded
+    for first in range(0, t.shape[1], step):
+        one, other = (values[:, first : first + step].astype(np.float64) for values in (t, g))
+        out += (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
+    return out
 
 
 def _check(images: Array, gallery: Images) -> None:

@@ -45,6 +45,7 @@ MIN_IMAGES = 20  # public images to train on; known pairs to go on with
 MIDDLE, SCALE = 127.5, 64.0  # levels to network units
 LAGS = (1, 2, 4, 8)  # in pixels, of the correlations that the confidence compares
 BLOCK_METHODS = ("block_scramble", "block_mix")
+MAX_WEIGHTS = 1 << 26  # of all blocks, 256 MB; Adam holds four times that
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class _Trainer:
             group["lr"] = rate * group.get("factor", 1.0)
         loss = F.mse_loss(self.network(self._tensor(perturbed)), _units(self._tensor(originals)))
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
         optimiser.step()
 
     def _tensor(self, images: Array) -> Tensor:
@@ -363,5 +364,11 @@ def _checked(loot: Loot) -> Images:
     if loot.image_size % 8:
         raise PrivpipeError(
             f"the restoration network takes images of a multiple of 8 pixels; got {loot.image_size}. Resize them."
+        )
+    weights = loot.image_size**2 * loot.k**2 if loot.method in BLOCK_METHODS else 0
+    if weights > MAX_WEIGHTS:
+        raise PrivpipeError(
+            f"the restoration network would have {weights:,} weights for blocks of {loot.k} pixels; at most "
+            f"{MAX_WEIGHTS:,} are trained. Use a smaller perturb.k."
         )
     return loot.public

@@ -104,6 +104,11 @@ class Prior:
         return cls(mean, colours, covariances)
 
     @classmethod
+    def known(cls, public: Images | None, image_size: int, channels: int) -> "Prior":
+        """Of public images where there are at least two, and else the generic model."""
+        return cls.generic(image_size, channels) if public is None or len(public) < 2 else cls.of(public)
+
+    @classmethod
     def generic(cls, image_size: int, channels: int) -> "Prior":
         """A model of natural pictures that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
 

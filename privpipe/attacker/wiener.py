@@ -49,9 +49,7 @@ class Wiener(Attack):
 
 def prior_of(loot: Loot) -> Prior:
     """What the attacker knows of pictures: its public images, or else the generic model."""
-    if loot.public is None:
-        return Prior.generic(loot.image_size, loot.channels)
-    return Prior.of(loot.public)
+    return Prior.known(loot.public, loot.image_size, loot.channels)
 
 
 def confidence(loot: Loot, prior: Prior) -> float:

@@ -28,7 +28,7 @@ CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
 
 def prepare(
     layer: BlockFullyConnected, choice: str, images: Tensor, method: str, scope: str, progress: bool = True
-) -> None:
+) -> float | None:
     """Set the weights of `layer` in place, as `choice` says; `inferred` ones ask for no gradient.
 
     Args:
@@ -37,6 +37,9 @@ def prepare(
         method, scope: how it was perturbed.
         progress: show a bar on standard error.
 
+    Returns:
+        0..1, how far the attack behind `inferred` believes its answer; None for the other choices.
+
     Raises:
         PrivpipeError: the choice does not fit the images, or these are too large or too few.
     """
@@ -44,35 +47,38 @@ def prepare(
     if problem is not None:
         raise PrivpipeError(problem)
     if choice == "learned":
-        return
+        return None
+    confidence = None
     if layer.k == 1:  # nothing is permuted
         weights = torch.ones_like(layer.weight)
     elif choice == "inferred":
-        weights = inferred_weights(images, layer.k)
+        weights, confidence = inferred_weights(images, layer.k)
     else:
         weights = smooth_weights(images, layer.k, progress)
     with torch.no_grad():
         layer.weight.copy_(weights)
     layer.weight.requires_grad_(choice != "inferred")
+    return confidence
 
 
-def inferred_weights(images: Tensor, k: int) -> Tensor:
+def inferred_weights(images: Tensor, k: int) -> tuple[Tensor, float]:
     """The permutation matrices that undo the scramble as the attack at level L0 sees it: zeros and ones.
 
     Args:
         images: uint8 (N, H, W, C).
 
     Returns:
-        float32 (blocks, k*k, k*k) as `BlockFullyConnected.weight`.
+        float32 (blocks, k*k, k*k) as `BlockFullyConnected.weight`, and the attack's confidence.
 
     Raises:
         PrivpipeError: see `privpipe.attacker.correlations.attack`.
     """
-    permutations = torch.from_numpy(attack(images.cpu().numpy(), k).permutations).long()
+    found = attack(images.cpu().numpy(), k)
+    permutations = torch.from_numpy(found.permutations).long()
     blocks, n = permutations.shape
     # Pixel j of a block belongs where permutations[b, j] says: row permutations[b, j], column j.
     weights = torch.zeros(blocks, n, n).scatter_(1, permutations[:, None], 1.0)
-    return weights.to(images.device)
+    return weights.to(images.device), found.confidence
 
 
 def smooth_weights(images: Tensor, k: int, progress: bool = True) -> Tensor:

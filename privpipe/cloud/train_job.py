@@ -20,7 +20,7 @@ class Training:
 
     bundle: Bundle
     history: list[Epoch]
-    metrics: dict[str, float | str]
+    metrics: dict[str, float | str | None]
 
 
 def train_file(
@@ -48,10 +48,10 @@ def train_file(
         block = header.k if arch == "descrambler" else 1
         architecture = Architecture(arch, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
-        watch = Stopwatch()
+        watch, confidence = Stopwatch(), None
         for layer in model:
             if isinstance(layer, BlockFullyConnected):
-                prepare(layer, descrambler, train_set[0], header.method, header.scope)
+                confidence = prepare(layer, descrambler, train_set[0], header.method, header.scope)
         descrambler_seconds = watch.seconds()
         watch = Stopwatch()
         normalise = measure(train_set[0])
@@ -68,8 +68,9 @@ def train_file(
         header.dtype,
         header.image_range,
     )
-    metrics: dict[str, float | str] = {
+    metrics: dict[str, float | str | None] = {
         "descrambler_seconds": round(descrambler_seconds, 2),
+        "descrambler_confidence": confidence,
         "seconds": round(seconds, 2),
         "images_per_second": round(recipe.epochs * len(train_set[0]) / seconds, 1),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",

@@ -83,12 +83,22 @@ def scan(root: Path) -> FolderIndex:
     return FolderIndex(paths, np.array(labels, np.int64), tuple(names), parts)
 
 
-def scan_public(root: Path) -> FolderIndex:
+def scan_public(root: Path, owned: Path | None = None) -> FolderIndex:
     """List all pictures below a folder, in whatever sub-folders, as the one class `public`.
 
+    Args:
+        owned: the folder of the owner's own pictures, which must not be among them.
+
     Raises:
-        PrivpipeError: there is no such folder, or it has no pictures.
+        PrivpipeError: there is no such folder, it has no pictures, or it is the owner's or above or below it.
     """
+    if owned is not None:
+        one, other = root.resolve(), owned.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise PrivpipeError(
+                f"data.public={root} and data.path={owned} share pictures: the attacker would hold your originals. "
+                "Give a folder of other pictures, or a share of your own, such as 0.1."
+            )
     paths = find_pictures(root) if os.path.isdir(root) else []
     if not paths:
         what = "has no pictures" if os.path.isdir(root) else "is not a folder"
@@ -261,7 +271,7 @@ def write_folder(
             if failures and not skip:
                 raise PrivpipeError(_list(failures, sum(map(len, asked.values()))))
         if failures:
-            good = _without(failures, index, asked)
+            good = _without(failures, index, asked, every_class=kind == RAW)
             with create(path, header, {name: len(good[name]) for name in SPLITS}) as writer:
                 _copy(roomy, writer, good, kind)
         else:
@@ -333,13 +343,19 @@ def _list(failures: list[_Failure], total: int) -> str:
     )
 
 
-def _without(failures: list[_Failure], index: FolderIndex, rows: dict[str, Rows]) -> dict[str, Rows]:
-    """The places in each split that are left without the failures, which are listed as warnings."""
+def _without(failures: list[_Failure], index: FolderIndex, rows: dict[str, Rows], every_class: bool) -> dict[str, Rows]:
+    """The places in each split that are left without the failures, which are listed as warnings.
+
+    Args:
+        every_class: refuse where nothing is left of a split or of a class to train with.
+    """
     for failure in sorted(failures, key=lambda failure: failure.message):
         logger.warning("left out: %s", failure.message)
     logger.warning("%d of %d pictures were left out", len(failures), sum(map(len, rows.values())))
     bad = {split: [failure.place for failure in failures if failure.split == split] for split in SPLITS}
     good = {split: np.delete(np.arange(len(rows[split])), bad[split]) for split in SPLITS}
+    if not every_class:
+        return good
     for split in SPLITS:
         if len(rows[split]) and not len(good[split]):
             raise PrivpipeError(f"not one picture of the {split} set can be read. See the reasons above.")

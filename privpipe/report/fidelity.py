@@ -42,8 +42,8 @@ def ssim(originals: Images, images: Array) -> Values:
     """Structural similarity of each picture, at most 1, float64 (T,): mean over its windows and colours.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
-    (2004), with its settings: a Gaussian window of 11×11 and sigma 1.5. Pictures under 11 pixels take the largest odd
-    window that fits.
+    (2004), with its settings: a Gaussian window of 11×11 and sigma 1.5. In pictures under 11 pixels the
+    window overhangs, and sees them reflected.
 
     Args, Raises: as `psnr`.
     """

@@ -34,8 +34,8 @@ class Inputs:
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
         metrics: folder with the JSON file of each of `METRICS`.
-        plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, data_cost.csv and
-            reconstructions.png.
+        plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, privacy.csv,
+            cost_in_images.csv, cost_in_pairs.csv and reconstructions.png.
     """
 
     images: Path
@@ -103,6 +103,15 @@ def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
     return place | {"test_accuracy": inputs.metric("evaluate")["test_accuracy"]}
 
 
+def _guarantee(params: Params, image_size: int, channels: int) -> str:
+    """What holds against every attacker, with the key of this experiment."""
+    how = params.perturb
+    promised = guarantee(how.method, image_size, channels, how.k, how.scope, how.sigma)
+    if promised.epsilon_pixel is not None and params.key.seed is not None:
+        return f"Nothing, for this research key can be made again by anybody. With a secret one: {promised.statement}"
+    return promised.statement
+
+
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
     privacy, how = inputs.metric("privacy"), inputs.params.perturb
@@ -114,9 +123,10 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     )
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
-        guarantee=guarantee(how.method, size, channels, how.k, how.scope, how.sigma).statement,
+        guarantee=_guarantee(inputs.params, size, channels),
         findings=findings(how.method, privacy),
-        cost=inputs.table("data_cost").to_dict("records"),
+        cost=[row for name in ("cost_in_images", "cost_in_pairs") for row in inputs.table(name).to_dict("records")],
+        problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),
         figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},

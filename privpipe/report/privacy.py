@@ -291,7 +291,11 @@ def chance(labels: NDArray[np.int64], method: str, k: int, image_size: int, chan
 
 
 def metrics(
-    rows: Sequence[Row], baselines: Mapping[str, Scores], guessing: Scores, original_recognised: float
+    rows: Sequence[Row],
+    baselines: Mapping[str, Scores],
+    guessing: Scores,
+    original_recognised: float,
+    attacked: Sequence[str] = LEVELS,
 ) -> dict[str, str | float | None]:
     """The flat dictionary for DVC, with the same keys whatever was measured.
 
@@ -303,10 +307,11 @@ def metrics(
         rows: all attempts.
         baselines: the scores of `baseline_pictures`.
         guessing: from `chance`.
+        attacked: the levels for which there was something to know; the scores of others are None.
     """
     out: dict[str, str | float | None] = {}
     for level in LEVELS:
-        attack, scores = best(rows, level)
+        attack, scores = best(rows, level) if level in attacked else (None, Scores())
         out |= {f"{level.lower()}_{name}": value for name, value in asdict(scores).items()}
         out[f"{level.lower()}_attack"] = attack
     for baseline, scores in baselines.items():

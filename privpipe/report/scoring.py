@@ -19,9 +19,10 @@ from privpipe.report import privacy
 from privpipe.report.recogniser import Recognise
 from privpipe.store import RAW, open_store
 
-KEYED_AT_ONCE = 50  # images whose own keys are held in memory together
-KEYS_COMPARED = 100  # images whose own keys a found key is compared with under `scope: image`
+KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
+KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 SHARES = (0.5, 0.9, 0.99)  # of a key, for the cost in data
+TABLE_COLUMNS = (*privacy.Row("", "", 0, 0, privacy.Scores()).cells(), "problem")
 COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
 
 
@@ -32,14 +33,30 @@ class Judgement:
     Args:
         metrics: flat, for `metrics/privacy.json`; the same keys whatever was measured.
         rows: one for each attempt.
-        cost: key recovery against the number of stolen images and of known pairs, rows of `COST_COLUMNS`.
+        recoveries: how much of the key each run found that sought one, with fewer images or pairs as well.
+        problems: level, attack and known pairs of what was not run, and why.
         pictures: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
     """
 
     metrics: dict[str, str | float | None]
     rows: list[privacy.Row]
-    cost: list[tuple[Any, ...]]
+    recoveries: list[tuple[Record, privacy.KeyRecovery]]
+    problems: list[tuple[str, str, int, str]]
     pictures: dict[str, tuple[str, Images]]
+
+    def table(self) -> list[tuple[Any, ...]]:
+        """Rows of `TABLE_COLUMNS`: every attempt, then what was not run, with the reason."""
+        tried = [(*row.cells().values(), None) for row in self.rows]
+        empty = (None,) * (len(TABLE_COLUMNS) - 5)
+        return tried + [(level, attack, pairs, None, *empty, why) for level, attack, pairs, why in self.problems]
+
+    def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
+        """Rows of `COST_COLUMNS`: key recovery against known pairs, or against stolen images without pairs."""
+        return [
+            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, r.confidence, r.seconds)
+            for r, found in self.recoveries
+            if (r.level == "L2") == in_pairs
+        ]
 
 
 def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
@@ -67,7 +84,8 @@ def judge(
     """Score every record, with the key as level L3, the matching of the perturbed images, and the baselines.
 
     Args:
-        loot: what the attacker held; its targets are the perturbed `originals`.
+        loot: what the attacker held, but for the stolen images, which are not looked at; its targets are the perturbed
+            `originals`.
         records: from `privpipe.attacker.campaign`.
         originals: uint8 (T, H, W, C), rows of the test split from the first on; `labels`: int64 (T,).
         perturbation: the owner's, with the key.
@@ -75,13 +93,18 @@ def judge(
     method, k = loot.method, loot.k
     truth = true_key(perturbation, len(originals))
     tried = [record for record in records if record.problem is None]
-    bound = upper_bound(loot, perturbation)
-    attempts = [record for record in [*tried, *([bound] if bound else [])] if record.images is not None]
+    bound = upper_bound(loot, perturbation, truth)
+    whole = max((record.stolen for record in tried), default=0)  # fewer stolen images are for the cost alone
+    attempts = [record for record in tried if record.stolen == whole] + ([bound] if bound else [])
     rows = [
         privacy.score_record(record, originals, labels, recognise, method, truth)
         for record in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
-    rows.append(privacy.score_matching(loot.targets, originals, method, k, loot.scope, loot.sigma))
+    problems = [(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None]
+    try:
+        rows.append(privacy.score_matching(loot.targets, originals, method, k, loot.scope, loot.sigma))
+    except PrivpipeError as error:
+        problems.append(("L0", privacy.MATCHING, 0, str(error)))
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if loot.public is None else loot.public
     baselines = {
@@ -92,11 +115,13 @@ def judge(
     compared = [(record, privacy.key_recovery(method, record.key, truth)) for record in tried]
     measured = [(record, found) for record, found in compared if found is not None]
     original_recognised = float((recognise(originals) == labels).mean())
-    metrics = privacy.metrics(rows, baselines, guessing, original_recognised)
+    attacked = ("L0", *(["L1"] if loot.public is not None else []), *(["L2"] if loot.pairs is not None else []), "L3")
+    metrics = privacy.metrics(rows, baselines, guessing, original_recognised, attacked)
     return Judgement(
         {**metrics, **data_needed(measured)},
         rows,
-        [_cost_row(record, found) for record, found in measured],
+        measured,
+        problems,
         best_pictures(rows[: len(attempts)], attempts),
     )
 
@@ -105,28 +130,34 @@ def true_key(perturbation: Perturbation, count: int) -> Array | None:
     """What a found key is compared with: the shared key, or those of the first test images under `scope: image`."""
     if perturbation.scope == "dataset":
         return perturbation.dataset_key
-    return perturbation.image_keys("test", 0, min(count, KEYS_COMPARED))
+    return perturbation.image_keys("test", 0, min(count, KEYS_COMPARED, _keys_at_once(perturbation)))
 
 
-def upper_bound(loot: Loot, perturbation: Perturbation) -> Record | None:
+def upper_bound(loot: Loot, perturbation: Perturbation, truth: Array | None) -> Record | None:
     """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large."""
     if not perturbation.keyed or loot.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.generic(loot.image_size, loot.channels) if loot.public is None else Prior.of(loot.public)
+    prior = Prior.known(loot.public, loot.image_size, loot.channels)
     parts = [
         restore(loot.targets[rows], loot.method, loot.k, key, loot.sigma, prior)
         for rows, key in _keys(perturbation, len(loot.targets))
     ]
-    return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), true_key(perturbation, len(loot.targets)))
+    return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), truth)
 
 
 def _keys(perturbation: Perturbation, count: int) -> Iterator[tuple[slice, Array | None]]:
     if perturbation.scope == "dataset":
         yield slice(0, count), perturbation.dataset_key
         return
-    for first in tqdm(range(0, count, KEYED_AT_ONCE), desc="restore with the keys", disable=None):
-        stop = min(first + KEYED_AT_ONCE, count)
+    step = _keys_at_once(perturbation)
+    for first in tqdm(range(0, count, step), desc="restore with the keys", disable=None):
+        stop = min(first + step, count)
         yield slice(first, stop), perturbation.image_keys("test", first, stop - first)
+
+
+def _keys_at_once(perturbation: Perturbation) -> int:
+    one = perturbation.image_keys("test", 0, 1)
+    return 1 if one is None else max(1, KEY_BYTES // one.nbytes)
 
 
 def data_needed(measured: Sequence[tuple[Record, privacy.KeyRecovery]]) -> dict[str, float | None]:
@@ -144,11 +175,6 @@ def data_needed(measured: Sequence[tuple[Record, privacy.KeyRecovery]]) -> dict[
         counts = privacy.needed(list(best), list(best.values()), SHARES)
         out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(SHARES, counts, strict=True)}
     return out
-
-
-def _cost_row(record: Record, found: privacy.KeyRecovery) -> tuple[Any, ...]:
-    facts = (record.level, record.attack, record.stolen, record.pairs)
-    return (*facts, found.pixels, found.blocks, record.confidence, record.seconds)
 
 
 def best_pictures(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:

@@ -59,9 +59,9 @@ def load_point(params_file: str | Path, points_file: str | Path, name: str) -> P
     if name not in points:
         raise PrivpipeError(unknown("a point of the survey", name, list(points)))
     try:
-        common = YAML(typ="safe", pure=True).load(Path(params_file))
-    except (OSError, YAMLError) as error:
-        raise PrivpipeError(f"cannot read {params_file}: {error}.") from error
+        common = dict(YAML(typ="safe", pure=True).load(Path(params_file)))
+    except (OSError, YAMLError, TypeError, ValueError) as error:
+        raise PrivpipeError(f"cannot read {params_file}: {error}. Restore survey/common.yaml.") from error
     return check_params(common | {"perturb": points[name]}, f"{params_file} with point {name}")
 
 
@@ -79,7 +79,9 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     perturbed, model = scratch / "perturbed.h5", scratch / "model.safetensors"
     changed = perturb_file(inputs.images, perturbed, params.perturb, key)
     recipe = Recipe(machine.epochs, machine.batch_size, machine.lr, machine.reg, machine.seed, params.model.penalty)
-    training = train_file(perturbed, params.model.arch, recipe, machine.device, machine.threads)
+    training = train_file(
+        perturbed, params.model.arch, recipe, machine.device, machine.threads, params.model.descrambler
+    )
     save_bundle(model, training.bundle)
     evaluation = evaluate_file(perturbed, model, machine.device, machine.threads)
     loot = load_loot(perturbed, inputs.public, inputs.leaked, params.perturb.sigma, how.targets, how.stolen)
@@ -95,7 +97,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
         "evaluate": evaluation.metrics,
         "privacy": found.metrics,
         "attempts": [row.cells() for row in found.rows],
-        "problems": [f"{r.attack} {r.level}: {r.problem}" for r in records if r.problem is not None],
+        "problems": [f"{attack} {level}: {why}" for level, attack, _, why in found.problems],
     }
 
 

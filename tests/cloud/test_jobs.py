@@ -61,7 +61,10 @@ def evaluation(folder: Path) -> Evaluation:
 
 def test_training_metrics(folder: Path) -> None:
     metrics = json.loads((folder / "train.json").read_text())
-    assert set(metrics) == {"descrambler_seconds", "seconds", "images_per_second", "device", "final_train_loss"}
+    assert set(metrics) == {
+        "descrambler_seconds", "descrambler_confidence", "seconds", "images_per_second", "device", "final_train_loss",
+    }  # fmt: skip
+    assert metrics["descrambler_confidence"] is None
     assert metrics["device"] == "cpu, 1 threads"
     assert metrics["seconds"] >= 0
     assert 0 < metrics["final_train_loss"] < 10
@@ -90,9 +93,11 @@ def test_the_descrambler_begins_with_what_was_asked_for(tmp_path: Path, choice: 
     path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble"))
     training = train_file(path, "descrambler", replace(RECIPE, lr=1e-30), "cpu", 1, choice)
     images = torch.from_numpy(read(path, "train")[0])
-    expected = {"learned_smooth": smooth_weights, "inferred": inferred_weights}[choice](images, 4)
+    found, confidence = inferred_weights(images, 4)
+    expected = found if choice == "inferred" else smooth_weights(images, 4)
     torch.testing.assert_close(training.bundle.model.get_submodule("bfc").get_parameter("weight"), expected)
     assert training.metrics["descrambler_seconds"] > 0
+    assert training.metrics["descrambler_confidence"] == (confidence if choice == "inferred" else None)
     save_bundle(tmp_path / "m", training.bundle)
     assert evaluate_file(path, tmp_path / "m", "cpu", 1).metrics["test_accuracy"] >= 0
 

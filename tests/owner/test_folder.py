@@ -71,6 +71,27 @@ def test_public_pictures_of_another_folder(tmp_path: Path) -> None:
         assert store.counts == {"train": 5, "val": 0, "test": 0}
 
 
+@pytest.mark.parametrize("public", [".", "a", ".."])
+def test_public_pictures_must_not_be_the_owners(tmp_path: Path, public: str) -> None:
+    root = make(tmp_path / "pictures", {"a": 3, "b": 3})
+    with pytest.raises(
+        PrivpipeError, match=r"share pictures: the attacker would hold your originals. Give a folder of"
+    ):
+        scan_public(root / public, root)
+    make(tmp_path / "others", {"x": 2})
+    assert len(scan_public(tmp_path / "others", root).paths) == 2
+
+
+def test_an_unreadable_public_picture_can_be_left_out_of_any_class(tmp_path: Path) -> None:
+    index = scan(make(tmp_path / "pictures", {"a": 3, "b": 3}))
+    index.paths[0].write_bytes(b"broken")
+    write_folder(tmp_path / "p.h5", index, {"train": np.array([0, 3])}, SIZE, skip=True, kind=PUBLIC)
+    with open_store(tmp_path / "p.h5", PUBLIC) as store:
+        assert store.counts["train"] == 1
+    with pytest.raises(PrivpipeError, match="not one training picture of the class 'a'"):
+        write_folder(tmp_path / "i.h5", index, {"train": np.array([0, 3])}, SIZE, skip=True)
+
+
 def test_a_folder_without_public_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PrivpipeError, match=r"^data.public=.*empty has no pictures\. Give a folder .*\.png"):

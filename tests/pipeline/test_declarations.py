@@ -10,6 +10,8 @@ import yaml_dvc
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml_dvc.stages(ROOT)
+SURVEY = yaml_dvc.stages(ROOT / "survey")
+del SURVEY["table"]  # it imports the module that measures the points, but measures nothing
 
 # params.py asks the methods for their legal values, to refuse an experiment early. That can refuse a run but
 # not change any output; the stage that runs the methods imports them itself.
@@ -54,6 +56,14 @@ def test_every_imported_file_is_a_declared_dependency(stage: str) -> None:
         if path == entry or path.startswith(f"{entry}/")
     }
     assert needed_files(stage) - covered == set()
+
+
+@pytest.mark.parametrize("stage", SURVEY)
+def test_every_file_that_measures_the_survey_is_a_declared_dependency(stage: str) -> None:
+    declared = SURVEY[stage].get("do", SURVEY[stage])
+    code = [path for path in declared["deps"] if path.startswith(("privpipe", "stages"))]
+    script = declared["cmd"].split()[2].removeprefix("stages.")
+    assert {path for path in needed_files(script) if not path.startswith(tuple(code))} == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.pipeline
 
 PLOTS = {
     "accuracy by epoch", "loss by epoch", "confusion", "accuracy by class", "descrambler",
-    "key recovery by stolen images",
+    "key recovery by stolen images", "key recovery by known pairs",
     "accuracy against measured privacy", "plots/examples.png", "plots/reconstructions.png",
 }  # fmt: skip
 

@@ -26,7 +26,9 @@ KEYS = {
         "original_recognised",
     },
     "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
-    "train": {"seconds", "images_per_second", "device", "final_train_loss", "descrambler_seconds"},
+    "train": {
+        "seconds", "images_per_second", "device", "final_train_loss", "descrambler_seconds", "descrambler_confidence",
+    },
     "evaluate": {
         "val_accuracy", "val_loss", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_loss",
     },
@@ -39,8 +41,8 @@ KEYS = {
 
 # Measured times are in these.
 TIMED = {
-    "metrics/train.json", "metrics/privacy.json", "plots/privacy.csv", "plots/data_cost.csv",
-    "data/private/reconstructions.h5", "reports/index.html",
+    "metrics/train.json", "metrics/privacy.json", "plots/privacy.csv", "plots/cost_in_images.csv",
+    "plots/cost_in_pairs.csv", "data/private/reconstructions.h5", "reports/index.html",
 }  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def digests(project: Project) -> dict[str, str]:
 
 
 def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Project) -> None:
-    assert len(digests(reproduced)) == 27
+    assert len(digests(reproduced)) == 28
     for name, keys in KEYS.items():
         assert set(reproduced.metrics(name)) == keys
     evaluate = reproduced.metrics("evaluate")

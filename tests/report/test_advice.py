@@ -42,5 +42,16 @@ def test_a_key_of_one_value_and_a_method_without_key_are_no_findings() -> None:
     assert findings("gaussian_blur", HARMLESS | nothing) == []
 
 
+def test_among_few_candidates_guessing_is_no_finding() -> None:
+    for chance, told, found in ((1.0, 1.0, 0), (0.5, 0.5, 0), (0.5, 1.0, 1)):
+        privacy = HARMLESS | {"chance_reidentified_top1": chance, "l0_reidentified_top1": told}
+        assert len(findings("block_scramble", privacy)) == found
+
+
+def test_levels_that_were_not_attacked_find_nothing() -> None:
+    nothing = {f"{level}_{name}": None for level in ("l1", "l2") for name in ("key_recovery", "recognised")}
+    assert findings("block_scramble", HARMLESS | nothing) == []
+
+
 def test_a_recogniser_that_recognises_nothing_tells_nothing() -> None:
     assert findings("none", HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []

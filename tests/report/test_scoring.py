@@ -13,7 +13,15 @@ from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.report import scoring
 from privpipe.report.privacy import KeyRecovery
-from privpipe.report.scoring import COST_COLUMNS, Judgement, data_needed, judge, load_originals, upper_bound
+from privpipe.report.scoring import (
+    COST_COLUMNS,
+    TABLE_COLUMNS,
+    Judgement,
+    data_needed,
+    judge,
+    load_originals,
+    upper_bound,
+)
 
 SIZE, K = 16, 4
 DRAWN = draw(60, SIZE, rng=np.random.default_rng(0))
@@ -51,13 +59,18 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
     ]
     found = judged(scramble, records)
     metrics = found.metrics
-    assert metrics["l0_ssim"] < 0.9 < metrics["l1_ssim"] == metrics["l2_ssim"] == metrics["l3_ssim"] == 1
+    assert metrics["l0_ssim"] < 0.9 < metrics["l1_ssim"] == metrics["l3_ssim"] == 1
+    assert metrics["l2_ssim"] is None  # there were no known pairs
     assert metrics["l0_key_recovery"] is None and metrics["l1_key_recovery"] == 1
     assert metrics["l1_attack"] == "clever" and metrics["l1_seconds"] == 2.0
     assert metrics["original_recognised"] == metrics["l1_recognised"] == 1
     assert (metrics["images_for_50"], metrics["images_for_99"], metrics["pairs_for_50"]) == (40, 40, None)
     assert [row.attack for row in found.rows] == ["as_is", "clever", "key", "matching"]
-    assert [dict(zip(COST_COLUMNS, row, strict=True))["stolen"] for row in found.cost] == [40, 10]
+    assert [dict(zip(COST_COLUMNS, row, strict=True))["stolen"] for row in found.cost(in_pairs=False)] == [40, 10]
+    assert found.cost(in_pairs=True) == []
+    table = [dict(zip(TABLE_COLUMNS, row, strict=True)) for row in found.table()]
+    assert [row["attack"] for row in table] == ["as_is", "clever", "key", "matching", "broken"]
+    assert [row["problem"] for row in table] == [None] * 4 + ["too few"]
     np.testing.assert_array_equal(found.pictures["L1"][1], ORIGINALS)
     assert list(found.pictures) == ["L0", "L1", "L2", "L3"]
 
@@ -65,9 +78,10 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize("name", ["block_scramble", "block_mix", "gaussian_noise", "random_filter"])
 def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "KEYED_AT_ONCE", 7)  # in chunks, each image with its own key
     method = owner(name, scope, 3 if name == "random_filter" else 2)
-    bound = upper_bound(held(method), method)
+    # In chunks of seven, each image with its own key.
+    monkeypatch.setattr(scoring, "KEY_BYTES", 7 * method.image_keys("test", 0, 1).nbytes)
+    bound = upper_bound(held(method), method, None)
     error = np.abs(bound.images - ORIGINALS).mean()
     assert error < np.abs(levels_of_grey(held(method).targets) - ORIGINALS).mean() / 3
     assert judged(method, []).metrics["l3_key_recovery"] == pytest.approx(1)
@@ -75,17 +89,46 @@ def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.
 
 def test_without_a_key_there_is_no_upper_bound() -> None:
     blur = owner("gaussian_blur", k=3)
-    assert upper_bound(held(blur), blur) is None
+    assert upper_bound(held(blur), blur, None) is None
     metrics = judged(blur, [Record("L0", "as_is", 0, 40, 0.1, None, held(blur).targets)]).metrics
     assert metrics["l3_ssim"] == metrics["l0_ssim"]
     assert metrics["l3_key_recovery"] is None and metrics["chance_key_recovery"] is None
 
 
-def test_without_public_images_and_without_attacks() -> None:
-    metrics = judged(owner("block_scramble"), [], public=None).metrics
+@pytest.mark.parametrize("public", [None, PUBLIC[:1]])
+def test_without_public_images_and_without_attacks(public: np.ndarray | None) -> None:
+    metrics = judged(owner("block_mix"), [], public=public).metrics
     assert metrics["l0_ssim"] is None and metrics["l0_reidentified_top1"] is not None
-    assert metrics["mean_image_ssim"] is not None
+    assert metrics["mean_image_ssim"] is not None and metrics["l3_ssim"] is not None
     assert metrics.keys() == judged(owner("gaussian_blur", k=3), []).metrics.keys()
+
+
+def test_levels_without_their_data_were_not_measured() -> None:
+    scramble = owner("block_scramble")
+    metrics = judged(scramble, [Record("L0", "as_is", 0, 40, 0.1, None, ORIGINALS)], public=None).metrics
+    assert metrics["l0_ssim"] == metrics["l3_ssim"] == 1
+    for level in ("l1", "l2"):
+        assert {value for name, value in metrics.items() if name.startswith(level)} == {None}
+
+
+def test_a_key_without_pictures_counts() -> None:
+    scramble = owner("block_scramble")
+    found = judged(scramble, [Record("L0", "keyhole", 0, 40, 1.0, 0.9, None, scramble.permutations)])
+    assert found.metrics["l0_key_recovery"] == 1 and found.metrics["l0_ssim"] is None
+
+
+def test_a_kernel_too_large_for_matching_is_noted() -> None:
+    found = judged(owner("random_filter", k=15), [])
+    assert found.problems == []
+    large = METHODS["random_filter"](32, 17, "dataset", 0.0, KeyStream(bytes(range(32))))
+    originals = draw(3, 32, rng=np.random.default_rng(0))
+    targets = large.apply(originals.images, "test")
+    loot = Loot("random_filter", 17, "dataset", 0.0, targets, targets, originals.images)
+    judgement = judge(
+        loot, [], originals.images, originals.labels, large, lambda pictures: np.zeros(len(pictures), int)
+    )
+    assert [problem[:2] for problem in judgement.problems] == [("L0", "matching")]
+    assert "kernels up to 15×15" in judgement.problems[0][3]
 
 
 def test_a_shared_key_found_where_every_image_has_its_own_is_at_chance() -> None:
