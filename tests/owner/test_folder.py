@@ -296,5 +296,6 @@ def test_any_split_is_disjoint_of_the_right_size_and_has_every_class_or_is_refus
     for split in SPLITS:
         counts = np.bincount(labels[rows[split]], minlength=len(sizes))
         assert counts.min() >= 1
-        if {"train": n_train, "val": n_val, "test": n_test}[split] not in (None, len(labels) - n_val - (n_test or 0)):
+        left = len(labels) - n_val - len(rows["test"])
+        if {"train": n_train, "val": n_val, "test": n_test}[split] not in (None, left):
             assert counts.max() - counts.min() <= 1

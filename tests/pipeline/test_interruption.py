@@ -9,14 +9,13 @@ from contextlib import suppress
 import psutil
 import pytest
 from conftest import Project, environment
-from test_repro import digests
+from test_repro import TIMED, digests
 
 pytestmark = pytest.mark.pipeline
 
-STAGES = ("download", "keygen", "perturb", "train", "evaluate", "descramble", "report")
-TIMED = {"metrics/train.json", "reports/index.html"}
+STAGES = ("download", "keygen", "perturb", "train", "evaluate", "descramble", "attack", "score", "report")
 # Seconds after the start of a stage's process: in the middle of its work on a slow machine, then ever earlier.
-MOMENTS = (1.5, 0.7, 0.3, 0.1, 0.0)
+MOMENTS = (1.5, 0.7, 0.3, 0.1, 0.0, 0.0, 0.0)
 
 
 def interrupt(project: Project, stage: str, how: signal.Signals) -> None:

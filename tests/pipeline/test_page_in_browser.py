@@ -84,5 +84,5 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_a_phone(seen: tuple[str
     title = re.search(r"<title>(.*?)</title>", document)
     assert title, document
     measured = json.loads(title[1])
-    assert measured["images"] == measured["shown"] == 5
+    assert measured["images"] == measured["shown"] == 7
     assert measured["width"] <= PHONE

@@ -46,4 +46,4 @@ def test_repro_on_real_pictures(project: Project) -> None:
     # 800 public images are enough to undo a scramble of 1,000 without the key.
     privacy = project.metrics("privacy")
     assert privacy["l1_key_recovery"] > 0.99 and privacy["l1_confidence"] > 0.5
-    assert privacy["l1_recognised"] == privacy["original_recognised"]
+    assert privacy["l1_recognised"] >= privacy["original_recognised"]

@@ -81,7 +81,7 @@ def test_a_point_is_measured_from_files_to_scores(inputs: Inputs, tmp_path: Path
     assert 0 <= result["evaluate"]["test_accuracy"] <= 1
     assert result["privacy"]["l3_ssim"] == pytest.approx(1)
     assert {attempt["level"] for attempt in result["attempts"]} == {"L0", "L1", "L2", "L3"}
-    assert result["problems"] == []
+    assert all("found the key with a confidence of" in problem for problem in result["problems"])
     json.dumps(result, allow_nan=False)
 
 
