@@ -254,14 +254,16 @@ def baseline_pictures(targets: Array, public: Images) -> dict[str, Array]:
     - `mean_image`: the mean of the public pictures, every time.
     - `perturbed`: the perturbed image as it is where it is uint8. As float16 it may have any range: one affine map per
       colour, the same for all images, gives it the mean and standard deviation of the public pictures.
-    - `other_image`: a public picture, which has nothing to do with the target.
+    - `other_image`: a public picture drawn at random, which has nothing to do with the target. In order it would: sets have
+      their classes in turn.
 
     Args:
         targets: perturbed images as stored, (T, H, W, C).
         public: other pictures, uint8 (M, H, W, C); fewer than T are used in turn.
     """
     mean = np.broadcast_to(public.mean(axis=0, dtype=np.float64).astype(np.float32), targets.shape)
-    other = public[np.arange(len(targets)) % len(public)]
+    drawn = np.random.default_rng(0).permutation(len(public))
+    other = public[drawn[np.arange(len(targets)) % len(public)]]
     return {"mean_image": mean, "perturbed": _like_public(targets, public), "other_image": other}
 
 
