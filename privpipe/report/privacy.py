@@ -254,8 +254,8 @@ def baseline_pictures(targets: Array, public: Images) -> dict[str, Array]:
     - `mean_image`: the mean of the public pictures, every time.
     - `perturbed`: the perturbed image as it is where it is uint8. As float16 it may have any range: one affine map per
       colour, the same for all images, gives it the mean and standard deviation of the public pictures.
-    - `other_image`: a public picture drawn at random, which has nothing to do with the target. In order it would: sets have
-      their classes in turn.
+    - `other_image`: a public picture drawn at random, which has nothing to do with the target. In order it would: sets
+      have their classes in turn.
 
     Args:
         targets: perturbed images as stored, (T, H, W, C).
