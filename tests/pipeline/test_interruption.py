@@ -28,6 +28,8 @@ def interrupt(project: Project, stage: str, how: signal.Signals) -> None:
 
 def run_and_signal(project: Project, stage: str, how: signal.Signals, moment: float) -> int:
     """Send `how` during a DVC run, `moment` seconds after the stage's process began; DVC's exit code."""
+    # Children inherit an ignored Ctrl-C, as of a test run in the background of a shell, but not a handled one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     dvc = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", "--no-run-cache", stage],
         cwd=project.folder,
