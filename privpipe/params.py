@@ -94,7 +94,13 @@ class Train(Group):
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="passes over the training images")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(description="images per step")
-    lr: Positive = Field(description="learning rate of Adam")
+    recipe: Literal["paper", "modern"] = Field(
+        description="optimiser, schedule, loss and layers, see privpipe/cloud/training.py and models.py"
+    )
+    lr: Positive = Field(description="learning rate: at the start (paper), at its peak (modern)")
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="paper: what the learning rate is multiplied by after each epoch"
+    )
     reg: NonNegative = Field(description="weight of the penalties")
     seed: Seed = Field(description="draws the initial weights and the order of the images")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda where there is one")

@@ -20,7 +20,9 @@ def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str)
     with stage():
         params = load_params(params_file)
         how = params.train
-        recipe = Recipe(how.epochs, how.batch_size, how.lr, how.reg, how.seed, params.model.penalty)
+        recipe = Recipe(
+            how.epochs, how.batch_size, how.lr, how.reg, how.seed, params.model.penalty, how.recipe, how.lr_decay
+        )
         training = train_file(perturbed, params.model.arch, recipe, how.device, how.threads, params.model.descrambler)
         save_bundle(model, training.bundle)
         write_csv(curve, *history_rows(training.history))

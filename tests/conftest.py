@@ -19,6 +19,7 @@ from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key, new_key, write_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.owner.split import write_images
+from privpipe.owner.synthetic import draw
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS
 from privpipe.store import PERTURBED, open_store
@@ -57,6 +58,18 @@ def write_params(path: Path, settings: Perturb) -> None:
     params["perturb"] |= settings.model_dump()
     params["model"]["arch"] = "baseline"
     yaml.dump(params, path)
+
+
+@pytest.fixture(scope="module")
+def private(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    """Pictures of an owner, as many and as large as the test module says: uint8 (PRIVATE, SIZE, SIZE, 3)."""
+    return draw(request.module.PRIVATE, request.module.SIZE, rng=np.random.default_rng(1)).images
+
+
+@pytest.fixture(scope="module")
+def public(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    """Other pictures of the same kind, uint8 (PUBLIC, SIZE, SIZE, 3)."""
+    return draw(request.module.PUBLIC, request.module.SIZE, rng=np.random.default_rng(2)).images
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from privpipe.cloud.models import Architecture, build, channels_last
+from privpipe.cloud.models import Architecture, build, channels_last, has_descrambler
 from privpipe.cloud.training import Normalisation
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
@@ -84,10 +84,12 @@ def _check(bundle: Bundle, description: str) -> None:
     architecture, (low, high) = bundle.architecture, bundle.image_range
     if len(bundle.class_names) != architecture.classes:
         raise ValueError(f"{len(bundle.class_names)} class names for {architecture.classes} classes")
-    if bundle.k < 1 or (architecture.arch == "descrambler" and architecture.k != bundle.k):
+    if bundle.k < 1 or (has_descrambler(architecture.arch) and architecture.k != bundle.k):
         raise ValueError(f"k={bundle.k}, and its descrambler has k={architecture.k}")
     if not -math.inf < low < high < math.inf or not bool((bundle.normalise.std > 0).all()):
         raise ValueError("its image range or its normalisation is impossible")
+    if any(name.endswith("running_var") and bool((t < 0).any()) for name, t in bundle.model.named_buffers()):
+        raise ValueError("a variance is negative")
 
 
 def save_bundle(path: str | Path, bundle: Bundle) -> None:
@@ -127,7 +129,9 @@ def load_bundle(path: str | Path) -> Bundle:
             tensors = {name: file.get_tensor(name) for name in expected}
         if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in tensors.values()):
             raise ValueError("a tensor is not float32, or holds NaN or infinite values")
-        model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()}, assign=True)
+        state = model.state_dict()  # with torch's version marks; without them BatchNorm expects a count of batches
+        state.update({name: tensors[f"model.{name}"] for name in state})
+        model.load_state_dict(state, assign=True)
         low, high = (float(value) for value in about["image_range"])
         bundle = Bundle(
             channels_last(model),

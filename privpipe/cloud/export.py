@@ -14,11 +14,11 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from privpipe import __version__
 from privpipe.cloud.bundle import Bundle, load_bundle
-from privpipe.cloud.models import BlockFullyConnected
+from privpipe.cloud.models import BlockFullyConnected, Residual
 from privpipe.cloud.training import predict
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
@@ -47,6 +47,12 @@ class Graph:
         ]
         out = f"{operator}_{number}"
         self.nodes.append(onnx.helper.make_node(operator, [self.last, *names], [out], name=out, **attributes))
+        self.last = out
+
+    def add_to(self, other: str) -> None:
+        """Append the sum of the last result and an earlier one."""
+        out = f"Add_{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node("Add", [self.last, other], [out], name=out))
         self.last = out
 
     def reshape(self, *shape: int) -> None:
@@ -128,21 +134,36 @@ def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
             graph.reshape(-1, channels, s * k, s * k)
         case nn.Conv2d():
             graph.add("Conv", *_weights(layer), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        case nn.BatchNorm2d():
+            statistics = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+            graph.add("BatchNormalization", *(_array(values) for values in statistics), epsilon=layer.eps)
         case nn.ReLU():
             graph.add("Relu")
         case nn.MaxPool2d():
-            graph.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+            graph.add("MaxPool", kernel_shape=[layer.kernel_size] * 2, strides=[layer.kernel_size] * 2)
         case nn.Flatten():
             graph.add("Flatten", axis=1)
         case nn.Linear():
             graph.add("Gemm", *_weights(layer), transB=1)
+        case nn.Sequential():
+            for inner in layer:
+                _add_layer(graph, inner, channels)
+        case Residual():
+            before = graph.last
+            _add_layer(graph, layer.body, channels)
+            graph.add_to(before)
         case _:
             raise PrivpipeError(f"the export does not know the layer {type(layer).__name__}. Use model.arch=baseline.")
 
 
-def _weights(layer: nn.Conv2d | nn.Linear) -> tuple[Array, Array]:
-    assert layer.bias is not None
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+def _weights(layer: nn.Conv2d | nn.Linear) -> list[Array]:
+    return [_array(values) for values in (layer.weight, layer.bias) if values is not None]
+
+
+def _array(values: Tensor | None) -> Array:
+    assert values is not None
+    array: Array = values.detach().numpy()
+    return array
 
 
 def verify(bundle: Bundle, content: bytes) -> float:

@@ -8,7 +8,7 @@ import torch
 from privpipe.cloud.bundle import Bundle
 from privpipe.cloud.data import load_split
 from privpipe.cloud.descrambler import prepare
-from privpipe.cloud.models import Architecture, BlockFullyConnected, build
+from privpipe.cloud.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
 from privpipe.cloud.training import Epoch, Recipe, Stopwatch, deterministic, measure, resolve_device, train
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, open_store
@@ -24,16 +24,24 @@ class Training:
 
 
 def train_file(
-    path: str | Path, arch: str, recipe: Recipe, device: str, threads: int, descrambler: str = "learned"
+    path: str | Path,
+    arch: str,
+    recipe: Recipe,
+    device: str,
+    threads: int,
+    descrambler: str = "learned",
+    progress: bool = True,
 ) -> Training:
     """Train a classifier on a file of perturbed images.
 
     Args:
-        arch: see `privpipe.cloud.models.build`; the block size of a descrambler is the file's k.
+        arch: as `model.arch`; the network is that of the recipe's style (`privpipe.cloud.models.network_name`), and the
+            block size of a descrambler is the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
         descrambler: what the BFC layer of a descrambler begins with, see `privpipe.cloud.descrambler`; ignored by the
             other architectures.
+        progress: show bars on standard error.
 
     Raises:
         PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
@@ -45,17 +53,18 @@ def train_file(
         if header.shape[0] != header.shape[1]:
             raise PrivpipeError(f"{path} has images of shape {header.shape}; they must be square. Perturb square ones.")
         train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
-        block = header.k if arch == "descrambler" else 1
-        architecture = Architecture(arch, header.shape[0], header.shape[2], len(header.class_names), block)
+        block = header.k if arch == DESCRAMBLER else 1
+        network = network_name(arch, recipe.style)
+        architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         watch, confidence = Stopwatch(), None
         for layer in model:
             if isinstance(layer, BlockFullyConnected):
-                confidence = prepare(layer, descrambler, train_set[0], header.method, header.scope)
+                confidence = prepare(layer, descrambler, train_set[0], header.method, header.scope, progress)
         descrambler_seconds = watch.seconds()
         watch = Stopwatch()
         normalise = measure(train_set[0])
-        history = train(model, normalise, train_set, val_set, recipe)
+        history = train(model, normalise, train_set, val_set, recipe, progress)
         seconds = watch.seconds()
     bundle = Bundle(
         model.cpu(),

@@ -17,8 +17,10 @@ def perturbation(settings: Perturb, image_size: int, key: Key) -> Perturbation:
     return METHODS[settings.method](image_size, settings.k, settings.scope, settings.sigma, key.stream)
 
 
-def perturb_file(source: str | Path, target: str | Path, settings: Perturb, key: Key) -> dict[str, int | float | str]:
-    """Perturb every image of `source` (RAW) into `target` (PERTURBED), in chunks, with a progress bar.
+def perturb_file(
+    source: str | Path, target: str | Path, settings: Perturb, key: Key, progress: bool = True
+) -> dict[str, int | float | str]:
+    """Perturb every image of `source` (RAW) into `target` (PERTURBED), in chunks, with a progress bar if asked for.
 
     Returns:
         The number of images of each split, the size of the pictures in bytes, the root-mean-square change per
@@ -46,7 +48,7 @@ def perturb_file(source: str | Path, target: str | Path, settings: Perturb, key:
         squares, total = 0.0, sum(store.counts.values())
         with (
             create(target, header, store.counts) as writer,
-            tqdm(total=total, desc="perturb", unit="img", disable=None) as bar,
+            tqdm(total=total, desc="perturb", unit="img", disable=None if progress else True) as bar,
         ):
             for split in SPLITS:
                 labels = store.labels(split)

@@ -235,7 +235,7 @@ def _quiet() -> Iterator[None]:
         if _Silence.readers == 0:
             _Silence.saved = warnings.catch_warnings()
             _Silence.saved.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata, and sizes that are checked here
         _Silence.readers += 1
     try:
         yield

@@ -99,6 +99,20 @@ class Perturbation(ABC):
         return self.stream.child(self.name, *size)
 
 
+class BlockPerturbation(Perturbation):
+    """A transformation of each k×k block by itself; `k` divides `image_size`."""
+
+    blocks = True
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        return divisors(image_size)
+
+    @property
+    def n_blocks(self) -> int:
+        return (self.image_size // self.k) ** 2
+
+
 def divisors(n: int) -> list[int]:
     """All divisors of `n`, ascending: the block sizes that fit an image of `n` pixels."""
     return [d for d in range(1, n + 1) if n % d == 0]

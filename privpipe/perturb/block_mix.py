@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Array, Images, Perturbation, divisors, from_blocks, to_blocks, to_unit_float16
+from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks, to_unit_float16
 from privpipe.perturb.keystream import KeyStream
 
 WHITE = 255.0
@@ -17,7 +17,7 @@ CHUNK_VALUES = 4 << 20  # float64 values of images, or of fresh matrices, at a t
 MAX_WEIGHTS = 1 << 27  # of all blocks of an image: 1 GB
 
 
-class BlockMix(Perturbation):
+class BlockMix(BlockPerturbation):
     """Block b, as a vector of its k*k pixels / 255, becomes `matrices[b] @ vector`, each colour alone.
 
     The weights are independent N(0, 1/k²), so that the mean square of the pixels stays on average; every block has its
@@ -30,16 +30,7 @@ class BlockMix(Perturbation):
 
     name = "block_mix"
     keyed = True
-    blocks = True
     invertible = True
-
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return divisors(image_size)
-
-    @property
-    def n_blocks(self) -> int:
-        return (self.image_size // self.k) ** 2
 
     @cached_property
     def matrices(self) -> NDArray[np.float64]:

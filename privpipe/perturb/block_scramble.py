@@ -5,11 +5,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.perturb.base import Array, Images, Perturbation, divisors, from_blocks, to_blocks
+from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks
 from privpipe.perturb.keystream import order
 
 
-class BlockScramble(Perturbation):
+class BlockScramble(BlockPerturbation):
     """Pixel j of block b comes from pixel `permutation[b, j]` of the same block.
 
     A pixel moves with its three colours; every block has its own permutation; the same ones for all
@@ -18,17 +18,8 @@ class BlockScramble(Perturbation):
 
     name = "block_scramble"
     keyed = True
-    blocks = True
     exact = True
     invertible = True
-
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return divisors(image_size)
-
-    @property
-    def n_blocks(self) -> int:
-        return (self.image_size // self.k) ** 2
 
     @cached_property
     def permutations(self) -> NDArray[np.int32]:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from privpipe.perturb.base import Array, Images, Perturbation, divisors
+from privpipe.perturb.base import Array, BlockPerturbation, Images
 
 
-class Pixelate(Perturbation):
+class Pixelate(BlockPerturbation):
     """Every pixel of a k×k block becomes the block's mean, each colour alone, rounded to whole levels.
 
     In whole numbers throughout; a mean halfway between two levels goes up. It has no inverse: a block of k*k pixels
@@ -13,12 +13,7 @@ class Pixelate(Perturbation):
     """
 
     name = "pixelate"
-    blocks = True
     exact = True
-
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return divisors(image_size)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         count, height, width, channels = images.shape

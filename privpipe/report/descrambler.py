@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.cloud.bundle import Bundle
+from privpipe.cloud.models import has_descrambler
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.perturb.block_scramble import BlockScramble
@@ -106,7 +107,7 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
 
 
 def _not_measured(bundle: Bundle) -> str | None:
-    if bundle.architecture.arch != "descrambler":
+    if not has_descrambler(bundle.architecture.arch):
         return f"model.arch is {bundle.architecture.arch}: it has no descrambler layer"
     if bundle.method != BlockScramble.name:
         return f"perturb.method is {bundle.method}: it permutes no pixels within blocks"

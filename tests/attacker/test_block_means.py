@@ -7,22 +7,12 @@ from numpy.typing import NDArray
 from privpipe.attacker.base import Loot
 from privpipe.attacker.block_means import BlockMeans
 from privpipe.attacker.restoration import Prior, restore
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream
 
 SIZE, STOLEN, TARGETS = 32, 500, 20
+PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(STOLEN + TARGETS, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(1000, SIZE, rng=np.random.default_rng(2)).images
 
 
 def loot(private: Pixels, true_k: int, k: int, public: Pixels | None) -> Loot:

@@ -6,23 +6,13 @@ from numpy.typing import NDArray
 
 from privpipe.attacker.correlations import MAX_PIXELS, Recovered, attack, undo
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
 SIZE, COUNT = 32, 1200
+PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(2)).images
 
 
 def scramble(k: int, scope: str = "dataset", size: int = SIZE) -> BlockScramble:

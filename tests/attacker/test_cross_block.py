@@ -7,22 +7,12 @@ from numpy.typing import NDArray
 from privpipe.attacker.base import Loot
 from privpipe.attacker.cross_block import MAX_PIXELS, CrossBlock, attack
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 
 SIZE, COUNT = 16, 1500
+PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(2)).images
 
 
 def mix(k: int, scope: str = "dataset", method: str = "block_mix") -> Perturbation:

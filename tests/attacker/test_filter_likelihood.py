@@ -13,17 +13,8 @@ from privpipe.perturb import KeyStream
 from privpipe.perturb.random_filter import RandomFilter
 
 COUNT, SIZE = 700, 24
+PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(2)).images
 
 
 def random_filter(k: int, key: int = 0, scope: str = "dataset", size: int = SIZE) -> RandomFilter:

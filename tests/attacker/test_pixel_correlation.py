@@ -7,23 +7,13 @@ from numpy.typing import NDArray
 from privpipe.attacker.base import LEVELS, Loot
 from privpipe.attacker.pixel_correlation import PixelCorrelation
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
 SIZE, COUNT, TARGETS = 32, 1000, 5
+PRIVATE, PUBLIC = COUNT + TARGETS, COUNT  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(COUNT + TARGETS, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(COUNT, SIZE, rng=np.random.default_rng(2)).images
 
 
 def loot(private: Pixels, k: int, scope: str = "dataset", public: Pixels | None = None) -> Loot:

@@ -17,14 +17,10 @@ from privpipe.perturb.base import Array, Perturbation
 from privpipe.perturb.gaussian_blur import blur_sigma
 
 SIZE = 16
+PRIVATE = 12  # pictures of the fixture
 KEY = KeyStream(bytes(range(32)))
 KEYED = ("random_filter", "block_mix", "block_scramble")
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(12, SIZE, rng=np.random.default_rng(1)).images
 
 
 @pytest.fixture(scope="module")

@@ -7,24 +7,14 @@ from numpy.typing import NDArray
 from privpipe.attacker.base import Loot, levels_of_grey
 from privpipe.attacker.shared_field import SharedField
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array
 
 SIZE, STOLEN, TARGETS, SIGMA = 16, 600, 10, 25.0
+PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 NOISES = [("gaussian_noise", 1), ("correlated_noise", 3), ("correlated_noise", 7)]
 Pixels = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(STOLEN + TARGETS, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(1000, SIZE, rng=np.random.default_rng(2)).images
 
 
 def perturbed(private: Pixels, name: str, k: int, scope: str = "dataset", sigma: float = SIGMA) -> Array:

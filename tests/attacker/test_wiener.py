@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from privpipe.attacker.base import Loot, levels_of_grey
 from privpipe.attacker.wiener import Wiener
-from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, KeyStream
 
 SIZE, STOLEN, TARGETS = 16, 500, 20
+PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 # method, k, scope, sigma
@@ -24,16 +24,6 @@ RIGHT = [
     ("correlated_noise", 5, "image", 25.0),
 ]
 Setting = tuple[str, int, str, float]
-
-
-@pytest.fixture(scope="module")
-def private() -> Pixels:
-    return draw(STOLEN + TARGETS, SIZE, rng=np.random.default_rng(1)).images
-
-
-@pytest.fixture(scope="module")
-def public() -> Pixels:
-    return draw(1000, SIZE, rng=np.random.default_rng(2)).images
 
 
 def loot(private: Pixels, true: Setting, public: Pixels | None, believed: Setting | None = None) -> Loot:

@@ -1,0 +1,147 @@
+"""One model of the study, from raw images to one row of the table: what a worker runs.
+
+It does what the stages keygen, perturb, train, evaluate and descramble do, with the same code and the same bytes.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import privpipe
+from privpipe.cloud.bundle import save_bundle
+from privpipe.cloud.evaluate_job import evaluate_file
+from privpipe.cloud.train_job import train_file
+from privpipe.cloud.training import Diverged, Recipe
+from privpipe.errors import PrivpipeError
+from privpipe.owner.key import new_key
+from privpipe.owner.perturbing import perturb_file
+from privpipe.params import Params
+from privpipe.report.descrambler import score
+from privpipe.study.columns import COLUMNS, Row
+from privpipe.study.grid import Task
+
+# What decides a result. Imports of it are dependencies of the stage; here comments and docstrings do not count.
+CODE = ("cloud", "owner/key.py", "owner/perturbing.py", "perturb", "report/descrambler.py", "store.py", "study/task.py")
+# Where a model runs and what is done to it afterwards.
+ELSEWHERE = {"train": {"device", "threads"}, "data": True, "attack": True}
+# torch's settings and the scratch folder belong to the process.
+ALONE = Lock()
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all models share.
+
+    Args:
+        images: the raw images, a file that every worker can read.
+        scratch: a folder for files that are not kept, which every worker can write.
+        fingerprint: of the images and the code, from `fingerprint_of_inputs`.
+    """
+
+    images: Path
+    scratch: Path
+    fingerprint: str
+
+
+def fingerprint_of_inputs(images: str | Path) -> str:
+    """The SHA-256 of the images and of the code that decides a result.
+
+    Raises:
+        PrivpipeError: the images are missing.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(images).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise PrivpipeError(f"cannot read {images}: {error.strerror}. Run `dvc repro` on the study.") from error
+    root = Path(privpipe.__file__).parent
+    for entry in CODE:
+        path = root / entry
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(_meaning(source.read_text(encoding="utf-8")).encode())
+    return digest.hexdigest()
+
+
+def _meaning(source: str) -> str:
+    """A program without its comments, layout and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def fingerprint(task: Task, inputs: str) -> str:
+    """16 hexadecimal digits that name a model by all that decides its result."""
+    chosen = task.params.model_dump(mode="json", exclude=ELSEWHERE)  # type: ignore[arg-type]  # pydantic's own alias
+    about = {"inputs": inputs, **chosen}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run(task: Task, place: Place) -> Row:
+    """Perturb, train, evaluate, and compare the descrambler where there is one.
+
+    Returns:
+        The values of `COLUMNS`; a training that diverged is a result too, with `status` "diverged" and no accuracy.
+
+    Raises:
+        PrivpipeError: the images cannot be read, the parameters do not fit them, or this process runs another model.
+    """
+    if not ALONE.acquire(blocking=False):
+        raise PrivpipeError(
+            "this process trains another model already. Start Dask workers with `--nthreads 1`, and as many as needed "
+            "with `--nworkers`."
+        )
+    try:
+        return _run(task, place)
+    finally:
+        ALONE.release()
+
+
+def _run(task: Task, place: Place) -> Row:
+    params = task.params
+    how, key = params.train, new_key(params.key.seed)
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {"group": task.group, **params.perturb.model_dump(), "draw": params.key.seed, "arch": params.model.arch}
+    row |= {name: getattr(how, name) for name in ("seed", "recipe", "epochs", "batch_size", "lr", "lr_decay", "reg")}
+    row["fingerprint"] = fingerprint(task, place.fingerprint)
+    perturbed, counts = _perturbed(params, place)
+    row |= counts
+    recipe = Recipe(
+        how.epochs, how.batch_size, how.lr, how.reg, how.seed, params.model.penalty, how.recipe, how.lr_decay
+    )
+    try:
+        training = train_file(
+            perturbed, params.model.arch, recipe, how.device, how.threads, params.model.descrambler, progress=False
+        )
+    except Diverged:
+        return {**row, "status": "diverged"}
+    model = perturbed.with_suffix(".safetensors")
+    save_bundle(model, training.bundle)
+    accuracy = evaluate_file(perturbed, model, how.device, how.threads).metrics
+    found = score(training.bundle, key)
+    figures = {**training.metrics, **accuracy, **found.metrics}
+    row |= {name: figures[name] for name in COLUMNS if name in figures}
+    row["blocks_by_right_pixels"] = " ".join(str(blocks) for _, blocks, _ in found.histogram())
+    return {**row, "status": "done"}
+
+
+def _perturbed(params: Params, place: Place) -> tuple[Path, dict[str, Any]]:
+    """The perturbed images of an experiment, and how many; models that follow each other share them."""
+    what = json.dumps([params.perturb.model_dump(), params.key.seed, place.fingerprint], sort_keys=True)
+    folder = place.scratch / f"worker-{os.uname().nodename}-{os.getpid()}"
+    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.h5"
+    counts = path.with_suffix(".json")
+    if not counts.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        changed = perturb_file(place.images, path, params.perturb, new_key(params.key.seed), progress=False)
+        counts.write_text(json.dumps({name: changed[name] for name in ("n_train", "n_val", "n_test")}))
+    return path, json.loads(counts.read_text())

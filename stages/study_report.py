@@ -1,0 +1,40 @@
+"""One table of all models of the study, the figures of the paper beside its own numbers, and its claims."""
+
+from pathlib import Path
+
+import click
+
+from privpipe.files import write_csv, write_text
+from privpipe.report.figures import save
+from privpipe.study.columns import COLUMNS
+from privpipe.study.figures import all_figures
+from privpipe.study.grid import load_grid
+from privpipe.study.ledger import all_rows
+from privpipe.study.paper import claims_table
+from privpipe.study.results import load_results, summary
+from stages import in_path, out_path, params_path, stage
+
+
+@click.command(help=__doc__)
+@params_path
+@in_path("--images")
+@click.option("--rows", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to read")
+@out_path("--table")
+@out_path("--summary")
+@out_path("--claims")
+@click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
+def main(
+    params_file: str, images: str, rows: Path, table: str, summary_file: str, claims: str, figures: Path
+) -> None:
+    with stage():
+        write_csv(table, COLUMNS, all_rows(rows, list(load_grid(params_file).groups)))
+        results = load_results(table)
+        write_text(summary_file, summary(results).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+        write_text(claims, claims_table(results))
+        for name, figure in all_figures(results, example_picture(images)).items():
+            for kind in ("png", "svg"):
+                save(figure, figures / f"{name}.{kind}", kind)
+
+
+if __name__ == "__main__":
+    main()
