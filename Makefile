@@ -1,4 +1,4 @@
-# make demo | make test | make repro | make survey | make check    (each installs what it needs into .venv first)
+# make demo | make test | make repro | make survey | make study | make check    (each installs what it needs into .venv first)
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup demo test repro survey check lock
+.PHONY: help setup demo test repro survey study check lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -33,6 +33,9 @@ repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; ab
 survey: setup  ## accuracy against measured privacy for many perturbations (more than an hour on 2 cores)
 	dvc repro survey/dvc.yaml
 	cp survey/results.csv privpipe/report/survey.csv
+
+study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
+	dvc repro study/dvc.yaml
 
 check: setup  ## ruff, mypy and the walls between the rooms
 	ruff check .

@@ -3,20 +3,22 @@
 from pathlib import Path
 
 import click
+from privpipe.study.figures import all_figures
+from privpipe.study.paper import claims_table
+from privpipe.study.results import load_results, summary
 
 from privpipe.files import write_csv, write_text
 from privpipe.report.figures import save
 from privpipe.study.columns import COLUMNS
-from privpipe.study.figures import all_figures
+from privpipe.study.example import example_picture
 from privpipe.study.grid import load_grid
 from privpipe.study.ledger import all_rows
-from privpipe.study.paper import claims_table
-from privpipe.study.results import load_results, summary
-from stages import in_path, out_path, params_path, stage
+from stages import in_path, out_path, stage
 
 
 @click.command(help=__doc__)
-@params_path
+@in_path("--grid")
+@in_path("--common")
 @in_path("--images")
 @click.option("--rows", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to read")
 @out_path("--table")
@@ -24,10 +26,10 @@ from stages import in_path, out_path, params_path, stage
 @out_path("--claims")
 @click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
 def main(
-    params_file: str, images: str, rows: Path, table: str, summary_file: str, claims: str, figures: Path
+    grid: str, common: str, images: str, rows: Path, table: str, summary_file: str, claims: str, figures: Path
 ) -> None:
     with stage():
-        write_csv(table, COLUMNS, all_rows(rows, list(load_grid(params_file).groups)))
+        write_csv(table, COLUMNS, all_rows(rows, list(load_grid(grid, common).groups)))
         results = load_results(table)
         write_text(summary_file, summary(results).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
         write_text(claims, claims_table(results))

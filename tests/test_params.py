@@ -56,6 +56,7 @@ def test_the_committed_file_is_valid_and_is_the_default_experiment() -> None:
     assert params == check_params(VALUES)
     assert (params.perturb.method, params.perturb.k, params.perturb.scope) == ("block_scramble", 4, "dataset")
     assert (params.data.source, params.model.arch, params.train.lr) == ("cifar10", "descrambler", 0.001)
+    assert (params.train.recipe, params.train.lr_decay) == ("paper", 0.8)
 
 
 def test_every_parameter_is_described() -> None:
@@ -77,6 +78,9 @@ LEGAL = [
     ],
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
+    {"train__recipe": "modern", "train__lr": 0.4, "train__lr_decay": 1.0},
+    {"train__recipe": "paper", "train__lr_decay": 1},
+    {"train__recipe": "modern", "train__lr_decay": 1e-9, "model__arch": "three_layer", "perturb__method": "none"},
     {"model__descrambler": "inferred", "perturb__k": 16},
     {"model__descrambler": "learned_smooth", "perturb__k": 1, "perturb__scope": "dataset"},
     {"model__descrambler": "inferred", "model__arch": "baseline", "perturb__scope": "image"},
@@ -114,6 +118,9 @@ UNKNOWN = [
         {"model__descrambler": "infered"},
         "model.descrambler must be one of learned, learned_smooth, inferred; got 'infered'. Did you mean inferred?",
     ),
+    ({"train__recipe": "moden"}, "train.recipe must be one of paper, modern; got 'moden'. Did you mean modern?"),
+    ({"train__recipe": None}, "train.recipe must be one of paper, modern; got 'None'."),
+    ({"model__arch": "modern_baseline"}, "model.arch must be one of baseline, three_layer, descrambler; got 'modern_"),
     ({"train__device": "gpu"}, "train.device must be one of auto, cpu, cuda; got 'gpu'. Did you mean cpu?"),
     (
         {"data__source": "cifar100"},
@@ -121,8 +128,8 @@ UNKNOWN = [
     ),
     (
         {"train__epoch": 3},
-        "a parameter of train must be one of epochs, batch_size, lr, reg, seed, device, threads; got 'epoch'. "
-        "Did you mean epochs?",
+        "a parameter of train must be one of epochs, batch_size, recipe, lr, lr_decay, reg, seed, device, threads; got "
+        "'epoch'. Did you mean epochs?",
     ),
 ]
 
@@ -149,6 +156,9 @@ WRONG_TYPES = [
     ({"perturb__sigma": None}, "perturb.sigma", "valid number", "None"),
     ({"perturb__k": [4]}, "perturb.k", "valid integer", "[4]"),
     ({"train__lr": {}}, "train.lr", "valid number", "{}"),
+    ({"train__lr_decay": "0.8"}, "train.lr_decay", "valid number", f"'0.8'. {PLAIN_NUMBER}"),
+    ({"train__lr_decay": True}, "train.lr_decay", "valid number", "True"),
+    ({"train__lr_decay": None}, "train.lr_decay", "valid number", "None"),
     ({"data__n_val": None}, "data.n_val", "valid integer", "None"),
 ]
 
@@ -184,6 +194,11 @@ RANGES = [
     ({"train__lr": -0.1}, "train.lr", "greater than 0", "-0.1"),
     ({"train__lr": float("nan")}, "train.lr", "a finite number", "nan"),
     ({"train__lr": float("inf")}, "train.lr", "a finite number", "inf"),
+    ({"train__lr_decay": 0}, "train.lr_decay", "greater than 0", "0"),
+    ({"train__lr_decay": -0.5}, "train.lr_decay", "greater than 0", "-0.5"),
+    ({"train__lr_decay": 1.01}, "train.lr_decay", "less than or equal to 1", "1.01"),
+    ({"train__lr_decay": float("nan")}, "train.lr_decay", "less than or equal to 1", "nan"),
+    ({"train__lr_decay": float("inf")}, "train.lr_decay", "less than or equal to 1", "inf"),
     ({"train__reg": -1.0}, "train.reg", "greater than or equal to 0", "-1.0"),
     ({"train__reg": float("inf")}, "train.reg", "a finite number", "inf"),
     ({"perturb__sigma": -1.0}, "perturb.sigma", "greater than or equal to 0", "-1.0"),
@@ -405,7 +420,8 @@ def test_numbers_are_read_as_yaml_1_2_reads_them(tmp_path: Path, text: str, valu
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "0", "yes", "'0.001'"])
 def test_numbers_that_are_none_are_refused_in_the_file_too(tmp_path: Path, text: str) -> None:
-    with pytest.raises(PrivpipeError, match=r"^train\.lr \(learning rate of Adam\): input should be "):
+    meaning = re.escape("(learning rate: at the start (paper), at its peak (modern))")
+    with pytest.raises(PrivpipeError, match=rf"^train\.lr {meaning}: input should be "):
         from_text(tmp_path, with_line("train.lr", text))
 
 

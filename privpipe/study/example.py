@@ -22,4 +22,5 @@ def example_picture(images: str | Path) -> Images:
         wanted = store.header.class_names.index(CLASS) if CLASS in store.header.class_names else labels[0]
         rows = (labels == wanted).nonzero()[0]
         row = int(rows[0]) if len(rows) else 0
-        return store.rows("test", row, row + 1)[0]
+        picture: Images = store.rows("test", row, row + 1)[0]
+    return picture

@@ -24,9 +24,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from privpipe.errors import PrivpipeError
-from privpipe.params import GROUPS, Group, Params, Seed, check_params, unknown
+from privpipe.params import GROUPS, Group, Params, Seed, check_params, load_params, unknown
 
-OWN = ("study", "recipes", "groups")  # beside the groups of params.yaml
+OWN = ("study", "recipes", "groups")
 FIXED = ("data", "study")  # the same for all models: the images are made once
 
 
@@ -64,16 +64,22 @@ class Grid:
     groups: dict[str, list[Task]]
 
 
-def load_grid(path: str | Path) -> Grid:
+def load_grid(path: str | Path, common: str | Path) -> Grid:
     """Read a study.
 
+    Args:
+        path: `study`, `recipes` and `groups`.
+        common: parameters as in params.yaml.
+
     Raises:
-        PrivpipeError: the file is missing or no YAML, a name is unknown, an experiment is impossible, or two models of
+        PrivpipeError: a file is missing or no YAML, a name is unknown, an experiment is impossible, or two models of
             a group are the same.
     """
+    shared = load_params(common).model_dump()
     try:
-        values = YAML(typ="safe", pure=True).load(Path(path))
-        own = {name: values.pop(name) for name in OWN}
+        own = dict(YAML(typ="safe", pure=True).load(Path(path)))
+        if set(own) != set(OWN):
+            raise ValueError(f"it has {', '.join(map(str, own))}")
         groups = {str(name): dict(group) for name, group in own["groups"].items()}
         recipes = {str(name): dict(overrides or {}) for name, overrides in own["recipes"].items()}
         how = Study.model_validate(own["study"])
@@ -82,10 +88,9 @@ def load_grid(path: str | Path) -> Grid:
         raise PrivpipeError("\n".join([*problems, f"Mend {path}."])) from error
     except (OSError, YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise PrivpipeError(
-            f"cannot read a study from {path}: {error!r}. It needs {', '.join([*OWN, *GROUPS])}; restore the file."
+            f"cannot read a study from {path}: {error}. It must hold {', '.join(OWN)}; restore it with git."
         ) from error
-    common = check_params(values, str(path)).model_dump()
-    return Grid(how, {name: _tasks(name, group, how, recipes, common) for name, group in groups.items()})
+    return Grid(how, {name: _tasks(name, group, how, recipes, shared) for name, group in groups.items()})
 
 
 def _tasks(name: str, group: dict[str, Any], how: Study, recipes: dict[str, Any], common: dict[str, Any]) -> list[Task]:

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
-from privpipe.cloud.models import Architecture, build
+from privpipe.cloud.models import NETWORKS, Architecture, build, has_descrambler
 from privpipe.cloud.training import Normalisation, predict
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, Header
@@ -31,9 +31,14 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def bundle(arch: str = "descrambler", seed: int = 0) -> Bundle:
-    architecture = Architecture(arch, 8, 3, 2, 4 if arch == "descrambler" else 1)
+    architecture = Architecture(arch, 8, 3, 2, 4 if has_descrambler(arch) else 1)
+    model = build(architecture, torch.Generator().manual_seed(seed))
+    for layer in model.modules():  # normalisation layers as after training
+        if isinstance(layer, nn.BatchNorm2d):
+            for values in layer.state_dict().values():
+                nn.init.uniform_(values, 0.5, 2, generator=torch.Generator().manual_seed(seed))
     return Bundle(
-        build(architecture, torch.Generator().manual_seed(seed)),
+        model,
         Normalisation(torch.tensor([100.0, 110.0, 120.0]), torch.tensor([50.0, 55.0, 60.0])),
         architecture,
         NAMES,
@@ -67,7 +72,7 @@ def forged(
     return path
 
 
-@pytest.mark.parametrize("arch", ["baseline", "three_layer", "descrambler"])
+@pytest.mark.parametrize("arch", NETWORKS)
 def test_what_was_saved_is_loaded(tmp_path: Path, arch: str) -> None:
     before = bundle(arch)
     save_bundle(tmp_path / "model.safetensors", before)
@@ -75,15 +80,23 @@ def test_what_was_saved_is_loaded(tmp_path: Path, arch: str) -> None:
     blank = {"model": None, "normalise": None}
     assert replace(after, **blank) == replace(before, **blank)
     assert list(after.model.state_dict()) == list(before.model.state_dict())
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(after.model.state_dict()[name], tensor)
+        assert after.model.state_dict()[name].stride() == tensor.stride()
     images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(after.normalise(images), before.normalise(images))
     assert torch.equal(predict(after.model, after.normalise, images), predict(before.model, before.normalise, images))
 
 
-def test_a_loaded_model_can_be_trained_further(saved: Path) -> None:
-    model = load_bundle(saved).model
+@pytest.mark.parametrize("arch", ["descrambler", "modern_three_layer"])
+def test_a_loaded_model_can_be_trained_further(tmp_path: Path, arch: str) -> None:
+    save_bundle(tmp_path / "m", bundle(arch))
+    model = load_bundle(tmp_path / "m").model.train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model(torch.zeros(1, 3, 8, 8)).sum().backward()
     assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+    assert len(before) == (4 if arch == "modern_three_layer" else 0)
+    assert not any(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
 
 
 def test_the_same_model_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
@@ -225,6 +238,40 @@ def test_a_normalisation_that_divides_by_nothing(saved: Path, tmp_path: Path, st
         load_bundle(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("model.norm1.running_var"), "its tensors are not those of its architecture"),
+        (lambda t: t.update({"model.norm2.running_mean": torch.zeros(33)}), "its tensors are not those of its arch"),
+        (lambda t: t.update({"model.norm1.num_batches_tracked": torch.tensor(1)}), "its tensors are not those of its"),
+        (lambda t: t["model.norm1.running_var"].fill_(float("nan")), "a tensor is not float32, or holds NaN"),
+        (lambda t: t.update({"model.norm1.weight": torch.ones(32).half()}), "a tensor is not float32, or holds NaN"),
+        (lambda t: t["model.norm2.running_var"][7:8].fill_(-0.1), r"damaged \(a variance is negative\)"),
+    ],
+)
+def test_damaged_normalisation_layers(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
+    save_bundle(tmp_path / "m", bundle("modern_three_layer"))
+    with pytest.raises(PrivpipeError, match=message):
+        load_bundle(forged(tmp_path / "m", tmp_path / "forged", tensors=change))
+
+
+@pytest.mark.parametrize(("arch", "other"), [("three_layer", "modern_three_layer"), ("modern_three_layer", "baseline")])
+def test_the_name_of_another_network(tmp_path: Path, arch: str, other: str) -> None:
+    save_bundle(tmp_path / "m", bundle(arch))
+    path = forged(tmp_path / "m", tmp_path / "forged", lambda about: about["architecture"].update(arch=other))
+    with pytest.raises(PrivpipeError, match="its tensors are not those of its architecture"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("arch", ["descrambler", "modern_descrambler"])
+def test_a_descrambler_for_other_blocks(tmp_path: Path, arch: str) -> None:
+    save_bundle(tmp_path / "m", replace(bundle(arch), k=2))
+    with pytest.raises(PrivpipeError, match=r"damaged \(k=2, and its descrambler has k=4\)"):
+        load_bundle(tmp_path / "m")
+
+
 HOSTILE = [10**9, 10**400, -8, -4, 0, True, False, None, "8", 8.0, 1e300, float("nan"), [8], {}]
 
 
@@ -268,10 +315,11 @@ def test_fields_that_contradict_each_other(saved: Path, tmp_path: Path, field: s
         load_bundle(path)
 
 
+@pytest.mark.parametrize("arch", ["descrambler", "modern_descrambler"])
 @pytest.mark.parametrize("size", [2048, 10**6, 10**9])
-def test_a_huge_architecture_takes_no_memory(saved: Path, tmp_path: Path, size: int) -> None:
+def test_a_huge_architecture_takes_no_memory(saved: Path, tmp_path: Path, size: int, arch: str) -> None:
     def claim(about: dict[str, Any]) -> None:
-        about["architecture"].update(image_size=size, classes=size)
+        about["architecture"].update(arch=arch, image_size=size, classes=size)
 
     path = forged(saved, tmp_path / "m", claim)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

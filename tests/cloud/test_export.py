@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from privpipe.cloud import export
-from privpipe.cloud.bundle import load_bundle, save_bundle
+from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
+from privpipe.cloud.models import Architecture, build
 from privpipe.cloud.training import predict
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, open_store
@@ -64,6 +67,42 @@ def test_the_descrambler_layer_is_exported_as_it_is(experiment: Make) -> None:
     expected = predict(bundle.model, bundle.normalise, torch.from_numpy(images)).softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 0.1
+
+
+def modern(made: Any, arch: str, trained: bool = True) -> Bundle:
+    """The experiment's model with another network, its normalisation layers as after training or as before."""
+    architecture = Architecture(arch, 8, 3, 3, 4 if arch == "modern_descrambler" else 1)
+    model = build(architecture, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and trained:
+            for name, values in layer.state_dict().items():
+                low = 0.5 if name in ("weight", "running_var") else -0.5
+                nn.init.uniform_(values, low, low + 1, generator=generator)
+    return replace(made.bundle, model=model, architecture=architecture)
+
+
+@pytest.mark.parametrize("arch", ["modern_baseline", "modern_three_layer", "modern_descrambler"])
+def test_modern_networks_get_the_probabilities_of_torch(experiment: Make, arch: str) -> None:
+    made = experiment("block_scramble")
+    bundle = modern(made, arch)
+    save_bundle(made / "modern.safetensors", bundle)
+    assert export.export_file(made / "modern.safetensors", made / "model.onnx") < 1e-5
+    run = session(made / "model.onnx")
+    images = made.images.astype(np.float32)
+    expected = predict(bundle.model, bundle.normalise, torch.from_numpy(made.images)).softmax(1).numpy()
+    for count in (1, len(images)):
+        np.testing.assert_allclose(run.run(None, {"images": images[:count]})[0], expected[:count], atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    assert run.get_modelmeta().custom_metadata_map["arch"] == arch
+
+
+def test_statistics_that_are_not_exported_are_noticed(experiment: Make) -> None:
+    made = experiment("block_scramble")
+    trained, fresh = (modern(made, "modern_three_layer", trained) for trained in (True, False))
+    assert export.verify(trained, export.to_onnx(trained)) < 1e-5
+    with pytest.raises(PrivpipeError, match="disagrees with torch"):
+        export.verify(trained, export.to_onnx(fresh))
 
 
 def test_it_says_what_it_is(experiment: Make) -> None:

@@ -1,6 +1,7 @@
 """From perturbed file to model to figures, on images so few that all is recomputed independently."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ NAMES = ("dark", "light", "unseen")
 COUNTS = {"train": 24, "val": 10, "test": 15}
 HEADER = Header(PERTURBED, "none", 4, "dataset", NAMES, (0.0, 255.0), (8, 8, 3), "uint8")
 RECIPE = Recipe(epochs=5, batch_size=8, lr=0.001, reg=0.001, seed=1)
+MODERN = Recipe(epochs=5, batch_size=8, lr=0.02, reg=0.001, seed=1, style="modern")
 CPU = torch.device("cpu")
 
 
@@ -77,11 +79,12 @@ def test_speed_is_images_through_all_epochs_over_time(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("arch", ["baseline", "three_layer", "descrambler"])
-def test_the_model_knows_its_images(tmp_path: Path, arch: str) -> None:
-    training = train_file(write(tmp_path / "p.h5"), arch, replace(RECIPE, epochs=1), "cpu", 1)
+@pytest.mark.parametrize(("recipe", "prefix"), [(RECIPE, ""), (MODERN, "modern_")])
+def test_the_model_knows_its_images(tmp_path: Path, arch: str, recipe: Recipe, prefix: str) -> None:
+    training = train_file(write(tmp_path / "p.h5"), arch, replace(recipe, epochs=1), "cpu", 1)
     bundle = training.bundle
     bundle.check_fits(HEADER, "p.h5")
-    assert (bundle.architecture.arch, bundle.architecture.classes) == (arch, 3)
+    assert (bundle.architecture.arch, bundle.architecture.classes) == (prefix + arch, 3)
     assert bundle.architecture.k == (4 if arch == "descrambler" else 1)
     images = read(tmp_path / "p.h5", "train")[0].astype(np.float64)
     np.testing.assert_allclose(bundle.normalise.mean.numpy(), images.mean((0, 1, 2)), rtol=1e-5)
@@ -129,14 +132,17 @@ def test_training_twice_gives_the_same_file(folder: Path, tmp_path: Path) -> Non
 
 
 def forward(folder: Path, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Class scores by float64 NumPy alone: 3×3 correlation, ReLU, 2×2 maximum, matrix product."""
+    """Class scores by float64 NumPy alone: 3×3 correlation, normalisation, ReLU, 2×2 maximum, matrix product."""
     bundle = load_bundle(folder / "model.safetensors")
     weights = {name: tensor.double().numpy() for name, tensor in bundle.model.state_dict().items()}
     x = (images - bundle.normalise.mean.double().numpy()) / bundle.normalise.std.double().numpy()
-    for layer in ("conv1", "conv2"):
+    for layer, norm in (("conv1", "norm1"), ("conv2", "norm2")):
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
         x = np.einsum("nhwcij,ocij->nhwo", windows, weights[f"{layer}.weight"]) + weights[f"{layer}.bias"]
+        if f"{norm}.weight" in weights:
+            x = (x - weights[f"{norm}.running_mean"]) / np.sqrt(weights[f"{norm}.running_var"] + 1e-5)
+            x = x * weights[f"{norm}.weight"] + weights[f"{norm}.bias"]
         x = np.maximum(x, 0)
     n, height, width, channels = x.shape
     x = x.reshape(n, height // 2, 2, width // 2, 2, channels).max((2, 4))
@@ -152,6 +158,58 @@ def test_accuracy_and_loss_recomputed(folder: Path, evaluation: Evaluation, spli
     assert evaluation.metrics[f"{split}_accuracy"] == accuracy
     losses = np.log(np.exp(scores).sum(1)) - scores[np.arange(len(labels)), labels]
     assert evaluation.metrics[f"{split}_loss"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_the_modern_recipe_from_file_to_figures(folder: Path, tmp_path: Path) -> None:
+    path = folder / "perturbed.h5"
+    for name in ("model.safetensors", "again"):
+        training = train_file(path, "three_layer", MODERN, "cpu", 1)
+        save_bundle(tmp_path / name, training.bundle)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+    metrics = evaluate_file(path, tmp_path / "model.safetensors", "cpu", 1).metrics
+    last = training.history[-1]
+    assert (metrics["val_accuracy"], metrics["val_loss"]) == (last.val_accuracy, last.val_loss)
+    for split in ("val", "test"):
+        images, labels = read(path, split)
+        scores = forward(tmp_path, images)
+        assert len(set(scores.argmax(1).tolist())) > 1, "too easy or too hard to show a mistake"
+        assert metrics[f"{split}_accuracy"] == (scores.argmax(1) == labels).mean()
+        losses = np.log(np.exp(scores).sum(1)) - scores[np.arange(len(labels)), labels]
+        assert metrics[f"{split}_loss"] == pytest.approx(losses.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["baseline", "descrambler"])
+def test_the_residual_networks_are_evaluated_as_they_were_trained(folder: Path, tmp_path: Path, arch: str) -> None:
+    training = train_file(folder / "perturbed.h5", arch, replace(MODERN, epochs=2), "cpu", 1)
+    save_bundle(tmp_path / "m", training.bundle)
+    metrics, last = evaluate_file(folder / "perturbed.h5", tmp_path / "m", "cpu", 1).metrics, training.history[-1]
+    assert metrics["val_accuracy"] == last.val_accuracy
+    assert metrics["val_loss"] == pytest.approx(last.val_loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("arch", ["baseline", "three_layer", "descrambler"])
+@pytest.mark.parametrize("recipe", [RECIPE, MODERN])
+def test_blank_images_train_a_model_that_can_be_used(tmp_path: Path, arch: str, recipe: Recipe) -> None:
+    """Nothing varies, and the last of three batches has one image."""
+    path, counts = tmp_path / "p.h5", {"train": 17, "val": 2, "test": 2}
+    with create(path, HEADER, counts) as writer:
+        for split, count in counts.items():
+            writer.write(split, 0, np.full((count, *HEADER.shape), 7, np.uint8), np.arange(count) % 2)
+    training = train_file(path, arch, replace(recipe, epochs=2), "cpu", 1)
+    save_bundle(tmp_path / "m", training.bundle)
+    metrics = evaluate_file(path, tmp_path / "m", "cpu", 1).metrics
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert metrics["test_accuracy"] == 0.5  # one answer for all
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_on_a_terminal_bars_show_unless_switched_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, progress: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble"))
+    train_file(path, "descrambler", replace(RECIPE, epochs=1), "cpu", 1, "learned_smooth", progress)
+    assert bool(capsys.readouterr().err) == progress
 
 
 def test_evaluation_metrics(evaluation: Evaluation) -> None:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from privpipe.cloud.models import Architecture, build
 from privpipe.cloud.training import (
+    Diverged,
     Epoch,
     Normalisation,
     Recipe,
     deterministic,
     evaluate,
+    learning_rates,
     measure,
     predict,
     resolve_device,
@@ -101,12 +103,12 @@ def test_a_constant_colour_is_centred_and_not_blown_up(value: int) -> None:
 
 
 def adam_by_hand(
-    model: nn.Sequential, normalise: Normalisation, batches: list[Set], lr: float, reg: float, l1: bool
+    model: nn.Sequential, normalise: Normalisation, batches: list[Set], rates: list[float], reg: float, l1: bool
 ) -> dict[str, Tensor]:
     """Weights after one step of Adam (Kingma and Ba 2015, algorithm 1) per batch, on loss and penalties written out."""
     first = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     second = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    for step, (images, labels) in enumerate(batches, 1):
+    for step, ((images, labels), lr) in enumerate(zip(batches, rates, strict=True), 1):
         scores = model(normalise(images))
         loss = -scores.log_softmax(1)[torch.arange(len(labels)), labels].mean()
         for name, p in model.named_parameters():
@@ -124,23 +126,98 @@ def adam_by_hand(
     return weights(model)
 
 
-@pytest.mark.parametrize(
-    ("arch", "penalty"), [("baseline", "l1"), ("three_layer", "l2"), ("descrambler", "l1"), ("descrambler", "l2")]
-)
-def test_the_loop_is_adam_on_the_loss_and_its_penalties(arch: str, penalty: str) -> None:
-    recipe = Recipe(epochs=2, batch_size=8, lr=0.001, reg=0.01, seed=3, penalty=penalty)
+def in_float64(arch: str, recipe: Recipe) -> tuple[nn.Sequential, nn.Sequential, Normalisation, list[Set]]:
+    """A network trained on 20 images for two epochs, itself before that, its normalisation and its batches.
+
+    In float64, where differently grouped sums still agree: Adam divides small gradients by their own size.
+    """
     images, labels = toy(20, 1)
-    # In float64, where differently grouped sums still agree: Adam divides small gradients by their own size.
     model = network(arch).double()
-    reference = copy.deepcopy(model)
+    before = copy.deepcopy(model)
     normalise = Normalisation(torch.full((3,), 90.0).double(), torch.full((3,), 40.0).double())
     order = generator(recipe.seed)
     batches = [(images[rows], labels[rows]) for _ in range(2) for rows in torch.randperm(20, generator=order).split(8)]
     assert [len(batch[1]) for batch in batches] == [8, 8, 4, 8, 8, 4]
     train(model, normalise, (images, labels), toy(4, 2), recipe, progress=False)
-    expected = adam_by_hand(reference, normalise, batches, recipe.lr, recipe.reg, penalty == "l1")
+    return model, before, normalise, batches
+
+
+@pytest.mark.parametrize(
+    ("arch", "penalty", "decay"),
+    [
+        *[("baseline", "l1", 1.0), ("three_layer", "l2", 1.0), ("descrambler", "l1", 1.0), ("descrambler", "l2", 1.0)],
+        *[("three_layer", "l1", 0.5), ("descrambler", "l1", 0.5)],
+    ],
+)
+def test_the_loop_is_adam_on_the_loss_and_its_penalties(arch: str, penalty: str, decay: float) -> None:
+    """The second epoch has a rate of its own, and the moments of the first go on."""
+    recipe = Recipe(epochs=2, batch_size=8, lr=0.001, reg=0.01, seed=3, penalty=penalty, lr_decay=decay)
+    model, reference, normalise, batches = in_float64(arch, recipe)
+    rates = [0.001] * 3 + [0.001 * decay] * 3
+    expected = adam_by_hand(reference, normalise, batches, rates, recipe.reg, penalty == "l1")
     for name, weight in weights(model).items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-8, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def modern_by_hand(
+    model: nn.Sequential, normalise: Normalisation, batches: list[Set], rates: list[float], reg: float, l1: bool
+) -> dict[str, Tensor]:
+    """State after one step of SGD per batch on smoothed labels, with momentum after Sutskever et al. (2013).
+
+    Nesterov's form that takes the gradient where the weights are: v = 0.9 v + g, then w -= lr (g + 0.9 v).
+    """
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for (images, labels), lr in zip(batches, rates, strict=True):
+        targets = torch.full((len(labels), 2), 0.1 / 2, dtype=torch.float64)
+        targets[torch.arange(len(labels)), labels] += 0.9
+        loss = -(targets * model(normalise(images)).log_softmax(1)).sum(1).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for (name, p), g in zip(model.named_parameters(), gradients, strict=True):
+                if name == "bfc.weight" and l1:
+                    g = g + reg * p.sign()
+                elif name.endswith("weight") and not name.startswith("norm"):
+                    g = g + reg * p
+                velocity[name] = 0.9 * velocity[name] + g
+                p -= lr * (g + 0.9 * velocity[name])
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("arch", "penalty"),
+    [("modern_three_layer", "l1"), ("baseline", "l2"), ("descrambler", "l1"), ("descrambler", "l2")],
+)
+def test_the_modern_loop_is_sgd_on_smoothed_labels(arch: str, penalty: str) -> None:
+    """The statistics of normalisation layers agree too: they are in the state."""
+    recipe = Recipe(epochs=2, batch_size=8, lr=0.05, reg=0.01, seed=3, penalty=penalty, style="modern", lr_decay=0.5)
+    model, reference, normalise, batches = in_float64(arch, recipe)
+    rates = [0.05 * share for share in (1, 1, 0.8, 0.6, 0.4, 0.2)]  # a fifth of 6 steps is 1
+    expected = modern_by_hand(reference, normalise, batches, rates, recipe.reg, penalty == "l1")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (3, 4), (5, 1)])
+@pytest.mark.parametrize("decay", [1.0, 0.8, 0.5])
+def test_the_rate_of_the_paper_falls_after_each_epoch(epochs: int, steps: int, decay: float) -> None:
+    found = list(learning_rates(Recipe(epochs, 8, 0.01, 0.0, 0, lr_decay=decay), steps))
+    np.testing.assert_allclose(found, np.repeat(0.01 * np.power(decay, np.arange(epochs)), steps), rtol=1e-12)
+    assert set(found[:steps]) == {0.01}
+    assert decay != 1.0 or set(found) == {0.01}
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (1, 7), (2, 5), (3, 13), (10, 98)])
+def test_the_modern_rate_rises_and_falls_in_straight_lines(epochs: int, steps: int) -> None:
+    total = epochs * steps
+    found = list(learning_rates(Recipe(epochs, 8, 0.4, 0.0, 0, style="modern", lr_decay=0.5), steps))
+    warm = max(1, round(total / 5))
+    # From 0 before the first step to 0 after the last; the peak is held for two steps.
+    lines = np.interp(np.arange(total), [-1, warm - 1, warm, total], [0, 1, 1, 0])
+    np.testing.assert_allclose(found, 0.4 * lines, rtol=1e-12)
+    assert len(found) == total
+    assert max(found) == found[warm - 1] == 0.4
+    assert found[0] == pytest.approx(0.4 / warm)
+    assert found[-1] == pytest.approx(0.4 / max(1, total - warm))
 
 
 def blank(count: int) -> Set:
@@ -204,6 +281,36 @@ def test_it_learns_what_can_be_learned(arch: str) -> None:
     assert [epoch.epoch for epoch in history] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(("arch", "epochs", "lr"), [("modern_three_layer", 6, 0.02), ("modern_baseline", 3, 0.02)])
+def test_the_modern_recipe_learns_too(arch: str, epochs: int, lr: float) -> None:
+    _, history = fitted(Recipe(epochs, 20, lr, 0.0005, 0, style="modern"), arch, count=100)
+    assert history[-1].val_accuracy > 0.9
+    assert history[-1].train_loss < history[0].train_loss
+
+
+def test_one_last_image_is_normalised_as_in_prediction() -> None:
+    """It leaves the statistics of the batch before it as they are."""
+    data, model = toy(9, 1), network("modern_three_layer")
+    normalise, rows = measure(data[0]), torch.randperm(9, generator=generator(4))[:8]
+    seen = copy.deepcopy(model)
+    seen(normalise(data[0][rows]))
+    before = weights(model)["fc.bias"].clone()
+    train(model, normalise, data, data, Recipe(1, 8, 0.01, 0.0, 4, style="modern"), progress=False)
+    for name in ("norm1.running_mean", "norm1.running_var"):
+        torch.testing.assert_close(model.state_dict()[name], seen.state_dict()[name])
+    assert not torch.equal(weights(model)["fc.bias"], before)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(5, 4), (1, 4), (2, 1)])
+def test_batches_of_one_image_train_the_residual_network(count: int, batch_size: int) -> None:
+    """Its last layers see one pixel of an image of 8×8, which has no variance."""
+    data, model = toy(count, 1), network("modern_baseline")
+    before = weights(model)["prep.0.weight"].clone()
+    history = train(model, measure(data[0]), data, data, Recipe(1, batch_size, 1e-3, 0.0, 0, style="modern"), False)
+    assert np.isfinite([history[0].train_loss, history[0].val_loss]).all()
+    assert not torch.equal(weights(model)["prep.0.weight"], before)
+
+
 def test_history_is_the_mean_loss_over_images_and_the_validation_of_that_epoch() -> None:
     """With a learning rate of almost 0 the network stays as it is, so all losses can be computed afterwards."""
     recipe = Recipe(epochs=1, batch_size=7, lr=1e-12, reg=0.0, seed=0)
@@ -216,11 +323,12 @@ def test_history_is_the_mean_loss_over_images_and_the_validation_of_that_epoch()
     assert (history[0].val_loss, history[0].val_accuracy) == (val_loss, val_accuracy)
 
 
-def test_the_seed_decides_the_weights_bit_for_bit() -> None:
-    recipe = Recipe(epochs=2, batch_size=16, lr=0.001, reg=0.001, seed=5)
-    first, again = (weights(fitted(recipe, "descrambler")[0]) for _ in range(2))
+@pytest.mark.parametrize(("arch", "style"), [("descrambler", "paper"), ("modern_three_layer", "modern")])
+def test_the_seed_decides_the_weights_bit_for_bit(arch: str, style: str) -> None:
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.001, reg=0.001, seed=5, style=style)
+    first, again = (fitted(recipe, arch)[0].state_dict() for _ in range(2))
     torch.manual_seed(99)
-    third = weights(fitted(recipe, "descrambler")[0])
+    third = fitted(recipe, arch)[0].state_dict()
     for name, weight in first.items():
         assert torch.equal(weight, again[name])
         assert torch.equal(weight, third[name])
@@ -236,11 +344,12 @@ def test_another_seed_gives_another_order_of_images() -> None:
     assert all(not torch.equal(weight, results[1][name]) for name, weight in results[0].items())
 
 
-def test_divergence_is_reported() -> None:
-    with pytest.raises(
-        PrivpipeError, match=r"training diverged in epoch 1: .* train\.lr=1e\+30.* Use a smaller train.lr"
-    ):
-        fitted(Recipe(epochs=3, batch_size=8, lr=1e30, reg=0.0, seed=0))
+@pytest.mark.parametrize(("arch", "style"), [("three_layer", "paper"), ("modern_three_layer", "modern")])
+def test_divergence_is_reported(arch: str, style: str) -> None:
+    message = r"training diverged in epoch 1: .* train\.lr=1e\+30, train\.reg=0\.1\. Use a smaller train\.lr\.$"
+    with pytest.raises(Diverged, match=message):
+        fitted(Recipe(epochs=3, batch_size=8, lr=1e30, reg=0.1, seed=0, style=style), arch)
+    assert issubclass(Diverged, PrivpipeError)
 
 
 def test_evaluation_as_numpy_computes_it() -> None:

@@ -1,5 +1,6 @@
 """From raw to perturbed file: the method as it is, in chunks, and nothing of the key in what leaves."""
 
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -278,3 +279,12 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
     images = 3800 * ROW
     labels = 3800 * 8
     assert many - few < 2 * labels + images / 20
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_on_a_terminal_the_bar_shows_unless_switched_off(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, progress: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    perturb_file(source, source.with_name("perturbed.h5"), SCRAMBLE, new_key(SEED), progress)
+    assert ("perturb" in capsys.readouterr().err) == progress

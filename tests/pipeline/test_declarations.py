@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = yaml_dvc.stages(ROOT)
 SURVEY = yaml_dvc.stages(ROOT / "survey")
 del SURVEY["table"]  # it imports the module that measures the points, but measures nothing
+STUDY = yaml_dvc.stages(ROOT / "study")
 
 # params.py asks the methods for their legal values, to refuse an experiment early. That can refuse a run but
 # not change any output; the stage that runs the methods imports them itself.
@@ -64,6 +65,16 @@ def test_every_file_that_measures_the_survey_is_a_declared_dependency(stage: str
     code = [path for path in declared["deps"] if path.startswith(("privpipe", "stages"))]
     script = declared["cmd"].split()[2].removeprefix("stages.")
     assert {path for path in needed_files(script) if not path.startswith(tuple(code))} == set()
+
+
+@pytest.mark.parametrize("stage", STUDY)
+def test_every_file_of_the_study_is_a_declared_dependency(stage: str) -> None:
+    declared = STUDY[stage].get("do", STUDY[stage])
+    code = {path for path in declared["deps"] if path.startswith(("privpipe", "stages"))}
+    script = declared["cmd"].split()[2].removeprefix("stages.")
+    needed = needed_files(script)
+    assert {path for path in needed if not path.startswith(tuple(code))} == set()
+    assert {path for path in code if not any(other.startswith(path) for other in needed)} == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -104,9 +104,12 @@ def test_chance_of_a_large_block(n: int) -> None:
     assert chance_right(16, 16) == pytest.approx(1 / factorial(16))
 
 
-@pytest.mark.parametrize(("size", "k"), [(8, 2), (16, 4), (16, 8)])
-def test_the_true_inverse_is_exact(size: int, k: int) -> None:
-    result = score(with_weights(bundle(size, k), planted(true_descrambler(size, k), 0.05)), KEY)
+@pytest.mark.parametrize(
+    ("size", "k", "arch"),
+    [*[(n, k, "descrambler") for n, k in ((8, 2), (16, 4), (16, 8))], (8, 4, "modern_descrambler")],
+)
+def test_the_true_inverse_is_exact(size: int, k: int, arch: str) -> None:
+    result = score(with_weights(bundle(size, k, arch), planted(true_descrambler(size, k), 0.05)), KEY)
     n = k * k
     assert result.reason is None
     assert tuple(result.metrics) == METRICS
@@ -181,6 +184,7 @@ def test_histogram_of_planted_counts() -> None:
     [
         (bundle(arch="baseline"), "model.arch is baseline: it has no descrambler layer"),
         (bundle(arch="three_layer"), "model.arch is three_layer: it has no descrambler layer"),
+        (bundle(arch="modern_three_layer"), "model.arch is modern_three_layer: it has no descrambler layer"),
         (replace(bundle(), scope="image"), "perturb.scope is image: .* no one true descrambler"),
         (replace(bundle(), method="block_mix"), "perturb.method is block_mix: it permutes no pixels"),
     ],

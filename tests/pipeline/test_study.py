@@ -1,0 +1,126 @@
+"""The study in small: one command runs it, a killed one goes on where it stopped, a new point runs alone."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import Project, copy_project, environment
+from test_interruption import stage_runs
+
+from privpipe.study.grid import load_grid
+
+pytestmark = pytest.mark.pipeline
+
+EXAMPLES = ("figure-04", "figure-06", "figure-08", "figure-10")
+FIGURES = (*EXAMPLES, *(f"figure-{n:02}" for n in (5, 7, 9, 11, 12, 13)), "plain", "search")
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after the small study, committed. Tests must leave it as it is: copy it to change it."""
+    project = copy_project(tmp_path_factory.mktemp("studied"))
+    # What the checkout has of the whole grid: a fresh clone begins without.
+    for path in (project.folder / "study" / "results").glob("*.csv"):
+        path.unlink()
+    for name in ("common.yaml", "params.yaml"):
+        shutil.copy(project.folder / "study" / "small" / name, project.folder / "study" / name)
+    project.dvc("repro", "study/dvc.yaml")
+    project.commit("studied")
+    return project
+
+
+@pytest.fixture
+def study(studied: Project, tmp_path: Path) -> Project:
+    """A copy of the small study that a test may change."""
+    shutil.copytree(studied.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+def rows(project: Project, path: str) -> list[dict[str, str]]:
+    with (project.folder / "study" / path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_command_trains_every_model_and_draws_every_figure(studied: Project) -> None:
+    folder = studied.folder / "study"
+    grid = load_grid(folder / "params.yaml", folder / "common.yaml")
+    table = rows(studied, "results.csv")
+    assert len(table) == sum(len(tasks) for tasks in grid.groups.values())
+    assert {row["status"] for row in table} == {"done"}
+    assert {row["group"] for row in table} == set(grid.groups)
+    for name in FIGURES:
+        assert cv2.imread(str(folder / "figures" / f"{name}.png")).std() > 5
+        assert (folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+    assert (folder / "claims.md").read_text().count("\n| ") > 8
+    assert not (folder / "data" / "scratch").exists()
+
+
+def test_it_is_up_to_date_then_and_its_figures_are_plots(studied: Project) -> None:
+    assert "up to date" in studied.dvc("status", "study/dvc.yaml")
+    shown = studied.dvc("plots", "show", "study/figures/figure-05.png", "--out", "shown")
+    assert "shown" in shown
+    shutil.rmtree(studied.folder / "shown")
+
+
+def test_figures_that_show_an_original_are_neither_pushed_nor_in_git(studied: Project) -> None:
+    listed = studied.run("git", "ls-files", "study").stdout.split()
+    for name in FIGURES:
+        for suffix in ("png", "svg"):
+            assert (f"study/figures/{name}.{suffix}" in listed) == (name not in EXAMPLES)
+    assert not [path for path in listed if path.endswith(".h5")]
+
+
+def test_a_new_point_is_the_only_one_that_runs(study: Project) -> None:
+    before = {row["fingerprint"]: row for row in rows(study, "results.csv")}
+    study.edit("study/params.yaml", "      k:\n        - 9\n    key:", "      k:\n        - 9\n        - 11\n    key:")
+    out = study.dvc("repro", "study/dvc.yaml")
+    assert "group@wide_filter" in out and out.count("> python -m stages.study_group") == 1
+    after = {row["fingerprint"]: row for row in rows(study, "results.csv")}
+    assert all(after[name] == row for name, row in before.items())  # the measured seconds too
+    new = [row for name, row in after.items() if name not in before]
+    assert {(row["group"], row["k"]) for row in new} == {("wide_filter", "11")}
+
+
+def test_a_killed_study_goes_on_and_repeats_no_model(study: Project) -> None:
+    study.edit(
+        "study/params.yaml",
+        "  seeds:                   # training seeds of each experiment\n    - 0\n",
+        "  seeds:\n    - 0\n    - 1\n    - 2\n",
+    )
+    path = "results/random_filter.csv"
+    before = rows(study, path)
+    kill_after(study, "group@random_filter", path, len(before) + 2)
+    halfway = rows(study, path)
+    assert len(before) + 2 <= len(halfway) < 3 * len(before)
+    study.dvc("repro", "study/dvc.yaml:group@random_filter")
+    after = rows(study, path)
+    assert len(after) == 3 * len(before)
+    assert all(row in after for row in before + halfway)
+
+
+def kill_after(project: Project, stage: str, path: str, count: int) -> None:
+    """Kill a stage's process with SIGKILL as soon as its table has `count` rows."""
+    dvc = subprocess.Popen(
+        ["dvc", "repro", f"study/dvc.yaml:{stage}"],
+        cwd=project.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(rows(project, path)) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for process in stage_runs(dvc.pid, "study_group"):
+            process.kill()
+        assert dvc.wait(60) != 0
+    finally:
+        if dvc.poll() is None:
+            os.killpg(dvc.pid, signal.SIGKILL)
