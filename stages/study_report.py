@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import click
-from privpipe.study.figures import all_figures
-from privpipe.study.paper import claims_table
-from privpipe.study.results import load_results, summary
 
 from privpipe.files import write_csv, write_text
 from privpipe.report.figures import save
 from privpipe.study.columns import COLUMNS
 from privpipe.study.example import example_picture
+from privpipe.study.figures import all_figures
 from privpipe.study.grid import load_grid
 from privpipe.study.ledger import all_rows
+from privpipe.study.paper import claims_page
+from privpipe.study.results import load_results, summary
 from stages import in_path, out_path, stage
 
 
@@ -32,7 +32,7 @@ def main(
         write_csv(table, COLUMNS, all_rows(rows, list(load_grid(grid, common).groups)))
         results = load_results(table)
         write_text(summary_file, summary(results).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-        write_text(claims, claims_table(results))
+        write_text(claims, claims_page(results))
         for name, figure in all_figures(results, example_picture(images)).items():
             for kind in ("png", "svg"):
                 save(figure, figures / f"{name}.{kind}", kind)

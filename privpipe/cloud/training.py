@@ -44,7 +44,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss without penalties, and loss and accuracy on validation."""
+    """What one epoch came to: mean training loss without penalties, and loss and accuracy on validation.
+
+    The training loss is with smoothed labels where the recipe has them, the validation loss never.
+    """
 
     epoch: int
     train_loss: float

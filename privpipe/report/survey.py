@@ -78,7 +78,16 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     key, how, machine = new_key(params.key.seed), params.attack, params.train
     perturbed, model = scratch / "perturbed.h5", scratch / "model.safetensors"
     changed = perturb_file(inputs.images, perturbed, params.perturb, key)
-    recipe = Recipe(machine.epochs, machine.batch_size, machine.lr, machine.reg, machine.seed, params.model.penalty)
+    recipe = Recipe(
+        machine.epochs,
+        machine.batch_size,
+        machine.lr,
+        machine.reg,
+        machine.seed,
+        params.model.penalty,
+        machine.recipe,
+        machine.lr_decay,
+    )
     training = train_file(
         perturbed, params.model.arch, recipe, machine.device, machine.threads, params.model.descrambler
     )

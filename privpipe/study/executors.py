@@ -61,13 +61,14 @@ def open_executor(scheduler: str, workers: int | None, device: str, threads: int
         return
     count = workers or max(1, available_cpus() // threads)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
     try:
         yield pool, count
     finally:
         # Nobody waits for a model that nobody wants any more: after Ctrl-C it could take a quarter of an hour.
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
@@ -105,5 +106,9 @@ def _dask(address: str) -> Iterator[Executor]:
             f"no Dask scheduler answers at study.scheduler={address} ({error}). Start one with `dask scheduler`, and "
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
-    with client, client.get_executor(pure=False) as executor:  # type: ignore[no-untyped-call]
-        yield executor
+    with client:
+        executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False)  # as a block of its own it would wait for all models, after Ctrl-C too

@@ -90,7 +90,28 @@ def load_grid(path: str | Path, common: str | Path) -> Grid:
         raise PrivpipeError(
             f"cannot read a study from {path}: {error}. It must hold {', '.join(OWN)}; restore it with git."
         ) from error
+    for name, overrides in recipes.items():
+        _check_names(f"the study's recipe {name}", overrides, {"recipe": "recipes", "seed": "seeds"})
+    for name, group in groups.items():
+        _check_names(f"the study's group {name}", group, {"recipe": "recipes"})
     return Grid(how, {name: _tasks(name, group, how, recipes, shared) for name, group in groups.items()})
+
+
+def _check_names(what: str, sections: dict[str, Any], overruled: dict[str, str]) -> None:
+    """Refuse what is no group of parameters of a single model, and training parameters that `study` sets."""
+    legal = [section for section in GROUPS if section not in FIXED]
+    for section, values in sections.items():
+        if section not in legal:
+            raise PrivpipeError(unknown(f"a parameter group in {what}", str(section), legal))
+        if not isinstance(values, dict):
+            raise PrivpipeError(
+                f"{section} in {what} must hold parameters; got {values!r}. Write one per line: `name: value`."
+            )
+        for key in values if section == "train" else ():
+            if key in overruled:
+                raise PrivpipeError(
+                    f"train.{key} in {what} is overruled by study.{overruled[key]}. Take it out, and set that."
+                )
 
 
 def _tasks(name: str, group: dict[str, Any], how: Study, recipes: dict[str, Any], common: dict[str, Any]) -> list[Task]:
@@ -103,7 +124,13 @@ def _tasks(name: str, group: dict[str, Any], how: Study, recipes: dict[str, Any]
             for seed in [train["seed"]] if "seed" in train else how.seeds:
                 own = {"train": {"recipe": recipe, "seed": seed}}
                 merged = _merged(common, recipes[recipe], chosen, own)
-                tasks.append(Task(name, check_params(merged, f"group {name}")))
+                params = check_params(merged, f"group {name}")
+                if params.key.seed is None:  # each model would draw a key, and the descrambler's score another
+                    raise PrivpipeError(
+                        f"key.seed in the study's group {name} must be a number; got null. Nobody could repeat the "
+                        "study. Use 0, or a list such as [0, 1, 2]."
+                    )
+                tasks.append(Task(name, params))
     seen: list[Params] = []
     for task in tasks:
         if task.params in seen:
@@ -117,10 +144,11 @@ def _product(name: str, group: dict[str, Any]) -> Iterator[dict[str, dict[str, A
     places: list[tuple[str, str]] = []
     choices: list[list[Any]] = []
     for section, values in group.items():
-        if section in FIXED or section not in GROUPS:
-            legal = [other for other in GROUPS if other not in FIXED]
-            raise PrivpipeError(unknown(f"a parameter group in the study's group {name}", section, legal))
-        for key, value in dict(values).items():
+        for key, value in values.items():
+            if value == []:
+                raise PrivpipeError(
+                    f"{section}.{key} in the study's group {name} is an empty list. Put a value into it."
+                )
             places.append((section, str(key)))
             choices.append(value if isinstance(value, list) else [value])
     for chosen in product(*choices):

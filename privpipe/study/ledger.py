@@ -75,7 +75,10 @@ def _read(path: Path) -> list[Row]:
     except OSError as error:
         raise PrivpipeError(f"cannot read {path}: {error.strerror}. Check its permissions.") from error
     whole = [line for line in lines if line.endswith("\n")]
-    table = list(csv.reader(whole))
+    try:
+        table = list(csv.reader(whole))
+    except csv.Error:  # a cell of over 128 KB: some other file
+        return []
     if not table or tuple(table[0]) != COLUMNS:
         return []
     return [dict(zip(COLUMNS, cells, strict=True)) for cells in table[1:] if len(cells) == len(COLUMNS)]

@@ -81,12 +81,12 @@ def estimate(rows: pd.DataFrame, column: str, trials: int) -> Estimate | None:
 
     The interval is Student's. With runs of several draws the draws are the sample, each with the mean of its
     seeds: seeds of one draw are alike, and as many more of them say nothing of other draws. A single run, or runs
-    that agree to the last digit, show no spread: then it is the Wilson interval of one share of `trials`.
+    that agree to the last digit, show no spread: then it is the Wilson interval of a share of `trials`.
 
     Args:
         rows: of the table, of one experiment.
         column: values 0..1.
-        trials: images or blocks that one run's share is counted from.
+        trials: how many different images or blocks the share is counted from.
     """
     done = rows[rows["status"] == "done"]
     if done.empty:

@@ -65,6 +65,11 @@ def _results(tasks: list[Task], place: Place, how: Study) -> Iterator[tuple[Task
         try:
             with open_executor(how.scheduler, how.workers, machine.device, machine.threads) as (executor, window):
                 for task, future in _as_completed(executor, left, place, window):
+                    if future.cancelled():
+                        raise PrivpipeError(
+                            f"study.scheduler={how.scheduler} gave models up: it has ended, or was restarted. What is "
+                            "done is on disk. Start it again and run the same command again."
+                        )
                     error = future.exception()
                     if isinstance(error, BrokenExecutor):
                         raise error
@@ -91,5 +96,6 @@ def _as_completed(
         if not running:
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
+        # Rows first: a dead worker ends the round, and what came in at the same moment must not be lost.
+        for future in sorted(done, key=lambda future: future.cancelled() or future.exception() is not None):
             yield running.pop(future), future

@@ -27,7 +27,11 @@ from privpipe.study.columns import COLUMNS, Row
 from privpipe.study.grid import Task
 
 # What decides a result. Imports of it are dependencies of the stage; here comments and docstrings do not count.
-CODE = ("cloud", "owner/key.py", "owner/perturbing.py", "perturb", "report/descrambler.py", "store.py", "study/task.py")
+CODE = (
+    *("attacker/correlations.py", "cloud/bundle.py", "cloud/data.py", "cloud/descrambler.py", "cloud/evaluate_job.py"),
+    *("cloud/models.py", "cloud/statistics.py", "cloud/train_job.py", "cloud/training.py", "owner/key.py"),
+    *("owner/perturbing.py", "perturb", "report/descrambler.py", "store.py", "study/task.py"),
+)
 # Where a model runs and what is done to it afterwards.
 ELSEWHERE = {"train": {"device", "threads"}, "data": True, "attack": True}
 # torch's settings and the scratch folder belong to the process.
