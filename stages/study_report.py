@@ -6,13 +6,13 @@ import click
 
 from privpipe.files import write_csv, write_text
 from privpipe.report.figures import save
+from privpipe.study import results
 from privpipe.study.columns import COLUMNS
 from privpipe.study.example import example_picture
 from privpipe.study.figures import all_figures
 from privpipe.study.grid import load_grid
 from privpipe.study.ledger import all_rows
 from privpipe.study.paper import claims_page
-from privpipe.study.results import load_results, summary
 from stages import in_path, out_path, stage
 
 
@@ -25,15 +25,13 @@ from stages import in_path, out_path, stage
 @out_path("--summary")
 @out_path("--claims")
 @click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
-def main(
-    grid: str, common: str, images: str, rows: Path, table: str, summary_file: str, claims: str, figures: Path
-) -> None:
+def main(grid: str, common: str, images: str, rows: Path, table: str, summary: str, claims: str, figures: Path) -> None:
     with stage():
         write_csv(table, COLUMNS, all_rows(rows, list(load_grid(grid, common).groups)))
-        results = load_results(table)
-        write_text(summary_file, summary(results).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-        write_text(claims, claims_page(results))
-        for name, figure in all_figures(results, example_picture(images)).items():
+        found = results.load_results(table)
+        write_text(summary, results.summary(found).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+        write_text(claims, claims_page(found))
+        for name, figure in all_figures(found, example_picture(images)).items():
             for kind in ("png", "svg"):
                 save(figure, figures / f"{name}.{kind}", kind)
 

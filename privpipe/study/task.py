@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import privpipe
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.train_job import train_file
@@ -65,7 +64,7 @@ def fingerprint_of_inputs(images: str | Path) -> str:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
         raise PrivpipeError(f"cannot read {images}: {error.strerror}. Run `dvc repro` on the study.") from error
-    root = Path(privpipe.__file__).parent
+    root = Path(__file__).parents[1]
     for entry in CODE:
         path = root / entry
         for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:

@@ -51,6 +51,8 @@ def busy_workers(folder: Path, count: int) -> list[psutil.Process]:
 def expect_end(processes: list[psutil.Process]) -> None:
     assert processes
     _, alive = psutil.wait_procs(processes, SECONDS)
+    for process in alive:
+        process.kill()
     assert not alive
 
 
