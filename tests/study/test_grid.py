@@ -171,8 +171,8 @@ def test_a_model_is_named_by_what_tells_it_from_the_others(tmp_path: Path) -> No
             "group small of the study has a model twice. Take a value out of one of its lists.",
         ),
         ({"train": {"lr": "fast"}}, "train.lr .*; got 'fast'. Write a plain number .*"),
-        ({"train": 3}, "train in the study's group small must hold parameters; got 3. Write one per line, .*"),
-        ({"train": None}, "train in the study's group small must hold parameters; got None. Write one per line, .*"),
+        ({"train": 3}, "train in the study's group small must hold parameters; got 3. Write one per line: .*"),
+        ({"train": None}, "train in the study's group small must hold parameters; got None. Write one per line: .*"),
         ({"perturb": {"k": []}}, "perturb.k in the study's group small is an empty list. Put a value into it."),
         # What would be overruled in silence.
         (
