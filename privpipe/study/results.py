@@ -18,7 +18,7 @@ REALS = (
 )
 # The runs of one experiment have these in common and differ in draw and seed.
 EXPERIMENT = (
-    *("group", "method", "k", "scope", "sigma", "arch", "recipe"),
+    *("group", "method", "k", "scope", "sigma", "arch", "descrambler", "recipe"),
     *("epochs", "batch_size", "lr", "lr_decay", "reg"),
 )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
+from privpipe.cloud.models import DESCRAMBLER
 from privpipe.cloud.train_job import train_file
 from privpipe.cloud.training import Diverged, Recipe
 from privpipe.errors import PrivpipeError
@@ -113,6 +114,7 @@ def _run(task: Task, place: Place) -> Row:
     how, key = params.train, new_key(params.key.seed)
     row: Row = dict.fromkeys(COLUMNS)
     row |= {"group": task.group, **params.perturb.model_dump(), "draw": params.key.seed, "arch": params.model.arch}
+    row["descrambler"] = params.model.descrambler if params.model.arch == DESCRAMBLER else ""
     row |= {name: getattr(how, name) for name in ("seed", "recipe", "epochs", "batch_size", "lr", "lr_decay", "reg")}
     row["fingerprint"] = fingerprint(task, place.fingerprint)
     perturbed, counts = _perturbed(params, place)

@@ -20,7 +20,15 @@ def row(group: str = "plain", accuracy: float | None = 0.74, **values: Any) -> d
     usual = {
         "group": group,
         "method": {"plain": "none", "search": "none", "descrambler": "block_scramble"}.get(method, method),
-        **{"k": 1, "scope": scope or "dataset", "sigma": 0.0, "draw": 0, "seed": 0, "arch": "baseline"},
+        **{
+            "k": 1,
+            "scope": scope or "dataset",
+            "sigma": 0.0,
+            "draw": 0,
+            "seed": 0,
+            "arch": "baseline",
+            "descrambler": "",
+        },
         **{"recipe": "paper", "epochs": 10, "batch_size": 64, "lr": 0.001, "lr_decay": 0.8, "reg": 0.001},
         **{"n_train": 49_000, "n_val": 1000, "n_test": 10_000, "blocks_by_right_pixels": ""},
         **{"val_accuracy": accuracy, "test_accuracy": accuracy, "device": "cpu"},

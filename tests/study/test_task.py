@@ -118,6 +118,7 @@ def test_a_row_has_exactly_the_figures_of_the_pipeline(
     assert row == {
         **{"group": name, "method": p.perturb.method, "k": p.perturb.k, "scope": p.perturb.scope, "sigma": 0.0},
         **{"draw": p.key.seed, "seed": p.train.seed, "arch": p.model.arch, "recipe": style},
+        "descrambler": p.model.descrambler if p.model.arch == "descrambler" else "",
         **{"epochs": p.train.epochs, "batch_size": p.train.batch_size, "lr": p.train.lr},
         **{"lr_decay": p.train.lr_decay, "reg": p.train.reg},
         **{split: counts[split] for split in ("n_train", "n_val", "n_test")},
