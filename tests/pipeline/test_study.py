@@ -25,9 +25,6 @@ FIGURES = (*EXAMPLES, *(f"figure-{n:02}" for n in (5, 7, 9, 11, 12, 13)), "plain
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after the small study, committed. Tests must leave it as it is: copy it to change it."""
     project = copy_project(tmp_path_factory.mktemp("studied"))
-    # What the checkout has of the whole grid: a fresh clone begins without.
-    for path in (project.folder / "study" / "results").glob("*.csv"):
-        path.unlink()
     for name in ("common.yaml", "params.yaml"):
         shutil.copy(project.folder / "study" / "small" / name, project.folder / "study" / name)
     project.dvc("repro", "study/dvc.yaml")
