@@ -1,6 +1,8 @@
 """A small experiment, from picture files to a model, for the tests of what is done with one."""
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,19 @@ def private(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
 def public(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
     """Other pictures of the same kind, uint8 (PUBLIC, SIZE, SIZE, 3)."""
     return draw(request.module.PUBLIC, request.module.SIZE, rng=np.random.default_rng(2)).images
+
+
+@pytest.fixture(params=[0o555, 0o000], ids=["read-only", "closed"])
+def forbidden(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder without permission; root, whom permissions do not bind, becomes nobody for the test."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, request.param)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield Path(name)
+        os.seteuid(user)
+        os.chmod(name, 0o700)
 
 
 @pytest.fixture

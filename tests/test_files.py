@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,19 +21,6 @@ def old(tmp_path: Path) -> Path:
     path = tmp_path / "file.txt"
     path.write_text("old")
     return path
-
-
-@pytest.fixture(params=[0o555, 0o000], ids=["read-only", "closed"])
-def forbidden(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder without permission; root, whom permissions do not bind, becomes nobody for the test."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, request.param)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)
-        yield Path(name)
-        os.seteuid(user)
-        os.chmod(name, 0o700)
 
 
 def expect_untouched(path: Path) -> None:

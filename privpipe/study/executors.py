@@ -30,7 +30,7 @@ class Inline(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(call(*args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # a future hands over whatever its call raised
             future.set_exception(error)
         return future
 
@@ -107,7 +107,7 @@ def _dask(address: str) -> Iterator[Executor]:
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
     with client:
-        executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]  # distributed has types in part
         try:
             yield executor
         finally:

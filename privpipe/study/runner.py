@@ -36,7 +36,7 @@ def run_group(tasks: list[Task], images: str | Path, rows: str | Path, scratch: 
     ledger = Ledger(rows, list(by_name))
     missing = [by_name[name] for name in ledger.missing]
     failed: list[str] = []
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)  # there may be none; a killed run leaves one
     try:
         with tqdm(total=len(tasks), initial=len(ledger.rows), desc=tasks[0].group, unit="model", disable=None) as bar:
             for task, result in _results(missing, place, how):
@@ -48,7 +48,7 @@ def run_group(tasks: list[Task], images: str | Path, rows: str | Path, scratch: 
                         bar.set_postfix(last=f"{result['val_accuracy']:.3f}")
                 bar.update()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)  # what is left of it, the next run removes
     ledger.close()
     if failed:
         raise PrivpipeError(

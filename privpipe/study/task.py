@@ -145,7 +145,7 @@ def _perturbed(params: Params, place: Place) -> tuple[Path, dict[str, Any]]:
     path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.h5"
     counts = path.with_suffix(".json")
     if not counts.exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # there is none before the first model
         folder.mkdir(parents=True)
         changed = perturb_file(place.images, path, params.perturb, new_key(params.key.seed), progress=False)
         counts.write_text(json.dumps({name: changed[name] for name in ("n_train", "n_val", "n_test")}))

@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,24 @@ class Project:
         text = file.read_text()
         assert old in text
         file.write_text(text.replace(old, new))
+
+
+@contextmanager
+def started_dvc(project: Project, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run DVC beside the test, in a process group of its own that is over when the block is."""
+    dvc = subprocess.Popen(
+        ["dvc", *arguments],
+        cwd=project.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield dvc
+    finally:
+        if dvc.poll() is None:
+            os.killpg(dvc.pid, signal.SIGKILL)
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from conftest import Project, environment
+from conftest import Project, started_dvc
 from test_repro import TIMED, digests
 
 pytestmark = pytest.mark.pipeline
@@ -30,15 +30,7 @@ def run_and_signal(project: Project, stage: str, how: signal.Signals, moment: fl
     """Send `how` during a DVC run, `moment` seconds after the stage's process began; DVC's exit code."""
     # Children inherit an ignored Ctrl-C, as of a test run in the background of a shell, but not a handled one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    dvc = subprocess.Popen(
-        ["dvc", "repro", "--force", "--single-item", "--no-run-cache", stage],
-        cwd=project.folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with started_dvc(project, "repro", "--force", "--single-item", "--no-run-cache", stage) as dvc:
         while dvc.poll() is None and not stage_runs(dvc.pid, stage):
             time.sleep(0.01)
         with suppress(subprocess.TimeoutExpired):
@@ -51,9 +43,6 @@ def run_and_signal(project: Project, stage: str, how: signal.Signals, moment: fl
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         return dvc.wait(60)
-    finally:
-        if dvc.poll() is None:
-            os.killpg(dvc.pid, signal.SIGKILL)
 
 
 def stage_runs(pid: int, stage: str) -> list[psutil.Process]:

@@ -1,16 +1,13 @@
 """The study in small: one command runs it, a killed one goes on where it stopped, a new point runs alone."""
 
 import csv
-import os
 import shutil
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import cv2
 import pytest
-from conftest import Project, copy_project, environment
+from conftest import Project, copy_project, started_dvc
 from test_interruption import stage_runs
 
 from privpipe.study.grid import load_grid
@@ -103,21 +100,10 @@ def test_a_killed_study_goes_on_and_repeats_no_model(study: Project) -> None:
 
 def kill_after(project: Project, stage: str, path: str, count: int) -> None:
     """Kill a stage's process with SIGKILL as soon as its table has `count` rows."""
-    dvc = subprocess.Popen(
-        ["dvc", "repro", f"study/dvc.yaml:{stage}"],
-        cwd=project.folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with started_dvc(project, "repro", f"study/dvc.yaml:{stage}") as dvc:
         deadline = time.monotonic() + 120
         while len(rows(project, path)) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         for process in stage_runs(dvc.pid, "study_group"):
             process.kill()
         assert dvc.wait(60) != 0
-    finally:
-        if dvc.poll() is None:
-            os.killpg(dvc.pid, signal.SIGKILL)
