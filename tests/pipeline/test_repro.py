@@ -86,7 +86,10 @@ def test_a_second_repro_does_nothing(reproduced: Project) -> None:
 
 def test_train_lr_reruns_train_and_what_follows_but_not_perturb(project: Project) -> None:
     set_params(project, {"train.lr": 0.002})
-    assert stages_of(project.dvc("repro")) == ["train", "evaluate", "descramble", "report"]
+    # DVC promises no order between stages that do not depend on each other, such as evaluate and descramble.
+    ran = stages_of(project.dvc("repro"))
+    assert ran[0] == "train" and ran[-1] == "report"
+    assert sorted(ran[1:-1]) == ["descramble", "evaluate"]
 
 
 def test_a_comment_in_the_blur_reruns_perturb_but_not_download(project: Project) -> None:
