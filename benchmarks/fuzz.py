@@ -129,8 +129,8 @@ def model_samples(folder: Path) -> list[Path]:
     import torch
 
     from privpipe.cloud.bundle import Bundle, save_bundle
+    from privpipe.cloud.inference import Normalisation
     from privpipe.cloud.models import Architecture, build
-    from privpipe.cloud.training import Normalisation
 
     paths = []
     for arch, k in (("three_layer", 1), ("descrambler", 4)):
@@ -148,7 +148,7 @@ def read_model(path: Path) -> None:
     import torch
 
     from privpipe.cloud.bundle import load_bundle
-    from privpipe.cloud.training import predict
+    from privpipe.cloud.inference import predict
 
     bundle = load_bundle(path)
     size, channels = bundle.architecture.image_size, bundle.architecture.channels

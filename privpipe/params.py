@@ -105,6 +105,12 @@ class Train(Group):
     seed: Seed = Field(description="draws the initial weights and the order of the images")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda where there is one")
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(description="CPU threads; results on a CPU depend on it")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of products; auto: bfloat16 where the processor has it, twice as fast there"
+    )
+    memory_mb: Count | None = Field(
+        description="megabytes of training images held at once, others are streamed; null: half of the memory"
+    )
 
 
 class Attack(Group):

@@ -3,8 +3,7 @@
 import click
 
 from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.train_job import history_rows, train_file
-from privpipe.cloud.training import Recipe
+from privpipe.cloud.train_job import history_rows, train_experiment
 from privpipe.files import write_csv, write_json
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage
@@ -19,11 +18,7 @@ from stages import in_path, out_path, params_path, stage
 def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        how = params.train
-        recipe = Recipe(
-            how.epochs, how.batch_size, how.lr, how.reg, how.seed, params.model.penalty, how.recipe, how.lr_decay
-        )
-        training = train_file(perturbed, params.model.arch, recipe, how.device, how.threads, params.model.descrambler)
+        training = train_experiment(perturbed, params.model, params.train)
         save_bundle(model, training.bundle)
         write_csv(curve, *history_rows(training.history))
         write_json(metrics, training.metrics)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from privpipe.cloud.bundle import Bundle, save_bundle
+from privpipe.cloud.inference import measure
 from privpipe.cloud.models import Architecture, build
-from privpipe.cloud.training import measure
 from privpipe.files import write_json
 from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key, new_key, write_key

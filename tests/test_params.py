@@ -128,8 +128,8 @@ UNKNOWN = [
     ),
     (
         {"train__epoch": 3},
-        "a parameter of train must be one of epochs, batch_size, recipe, lr, lr_decay, reg, seed, device, threads; got "
-        "'epoch'. Did you mean epochs?",
+        "a parameter of train must be one of epochs, batch_size, recipe, lr, lr_decay, reg, seed, device, threads, "
+        "precision, memory_mb; got 'epoch'. Did you mean epochs?",
     ),
 ]
 

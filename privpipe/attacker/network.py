@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from privpipe.attacker.base import Attack, Attempt, Floats, Loot, Pairs, levels_of_grey
+from privpipe.cloud.device import deterministic, resolve_device
 from privpipe.cloud.models import BlockFullyConnected
-from privpipe.cloud.training import deterministic, resolve_device
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images

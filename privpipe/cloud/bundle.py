@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from privpipe.cloud.inference import Normalisation
 from privpipe.cloud.models import Architecture, build, channels_last, has_descrambler
-from privpipe.cloud.training import Normalisation
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
 from privpipe.store import Header

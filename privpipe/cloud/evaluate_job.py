@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from privpipe.cloud.bundle import load_bundle
 from privpipe.cloud.data import load_split
+from privpipe.cloud.device import deterministic, resolve_device
+from privpipe.cloud.inference import evaluate
 from privpipe.cloud.statistics import wilson_interval
-from privpipe.cloud.training import deterministic, evaluate, resolve_device
 from privpipe.store import PERTURBED, open_store
 
 
@@ -48,9 +50,10 @@ def evaluate_file(path: str | Path, model_path: str | Path, device: str, threads
         bundle = load_bundle(model_path)
         bundle.check_fits(store.header, path)
         model, normalise = bundle.model.to(place), bundle.normalise.to(place)
-        val_loss, val_accuracy, _ = evaluate(model, normalise, *load_split(store, "val", place))
-        images, labels = load_split(store, "test", place)
-        loss, accuracy, predicted = evaluate(model, normalise, images, labels)
+        val, test = (load_split(store, split, torch.device("cpu")) for split in ("val", "test"))
+        val_loss, val_accuracy, _ = evaluate(model, normalise, val.images, val.labels)
+        loss, accuracy, predicted = evaluate(model, normalise, test.images, test.labels)
+    labels = test.labels
     low, high = wilson_interval(round(accuracy * len(labels)), len(labels))
     metrics = {
         "val_accuracy": val_accuracy,
@@ -60,4 +63,4 @@ def evaluate_file(path: str | Path, model_path: str | Path, device: str, threads
         "test_accuracy_high": high,
         "test_loss": loss,
     }
-    return Evaluation(metrics, labels.cpu().numpy(), predicted.cpu().numpy(), bundle.class_names)
+    return Evaluation(metrics, labels.numpy(), predicted.cpu().numpy(), bundle.class_names)

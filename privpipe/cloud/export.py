@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from privpipe import __version__
 from privpipe.cloud.bundle import Bundle, load_bundle
+from privpipe.cloud.inference import predict
 from privpipe.cloud.models import BlockFullyConnected, Residual
-from privpipe.cloud.training import predict
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
 

@@ -6,11 +6,15 @@ from pathlib import Path
 import torch
 
 from privpipe.cloud.bundle import Bundle
-from privpipe.cloud.data import load_split
+from privpipe.cloud.data import Resident, load_split, load_training
 from privpipe.cloud.descrambler import prepare
+from privpipe.cloud.device import Stopwatch, deterministic, resolve_device, resolve_precision
+from privpipe.cloud.engine import Recipe
+from privpipe.cloud.inference import measure
 from privpipe.cloud.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
-from privpipe.cloud.training import Epoch, Recipe, Stopwatch, deterministic, measure, resolve_device, train
+from privpipe.cloud.training import Epoch, train
 from privpipe.errors import PrivpipeError
+from privpipe.params import Model, Train
 from privpipe.store import PERTURBED, open_store
 
 
@@ -23,6 +27,28 @@ class Training:
     metrics: dict[str, float | str | None]
 
 
+def recipe_of(model: Model, how: Train) -> Recipe:
+    """How the parameters say to train."""
+    return Recipe(
+        epochs=how.epochs,
+        batch_size=how.batch_size,
+        lr=how.lr,
+        reg=how.reg,
+        seed=how.seed,
+        penalty=model.penalty,
+        style=how.recipe,
+        lr_decay=how.lr_decay,
+        precision=how.precision,
+    )
+
+
+def train_experiment(path: str | Path, model: Model, how: Train, progress: bool = True) -> Training:
+    """`train_file` as the parameters say."""
+    return train_file(
+        path, model.arch, recipe_of(model, how), how.device, how.threads, model.descrambler, progress, how.memory_mb
+    )
+
+
 def train_file(
     path: str | Path,
     arch: str,
@@ -31,6 +57,7 @@ def train_file(
     threads: int,
     descrambler: str = "learned",
     progress: bool = True,
+    memory_mb: int | None = None,
 ) -> Training:
     """Train a classifier on a file of perturbed images.
 
@@ -42,17 +69,19 @@ def train_file(
         descrambler: what the BFC layer of a descrambler begins with, see `privpipe.cloud.descrambler`; ignored by the
             other architectures.
         progress: show bars on standard error.
+        memory_mb: what the training images may take, see `privpipe.cloud.data.load_training`.
 
     Raises:
         PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
-            images, or training diverged.
+            images, the memory does not hold two batches, or training diverged.
     """
     place = resolve_device(device)
     with deterministic(threads), open_store(path, PERTURBED) as store:
         header = store.header
         if header.shape[0] != header.shape[1]:
             raise PrivpipeError(f"{path} has images of shape {header.shape}; they must be square. Perturb square ones.")
-        train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
+        train_set = load_training(store, place, recipe.batch_size, memory_mb)
+        val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
         block = header.k if arch == DESCRAMBLER else 1
         network = network_name(arch, recipe.style)
         architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
@@ -60,10 +89,12 @@ def train_file(
         watch, confidence = Stopwatch(), None
         for layer in model:
             if isinstance(layer, BlockFullyConnected):
-                confidence = prepare(layer, descrambler, train_set[0], header.method, header.scope, progress)
+                # Of a set that is streamed, its first part: the stored order is random.
+                first = next(train_set.parts())
+                confidence = prepare(layer, descrambler, first, header.method, header.scope, progress)
         descrambler_seconds = watch.seconds()
         watch = Stopwatch()
-        normalise = measure(train_set[0])
+        normalise = measure(train_set.parts())
         history = train(model, normalise, train_set, val_set, recipe, progress)
         seconds = watch.seconds()
     bundle = Bundle(
@@ -81,8 +112,9 @@ def train_file(
         "descrambler_seconds": round(descrambler_seconds, 2),
         "descrambler_confidence": confidence,
         "seconds": round(seconds, 2),
-        "images_per_second": round(recipe.epochs * len(train_set[0]) / seconds, 1),
+        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
+        "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
         "final_train_loss": history[-1].train_loss,
     }
     return Training(bundle, history, metrics)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.cloud.bundle import Bundle, load_bundle
-from privpipe.cloud.training import deterministic, predict
+from privpipe.cloud.device import deterministic
+from privpipe.cloud.inference import predict
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.owner.pictures import read_picture

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from privpipe.cloud.bundle import Bundle, load_bundle
 from privpipe.cloud.data import load_split
+from privpipe.cloud.device import deterministic, resolve_device
+from privpipe.cloud.engine import Recipe
+from privpipe.cloud.inference import measure, predict
 from privpipe.cloud.models import Architecture, build
-from privpipe.cloud.training import Recipe, deterministic, measure, predict, resolve_device, train
+from privpipe.cloud.training import train
 from privpipe.store import RAW, open_store
 
 Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
@@ -41,7 +44,7 @@ def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, th
         train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
         architecture = Architecture("baseline", header.shape[0], header.shape[2], len(header.class_names))
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
-        normalise = measure(train_set[0])
+        normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
     names, image_range = header.class_names, header.image_range
     return Bundle(model.cpu(), normalise, architecture, names, "none", 1, "dataset", header.dtype, image_range)

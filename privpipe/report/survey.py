@@ -13,8 +13,7 @@ from privpipe.attacker.campaign import campaign, load_loot
 from privpipe.attacker.registry import attacks
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
-from privpipe.cloud.train_job import train_file
-from privpipe.cloud.training import Recipe
+from privpipe.cloud.train_job import train_experiment
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file, perturbation
@@ -78,19 +77,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     key, how, machine = new_key(params.key.seed), params.attack, params.train
     perturbed, model = scratch / "perturbed.h5", scratch / "model.safetensors"
     changed = perturb_file(inputs.images, perturbed, params.perturb, key)
-    recipe = Recipe(
-        machine.epochs,
-        machine.batch_size,
-        machine.lr,
-        machine.reg,
-        machine.seed,
-        params.model.penalty,
-        machine.recipe,
-        machine.lr_decay,
-    )
-    training = train_file(
-        perturbed, params.model.arch, recipe, machine.device, machine.threads, params.model.descrambler
-    )
+    training = train_experiment(perturbed, params.model, machine)
     save_bundle(model, training.bundle)
     evaluation = evaluate_file(perturbed, model, machine.device, machine.threads)
     loot = load_loot(perturbed, inputs.public, inputs.leaked, params.perturb.sigma, how.targets, how.stolen)

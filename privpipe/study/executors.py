@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import cv2
 
-from privpipe.cloud.training import resolve_device
+from privpipe.cloud.device import resolve_device
 from privpipe.errors import PrivpipeError
 from privpipe.params import unknown
 

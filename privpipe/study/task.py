@@ -16,8 +16,8 @@ from typing import Any
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.models import DESCRAMBLER
-from privpipe.cloud.train_job import train_file
-from privpipe.cloud.training import Diverged, Recipe
+from privpipe.cloud.train_job import train_experiment
+from privpipe.cloud.training import Diverged
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
@@ -28,9 +28,10 @@ from privpipe.study.grid import Task
 
 # What decides a result. Imports of it are dependencies of the stage; here comments and docstrings do not count.
 CODE = (
-    *("attacker/correlations.py", "cloud/bundle.py", "cloud/data.py", "cloud/descrambler.py", "cloud/evaluate_job.py"),
-    *("cloud/models.py", "cloud/statistics.py", "cloud/train_job.py", "cloud/training.py", "owner/key.py"),
-    *("owner/perturbing.py", "perturb", "report/descrambler.py", "store.py", "study/task.py"),
+    *("attacker/correlations.py", "cloud/bundle.py", "cloud/data.py", "cloud/descrambler.py", "cloud/device.py"),
+    *("cloud/engine.py", "cloud/evaluate_job.py", "cloud/inference.py", "cloud/models.py", "cloud/statistics.py"),
+    *("cloud/train_job.py", "cloud/training.py", "owner/key.py", "owner/perturbing.py", "perturb"),
+    *("report/descrambler.py", "store.py", "study/task.py"),
 )
 # Where a model runs and what is done to it afterwards.
 ELSEWHERE = {"train": {"device", "threads"}, "data": True, "attack": True}
@@ -119,13 +120,8 @@ def _run(task: Task, place: Place) -> Row:
     row["fingerprint"] = fingerprint(task, place.fingerprint)
     perturbed, counts = _perturbed(params, place)
     row |= counts
-    recipe = Recipe(
-        how.epochs, how.batch_size, how.lr, how.reg, how.seed, params.model.penalty, how.recipe, how.lr_decay
-    )
     try:
-        training = train_file(
-            perturbed, params.model.arch, recipe, how.device, how.threads, params.model.descrambler, progress=False
-        )
+        training = train_experiment(perturbed, params.model, how, progress=False)
     except Diverged:
         return {**row, "status": "diverged"}
     model = perturbed.with_suffix(".safetensors")

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
+from privpipe.cloud.inference import Normalisation, predict
 from privpipe.cloud.models import NETWORKS, Architecture, build, has_descrambler
-from privpipe.cloud.training import Normalisation, predict
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, Header
 

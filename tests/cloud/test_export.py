@@ -15,8 +15,8 @@ from torch import nn
 
 from privpipe.cloud import export
 from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
+from privpipe.cloud.inference import predict
 from privpipe.cloud.models import Architecture, build
-from privpipe.cloud.training import predict
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, open_store
 

@@ -15,10 +15,10 @@ from scipy.stats import binomtest
 from privpipe.cloud.bundle import load_bundle, save_bundle
 from privpipe.cloud.data import load_split
 from privpipe.cloud.descrambler import inferred_weights, smooth_weights
+from privpipe.cloud.engine import Recipe
 from privpipe.cloud.evaluate_job import Evaluation, evaluate_file
 from privpipe.cloud.models import build
 from privpipe.cloud.train_job import history_rows, train_file
-from privpipe.cloud.training import Recipe
 from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, RAW, Header, create, open_store
 
@@ -64,7 +64,8 @@ def evaluation(folder: Path) -> Evaluation:
 def test_training_metrics(folder: Path) -> None:
     metrics = json.loads((folder / "train.json").read_text())
     assert set(metrics) == {
-        "descrambler_seconds", "descrambler_confidence", "seconds", "images_per_second", "device", "final_train_loss",
+        "descrambler_seconds", "descrambler_confidence", "seconds", "images_per_second", "device", "precision",
+        "final_train_loss",
     }  # fmt: skip
     assert metrics["descrambler_confidence"] is None
     assert metrics["device"] == "cpu, 1 threads"
@@ -73,7 +74,7 @@ def test_training_metrics(folder: Path) -> None:
 
 
 def test_speed_is_images_through_all_epochs_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privpipe.cloud.training.Stopwatch.seconds", lambda self: 0.5)
+    monkeypatch.setattr("privpipe.cloud.train_job.Stopwatch.seconds", lambda self: 0.5)
     metrics = train_file(write(tmp_path / "p.h5"), "three_layer", RECIPE, "cpu", 1).metrics
     assert (metrics["seconds"], metrics["images_per_second"]) == (0.5, 5 * 24 / 0.5)
 
@@ -265,7 +266,8 @@ def test_evaluation_needs_images(folder: Path, tmp_path: Path, split: str) -> No
 def test_a_split_is_loaded_as_stored(tmp_path: Path, dtype: str) -> None:
     path = write(tmp_path / "p.h5", replace(HEADER, dtype=dtype))
     with open_store(path, PERTURBED) as store:
-        images, labels = load_split(store, "val", CPU)
+        found = load_split(store, "val", CPU)
+    images, labels = found.images, found.labels
     expected_images, expected_labels = read(path, "val")
     assert images.dtype == getattr(torch, dtype)
     assert labels.dtype == torch.int64

@@ -11,7 +11,8 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
-BASELINE = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten", "Linear"]
+# Pooling before ReLU is the same function as after it, and cheaper.
+BASELINE = ["Conv2d", "ReLU", "Conv2d", "MaxPool2d", "ReLU"] * 2 + ["Flatten", "Linear"]
 LAYERS = {
     "baseline": BASELINE,
     "three_layer": [*BASELINE[:5], "Flatten", "Linear"],
@@ -21,7 +22,7 @@ CONV, POOL = ["Conv2d", "BatchNorm2d", "ReLU"], ["MaxPool2d"]
 RESNET = [*CONV, *CONV, *POOL, *CONV * 2, *CONV, *POOL, *CONV, *POOL, *CONV * 2, *POOL, "Flatten", "Linear"]
 MODERN_LAYERS = {
     "modern_baseline": RESNET,
-    "modern_three_layer": [*CONV * 2, *POOL, "Flatten", "Linear"],
+    "modern_three_layer": [*CONV, *CONV[:2], *POOL, "ReLU", "Flatten", "Linear"],
     "modern_descrambler": ["BlockFullyConnected", *RESNET],
 }
 # Widths in and out of the eight convolutions of the residual network, in order, but for the first's input.

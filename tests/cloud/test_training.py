@@ -9,24 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from privpipe.cloud.data import Resident
+from privpipe.cloud.device import deterministic, resolve_device
+from privpipe.cloud.engine import Recipe, learning_rates
+from privpipe.cloud.inference import Normalisation, evaluate, measure, predict
 from privpipe.cloud.models import Architecture, build
-from privpipe.cloud.training import (
-    Diverged,
-    Epoch,
-    Normalisation,
-    Recipe,
-    deterministic,
-    evaluate,
-    learning_rates,
-    measure,
-    predict,
-    resolve_device,
-    train,
-)
+from privpipe.cloud.training import Diverged, Epoch, train
 from privpipe.errors import PrivpipeError
 
 CPU = torch.device("cpu")
-Set = tuple[Tensor, Tensor]
+Set = Resident
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +42,7 @@ def toy(count: int, seed: int, size: int = 8) -> Set:
     for image, label in zip(images, labels, strict=True):
         image[: size // 2] += 60 * (1 - label)
         image[size // 2 :] += 60 * label
-    return torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels)
+    return Resident(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
 
 
 def network(arch: str = "three_layer", seed: int = 0) -> nn.Sequential:
@@ -61,7 +53,7 @@ def fitted(recipe: Recipe, arch: str = "three_layer", count: int = 40) -> tuple[
     """A network and its history after training on toy images with one thread."""
     data, model = toy(count, 1), network(arch, recipe.seed)
     with deterministic(1):
-        history = train(model, measure(data[0]), data, toy(20, 2), recipe, progress=False)
+        history = train(model, measure(data.images), data, toy(20, 2), recipe, progress=False)
     return model, history
 
 
@@ -131,14 +123,15 @@ def in_float64(arch: str, recipe: Recipe) -> tuple[nn.Sequential, nn.Sequential,
 
     In float64, where differently grouped sums still agree: Adam divides small gradients by their own size.
     """
-    images, labels = toy(20, 1)
+    data = toy(20, 1)
+    images, labels = data.images, data.labels
     model = network(arch).double()
     before = copy.deepcopy(model)
     normalise = Normalisation(torch.full((3,), 90.0).double(), torch.full((3,), 40.0).double())
     order = generator(recipe.seed)
     batches = [(images[rows], labels[rows]) for _ in range(2) for rows in torch.randperm(20, generator=order).split(8)]
     assert [len(batch[1]) for batch in batches] == [8, 8, 4, 8, 8, 4]
-    train(model, normalise, (images, labels), toy(4, 2), recipe, progress=False)
+    train(model, normalise, data, toy(4, 2), recipe, progress=False)
     return model, before, normalise, batches
 
 
@@ -222,14 +215,14 @@ def test_the_modern_rate_rises_and_falls_in_straight_lines(epochs: int, steps: i
 
 def blank(count: int) -> Set:
     """Images whose normalised values are all 0: every gradient but those of biases is a penalty's."""
-    return torch.full((count, 8, 8, 3), 9, dtype=torch.uint8), torch.arange(count) % 2
+    return Resident(torch.full((count, 8, 8, 3), 9, dtype=torch.uint8), torch.arange(count) % 2)
 
 
 def after_a_step_on_blank_images(reg: float, penalty: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Every parameter before and after one step with a learning rate of 0.001."""
     data, model = blank(8), network("descrambler")
     before = {name: p.clone() for name, p in weights(model).items()}
-    train(model, measure(data[0]), data, data, Recipe(1, 8, 0.001, reg, 0, penalty), progress=False)
+    train(model, measure(data.images), data, data, Recipe(1, 8, 0.001, reg, 0, penalty), progress=False)
     return {name: (before[name], p) for name, p in weights(model).items()}
 
 
@@ -249,7 +242,7 @@ def test_weights_that_ask_for_no_gradient_stay(penalty: str) -> None:
     fixed = model.get_submodule("bfc").get_parameter("weight").requires_grad_(False)
     before = weights(model)["bfc.weight"].clone()
     data = toy(16, 1)
-    train(model, measure(data[0]), data, data, Recipe(2, 8, 0.001, 0.01, 0, penalty), progress=False)
+    train(model, measure(data.images), data, data, Recipe(2, 8, 0.001, 0.01, 0, penalty), progress=False)
     assert torch.equal(fixed, before)
 
 
@@ -265,7 +258,7 @@ def test_l1_pushes_small_and_large_weights_alike_and_l2_does_not() -> None:
     for penalty in ("l1", "l2"):
         data, model = blank(8), network("descrambler")
         before = model[0].weight.detach().clone()
-        train(model, measure(data[0]), data, data, Recipe(20, 8, 0.001, 10.0, 0, penalty), progress=False)
+        train(model, measure(data.images), data, data, Recipe(20, 8, 0.001, 10.0, 0, penalty), progress=False)
         large = before.abs() > 0.1  # none of these crosses zero
         moved[penalty] = (before - model[0].weight.detach()).abs()[large]
     assert moved["l1"].std() < 1e-6
@@ -291,9 +284,9 @@ def test_the_modern_recipe_learns_too(arch: str, epochs: int, lr: float) -> None
 def test_one_last_image_is_normalised_as_in_prediction() -> None:
     """It leaves the statistics of the batch before it as they are."""
     data, model = toy(9, 1), network("modern_three_layer")
-    normalise, rows = measure(data[0]), torch.randperm(9, generator=generator(4))[:8]
+    normalise, rows = measure(data.images), torch.randperm(9, generator=generator(4))[:8]
     seen = copy.deepcopy(model)
-    seen(normalise(data[0][rows]))
+    seen(normalise(data.images[rows]))
     before = weights(model)["fc.bias"].clone()
     train(model, normalise, data, data, Recipe(1, 8, 0.01, 0.0, 4, style="modern"), progress=False)
     for name in ("norm1.running_mean", "norm1.running_var"):
@@ -306,7 +299,7 @@ def test_batches_of_one_image_train_the_residual_network(count: int, batch_size:
     """Its last layers see one pixel of an image of 8×8, which has no variance."""
     data, model = toy(count, 1), network("modern_baseline")
     before = weights(model)["prep.0.weight"].clone()
-    history = train(model, measure(data[0]), data, data, Recipe(1, batch_size, 1e-3, 0.0, 0, style="modern"), False)
+    history = train(model, measure(data.images), data, data, Recipe(1, batch_size, 1e-3, 0.0, 0, style="modern"), False)
     assert np.isfinite([history[0].train_loss, history[0].val_loss]).all()
     assert not torch.equal(weights(model)["prep.0.weight"], before)
 
@@ -315,10 +308,10 @@ def test_history_is_the_mean_loss_over_images_and_the_validation_of_that_epoch()
     """With a learning rate of almost 0 the network stays as it is, so all losses can be computed afterwards."""
     recipe = Recipe(epochs=1, batch_size=7, lr=1e-12, reg=0.0, seed=0)
     data, val, model = toy(20, 1), toy(12, 2), network()
-    normalise = measure(data[0])
+    normalise = measure(data.images)
     history = train(model, normalise, data, val, recipe, progress=False)
-    train_loss, _, _ = evaluate(model, normalise, *data)
-    val_loss, val_accuracy, _ = evaluate(model, normalise, *val)
+    train_loss, _, _ = evaluate(model, normalise, data.images, data.labels)
+    val_loss, val_accuracy, _ = evaluate(model, normalise, val.images, val.labels)
     assert history[0].train_loss == pytest.approx(train_loss, rel=1e-5)
     assert (history[0].val_loss, history[0].val_accuracy) == (val_loss, val_accuracy)
 
@@ -339,7 +332,7 @@ def test_another_seed_gives_another_order_of_images() -> None:
     results = []
     for seed in (0, 1):
         model = network(seed=0)
-        train(model, measure(data[0]), data, toy(4, 2), Recipe(1, 16, 0.001, 0.0, seed), progress=False)
+        train(model, measure(data.images), data, toy(4, 2), Recipe(1, 16, 0.001, 0.0, seed), progress=False)
         results.append(weights(model))
     assert all(not torch.equal(weight, results[1][name]) for name, weight in results[0].items())
 
@@ -354,10 +347,10 @@ def test_divergence_is_reported(arch: str, style: str) -> None:
 
 def test_evaluation_as_numpy_computes_it() -> None:
     data, model = toy(30, 1), network(seed=4)
-    normalise = measure(data[0])
-    loss, accuracy, predicted = evaluate(model, normalise, *data)
-    scores = predict(model, normalise, data[0]).double().numpy()
-    labels = data[1].numpy()
+    normalise = measure(data.images)
+    loss, accuracy, predicted = evaluate(model, normalise, data.images, data.labels)
+    scores = predict(model, normalise, data.images).double().numpy()
+    labels = data.labels.numpy()
     likelihood = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     assert loss == pytest.approx(-np.log(likelihood[np.arange(30), labels]).mean(), rel=1e-9)
     assert predicted.tolist() == scores.argmax(1).tolist()
@@ -365,10 +358,10 @@ def test_evaluation_as_numpy_computes_it() -> None:
 
 
 def test_prediction_in_batches_is_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, model = toy(23, 1)[0], network()
+    images, model = toy(23, 1).images, network()
     normalise = measure(images)
     whole = predict(model, normalise, images)
-    monkeypatch.setattr("privpipe.cloud.training.EVALUATION_BATCH", 5)
+    monkeypatch.setattr("privpipe.cloud.inference.EVALUATION_BATCH", 5)
     torch.testing.assert_close(predict(model, normalise, images), whole)
     assert whole.shape == (23, 2)
     assert not whole.requires_grad
@@ -413,7 +406,7 @@ def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("progress", [True, False])
 def test_the_bar_is_for_terminals_only(capfd: pytest.CaptureFixture[str], progress: bool) -> None:
     data = toy(8, 1)
-    train(network(), measure(data[0]), data, data, Recipe(1, 4, 0.001, 0.0, 0), progress=progress)
+    train(network(), measure(data.images), data, data, Recipe(1, 4, 0.001, 0.0, 0), progress=progress)
     assert capfd.readouterr() == ("", "")
 
 
@@ -423,5 +416,5 @@ def test_on_a_terminal_the_bar_shows_unless_switched_off(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     data = toy(8, 1)
-    train(network(), measure(data[0]), data, data, Recipe(1, 4, 0.001, 0.0, 0), progress=progress)
+    train(network(), measure(data.images), data, data, Recipe(1, 4, 0.001, 0.0, 0), progress=progress)
     assert ("val_accuracy" in capsys.readouterr().err) == progress

@@ -120,7 +120,7 @@ def read_parameters(path: Path) -> set[str]:
         elif node.attr in GROUPS and isinstance(node.value, ast.Name | ast.Call) and id(node) not in inner:
             whole.add(node.attr)
     for group in whole - set(aliases.values()):
-        if group in {"perturb", "key"}:
+        if group in {"perturb", "key", "model", "train"}:
             found |= {f"{group}.{name}" for name in GROUPS[group].model_fields}
     return {DERIVED.get(name, name) for name in found}
 

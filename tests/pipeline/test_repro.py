@@ -27,7 +27,8 @@ KEYS = {
     },
     "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
     "train": {
-        "seconds", "images_per_second", "device", "final_train_loss", "descrambler_seconds", "descrambler_confidence",
+        "seconds", "images_per_second", "device", "precision", "final_train_loss",
+        "descrambler_seconds", "descrambler_confidence",
     },
     "evaluate": {
         "val_accuracy", "val_loss", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_loss",

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from privpipe.cloud.bundle import Bundle
+from privpipe.cloud.inference import Normalisation
 from privpipe.cloud.models import Architecture, build
-from privpipe.cloud.training import Normalisation
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key, new_key
 from privpipe.perturb.block_scramble import BlockScramble

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from privpipe.cloud.bundle import Bundle, load_bundle, save_bundle
-from privpipe.cloud.training import deterministic, evaluate, predict
+from privpipe.cloud.device import deterministic
+from privpipe.cloud.inference import evaluate, predict
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturbation

@@ -11,9 +11,9 @@ import pytest
 from small_study import ROOT, models, write_small_images, write_study
 
 from privpipe.cloud.bundle import save_bundle
+from privpipe.cloud.engine import Recipe
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.train_job import train_file
-from privpipe.cloud.training import Recipe
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
@@ -59,6 +59,8 @@ CHANGES: dict[str, Any] = {
     "train.lr_decay": 0.9,
     "train.reg": 0.0,
     "train.seed": 1,
+    "train.precision": "bfloat16",
+    "train.memory_mb": 1,
 }
 
 

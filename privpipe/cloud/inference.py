@@ -1,0 +1,63 @@
+"""From stored images to class scores: normalisation, prediction, accuracy. Always in float32."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Statistics of the perturbed training set, per colour, float32 (C,): part of the model."""
+
+    mean: Tensor
+    std: Tensor
+
+    def to(self, device: torch.device) -> "Normalisation":
+        return Normalisation(self.mean.to(device), self.std.to(device))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Stored images (B, H, W, C), uint8 or float16, to network input float32 (B, C, H, W), channels last."""
+        return ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+def measure(images: Tensor | Iterable[Tensor], chunk: int = 4096) -> Normalisation:
+    """Mean and standard deviation of images (N, H, W, C) per colour, summed in float64.
+
+    Args:
+        images: one tensor, or the parts of a set that is too large for one, at least one part.
+        chunk: images converted to float64 at a time.
+    """
+    sums, values = torch.zeros(2, 1, dtype=torch.float64), 0
+    for whole in [images] if isinstance(images, Tensor) else images:
+        values += whole[..., 0].numel()
+        for part in torch.split(whole, chunk):
+            pixels = part.reshape(-1, part.shape[-1]).double()
+            sums = sums.to(part.device) + torch.stack([pixels.sum(0), pixels.square().sum(0)])
+    mean, square = sums / values
+    std = (square - mean.square()).clamp(min=0).sqrt()
+    # A constant set (blank images) is centred and otherwise left as it is.
+    return Normalisation(mean.float(), torch.where(std > 0, std, 1.0).float())
+
+
+@torch.no_grad()
+def predict(model: nn.Module, normalise: Normalisation, images: Tensor) -> Tensor:
+    """Class scores, float32 (N, classes), of stored images (N, H, W, C).
+
+    The images may lie elsewhere than the model: they are brought to it a batch at a time.
+    """
+    model.eval()
+    device = normalise.mean.device
+    return torch.cat([model(normalise(part.to(device))) for part in torch.split(images, EVALUATION_BATCH)])
+
+
+def evaluate(model: nn.Module, normalise: Normalisation, images: Tensor, labels: Tensor) -> tuple[float, float, Tensor]:
+    """Mean cross-entropy, accuracy, and the predicted classes int64 (N,)."""
+    scores = predict(model, normalise, images)
+    predicted, labels = scores.argmax(1), labels.to(scores.device)
+    loss = F.cross_entropy(scores.double(), labels).item()
+    return loss, (predicted == labels).double().mean().item(), predicted
