@@ -3,6 +3,7 @@
 All of them are `concurrent.futures.Executor`s, so that the study knows no engine.
 """
 
+import asyncio
 import multiprocessing
 import os
 import threading
@@ -99,16 +100,30 @@ def _dask(address: str) -> Iterator[Executor]:
             f"study.scheduler={address} needs Dask. Install it with `pip install 'privpipe[dask]'`."
         ) from error
     try:
-        # distributed has types in part
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+        # A client that fails to start cannot be closed, and hangs when it is collected while another one starts. So
+        # none is made before a scheduler answers.
+        asyncio.run(_ask(address))
     except (OSError, TimeoutError, ValueError) as error:
         raise PrivpipeError(
             f"no Dask scheduler answers at study.scheduler={address} ({error}). Start one with `dask scheduler`, and "
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
+    # distributed has types in part
+    client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     with client:
         executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]  # distributed has types in part
         try:
             yield executor
         finally:
             executor.shutdown(wait=False)  # as a block of its own it would wait for all models, after Ctrl-C too
+
+
+async def _ask(address: str) -> None:
+    """Ask a Dask scheduler who it is; OSError, TimeoutError or ValueError where none answers."""
+    from distributed import Security, rpc
+
+    security = Security().get_connection_args("client")  # type: ignore[no-untyped-call]  # distributed has types in part
+    remote = rpc(address, timeout=CONNECT_SECONDS, connection_args=security)  # type: ignore[no-untyped-call]  # likewise
+    async with remote:
+        if (await remote.identity())["type"] != "Scheduler":
+            raise ValueError("what answers is no scheduler")

@@ -14,6 +14,7 @@ import cv2
 import psutil
 import pytest
 import torch
+from distributed import Client
 from small_study import SECONDS
 
 from privpipe.errors import PrivpipeError
@@ -159,8 +160,10 @@ def test_an_unknown_scheduler_is_refused() -> None:
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tcp://no-such-host.invalid:8786", "tcp://", "tcp://host:x"])
 def test_a_dask_scheduler_that_does_not_answer_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.3)
+    before = set(Client._instances)
     with pytest.raises(PrivpipeError) as caught:
         kind(address)
+    assert set(Client._instances) == before  # a client that failed to start may hang when it is collected
     message = str(caught.value)
     assert message.startswith(f"no Dask scheduler answers at study.scheduler={address} (")
     assert message.endswith("). Start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`.")
