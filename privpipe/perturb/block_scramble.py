@@ -5,8 +5,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks
+from privpipe.perturb.base import (
+    Array,
+    BlockPerturbation,
+    Images,
+    cached,
+    from_blocks,
+    one_by_one,
+    side_by_side,
+    to_blocks,
+)
 from privpipe.perturb.keystream import order
+
+KEY_BYTES = 8  # the random numbers whose order is a permutation, one for each pixel
 
 
 class BlockScramble(BlockPerturbation):
@@ -34,32 +45,44 @@ class BlockScramble(BlockPerturbation):
     def image_keys(self, split: str, start: int, count: int) -> NDArray[np.int32]:
         """The permutations of images `start` .. `start + count - 1` (`scope: image`), int32 (count, blocks, k*k)."""
         n = self.k * self.k
-        size = 8 * self.n_blocks * n
-        keys = b"".join(self.image_material(split, start + i).bytes(size) for i in range(count))
-        return order(np.frombuffer(keys, dtype="<u8").reshape(count, self.n_blocks, n))
+        keys = self.image_material(split).numbered(start, count, 8 * self.n_blocks * n)
+        return order(keys.view("<u8").reshape(count, self.n_blocks, n))
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
-        return self._move(images, self._sources(split, start, len(images)))
+        return self._move(images, split, start, False)
 
     def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
-        return self._move(perturbed, np.argsort(self._sources(split, start, len(perturbed)), axis=-1))
+        return self._move(perturbed, split, start, True)
 
-    def _sources(self, split: str, start: int, count: int) -> NDArray[np.int32]:
+    def _move(self, images: Array, split: str, start: int, back: bool) -> Array:
+        out = np.empty_like(images)
+        height, width, channels = images.shape[1:]
         if self.scope == "image":
-            return self.image_keys(split, start, count)
-        return self.permutations
+            for rows in cached(len(images), KEY_BYTES * height * width):
+                pixels = images[rows].reshape(-1, channels)
+                sources = self._sources(self.image_keys(split, start + rows.start, rows.stop - rows.start), back)
+                sources += height * width * np.arange(len(sources))[:, None]
+                out[rows] = np.take(pixels, sources.ravel(), axis=0).reshape(-1, height, width, channels)
+            return out
+        sources = self._sources(self.permutations[None], back)[0]
+        for rows, picture in side_by_side(images):
+            moved = np.take(picture.reshape(height * width, -1), sources, axis=0)
+            out[rows] = one_by_one(moved.reshape(picture.shape), channels)
+        return out
 
-    def _move(self, images: Array, permutations: NDArray[np.integer]) -> Array:
-        """Gather pixels within blocks; `permutations` is (blocks, k*k) or (N, blocks, k*k)."""
-        if permutations.ndim == 3:
-            blocks = to_blocks(images, self.k)
-            moved = np.take_along_axis(blocks, permutations[..., None], axis=2)
-            return from_blocks(moved, self.image_size, self.k)
-        # One gather over whole images: block permutations as one permutation of the H*W*C values.
-        count, height, width, channels = images.shape
-        places = np.arange(height * width * channels).reshape(1, height, width, channels)
-        blocks = to_blocks(places, self.k)
-        sources = from_blocks(
-            np.take_along_axis(blocks, permutations[None, ..., None], axis=2), self.image_size, self.k
-        )
-        return np.take(images.reshape(count, sources.size), sources.ravel(), axis=1).reshape(images.shape)
+    def _sources(self, permutations: NDArray[np.int32], back: bool) -> NDArray[np.intp]:
+        """Where each pixel of an image comes from, counted row by row: from (n, blocks, k*k) to (n, H * W).
+
+        Args:
+            back: whether the permutations are to be undone.
+        """
+        if back:
+            permutations = np.argsort(permutations, axis=-1).astype(np.int32)
+        size, k = self.image_size, self.k
+        corners = to_blocks(np.arange(size * size, dtype=np.int32).reshape(1, size, size, 1), k)[0, :, :1, 0]
+        # Pixel p of a block lies in its row p // k, and p - k * (p // k) pixels to the right.
+        sources = permutations // k
+        sources *= size - k
+        sources += permutations
+        sources += corners
+        return from_blocks(sources[..., None], size, k).reshape(len(sources), -1).astype(np.intp)

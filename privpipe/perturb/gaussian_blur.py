@@ -39,6 +39,5 @@ class GaussianBlur(Perturbation):
         out = np.empty_like(images)
         sigma = blur_sigma(self.k)
         for rows, picture in side_by_side(images):
-            blurred = cv2.GaussianBlur(picture, (self.k, self.k), sigma)
-            out[rows] = one_by_one(blurred, images.shape[-1])
+            out[rows] = one_by_one(cv2.GaussianBlur(picture, (self.k, self.k), sigma), images.shape[-1])
         return out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from privpipe.perturb.base import Array, BlockPerturbation, Images
+from privpipe.perturb.base import Array, BlockPerturbation, Images, one_by_one, side_by_side
 
 
 class Pixelate(BlockPerturbation):
@@ -16,9 +16,15 @@ class Pixelate(BlockPerturbation):
     exact = True
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
-        count, height, width, channels = images.shape
-        k, n = self.k, self.k * self.k
-        tiles = images.reshape(count, height // k, k, width // k, k, channels)
-        sums = tiles.sum(axis=(2, 4), dtype=np.uint32, keepdims=True)
-        means = ((2 * sums + n) // (2 * n)).astype(np.uint8)
-        return np.ascontiguousarray(np.broadcast_to(means, tiles.shape)).reshape(images.shape)
+        out = np.empty_like(images)
+        n = self.k * self.k
+        whole = np.min_scalar_type((2 * 255 + 1) * n)  # the smallest type that holds twice a sum and n
+        for rows, picture in side_by_side(images, whole.itemsize):
+            side = self.image_size // self.k
+            tiles = picture.reshape(side, self.k, side, self.k, -1)
+            # One axis at a time: NumPy adds whole rows, several values in each instruction.
+            sums = tiles.astype(whole).sum(axis=1, dtype=whole).sum(axis=2, dtype=whole)
+            means = ((2 * sums + n) // (2 * n)).astype(np.uint8)
+            spread = np.broadcast_to(means[:, None, :, None], tiles.shape)
+            out[rows] = one_by_one(spread.reshape(picture.shape), images.shape[-1])
+        return out

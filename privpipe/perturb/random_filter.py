@@ -3,15 +3,27 @@
 The paper's "random filter" is `scope: dataset`, its "i.i.d. random filter" is `scope: image`.
 """
 
+import math
 from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.perturb.base import Array, Images, Perturbation, odd_sizes, one_by_one, side_by_side, to_unit_float16
+from privpipe.perturb.base import (
+    Array,
+    Images,
+    Perturbation,
+    cached,
+    odd_sizes,
+    one_by_one,
+    side_by_side,
+    to_unit_float16,
+)
+from privpipe.perturb.keystream import normal
 
 WHITE = 255.0
+FLOAT_BYTES = 4
 
 
 class RandomFilter(Perturbation):
@@ -42,17 +54,21 @@ class RandomFilter(Perturbation):
 
     def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float64]:
         """The kernels of images `start` .. `start + count - 1` (`scope: image`), float64 (count, k, k)."""
-        kernels = [self.image_material(split, start + i).normal(self.k, self.k) for i in range(count)]
-        return np.array(kernels).reshape(count, self.k, self.k)
+        drawn = normal(self.image_material(split).numbered(start, count, 4 * self.k * self.k))
+        return drawn.reshape(count, self.k, self.k)
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         out = np.empty(images.shape, np.float16)
-        if self.scope == "image":
-            for i, (image, weights) in enumerate(zip(images, self.image_keys(split, start, len(images)), strict=True)):
-                filtered = cv2.filter2D(image.astype(np.float32), cv2.CV_32F, weights / WHITE)
-                out[i] = to_unit_float16(filtered, self.name).reshape(image.shape)
+        if self.scope == "dataset":
+            for rows, picture in side_by_side(images, FLOAT_BYTES):
+                shared: Array = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
+                out[rows] = one_by_one(to_unit_float16(shared, self.name), images.shape[-1])
             return out
-        for rows, picture in side_by_side(images):
-            filtered = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
-            out[rows] = one_by_one(to_unit_float16(filtered, self.name), images.shape[-1])
+        for rows in cached(len(images), FLOAT_BYTES * math.prod(images.shape[1:])):
+            plain = images[rows].astype(np.float32)
+            filtered = np.empty_like(plain)
+            kernels = self.image_keys(split, start + rows.start, len(plain)) / WHITE
+            for image, kernel, result in zip(plain, kernels, filtered, strict=True):
+                cv2.filter2D(image, cv2.CV_32F, kernel, dst=result)  # nothing but this is done image by image
+            out[rows] = to_unit_float16(filtered, self.name)
         return out

@@ -95,9 +95,9 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     sigma, k = 40.0, 3
     method = METHODS["correlated_noise"](SIZE, k, "image", sigma, KEY)
     # The noise is linear in white noise: its covariance from the fields that single white pixels give.
-    shape = method._shape  # type: ignore[attr-defined]  # the method's own smoothing
-    units = np.eye(SIZE * SIZE).reshape(-1, SIZE, SIZE, 1)
-    responses = np.stack([shape(unit).ravel() for unit in units]).astype(np.float64)
+    units = np.eye(SIZE * SIZE, dtype=np.float32)
+    fields = method._levels(units, 1)  # type: ignore[attr-defined]  # the method's own smoothing
+    responses = fields.reshape(units.shape).astype(np.float64)
     covariance = responses.T @ responses + matching.ROUNDING * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
     found = method_similarity(targets, GALLERY[:4], "correlated_noise", k, "image", sigma)

@@ -13,7 +13,7 @@ from privpipe import store
 from privpipe.errors import PrivpipeError
 from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key, new_key
-from privpipe.owner.perturbing import perturb_file, perturbation
+from privpipe.owner.perturbing import perturb_file, perturbation, squared_change
 from privpipe.owner.split import write_images
 from privpipe.params import Perturb
 
@@ -133,6 +133,21 @@ def test_metrics(source: Path, target: Path, settings: Perturb) -> None:
     expected = np.sqrt(np.mean(np.concatenate(differences) ** 2))
     assert metrics["rms_change"] == pytest.approx(expected, rel=1e-5)
     assert (metrics["rms_change"] == 0) == (settings.method == "none")
+
+
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_the_squared_change_of_levels_is_exact(count: int) -> None:
+    rng = np.random.default_rng(count)
+    one, two = rng.integers(0, 256, (2, count, 32, 32, 3), np.uint8)
+    assert squared_change(one, two, 1.0) == np.square(one.astype(np.int64) - two).sum()
+    assert squared_change(np.zeros_like(one), np.full_like(one, 255), 1.0) == 255**2 * one.size
+
+
+def test_the_squared_change_of_units() -> None:
+    rng = np.random.default_rng(0)
+    images, units = rng.integers(0, 256, (70, 32, 32, 3), np.uint8), rng.normal(size=(70, 32, 32, 3)).astype(np.float16)
+    expected = np.square(units.astype(float) * 255 - images).sum()
+    assert squared_change(images, units, 255.0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_noise_changes_the_images_by_about_its_sigma(source: Path, target: Path) -> None:

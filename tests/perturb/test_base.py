@@ -10,6 +10,8 @@ from samples import KEY, OTHER_KEY, method, pictures
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Perturbation
 from privpipe.perturb.base import (
+    CACHE_BYTES,
+    cached,
     divisors,
     from_blocks,
     odd_sizes,
@@ -94,6 +96,32 @@ def test_results_do_not_depend_on_chunks_of_more_than_512_channels(name: str, sc
     whole = perturbation.apply(images)
     for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 512 // channels)]:
         np.testing.assert_array_equal(perturbation.apply(images[first:stop], start=first), whole[first:stop])
+
+
+@both_scopes
+@every_method
+@pytest.mark.parametrize("images_at_once", [1, 2, 5])
+def test_results_do_not_depend_on_the_size_of_the_cache(
+    name: str, scope: str, images_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perturbation = case(name, scope)
+    perturbed = perturbation.apply(IMAGES, "val", 3)
+    back = perturbation.invert(perturbed, "val", 3) if name in WELL_CONDITIONED else None
+    monkeypatch.setattr("privpipe.perturb.base.CACHE_BYTES", images_at_once * 4 * IMAGES[0].size)
+    np.testing.assert_array_equal(perturbation.apply(IMAGES, "val", 3), perturbed)
+    if back is not None:
+        np.testing.assert_array_equal(perturbation.invert(perturbed, "val", 3), back)
+
+
+@every_keyed
+@pytest.mark.parametrize("size", [5, 8])
+def test_the_keys_of_images_are_the_same_wherever_one_begins(name: str, size: int) -> None:
+    # Fields of 5x5x3 values do not fill whole blocks of the cipher.
+    perturbation = method(name, size, 1 if size == 5 else some_k(name), "image")
+    keys = perturbation.image_keys("val", 0, 7)
+    assert keys is not None
+    for start, count in [(5, 2), (0, 1), (6, 1), (3, 0), (1, 6)]:
+        np.testing.assert_array_equal(perturbation.image_keys("val", start, count), keys[start : start + count])
 
 
 @both_scopes
@@ -207,9 +235,28 @@ def test_side_by_side_has_every_channel_of_every_image_once(count: int, channels
         assert picture.shape[:2] == (3, 2) and picture.shape[2] <= 512
         assert picture.flags.c_contiguous
         for i, image in enumerate(images[rows]):
-            np.testing.assert_array_equal(picture[..., i * channels : (i + 1) * channels], image)
+            np.testing.assert_array_equal(picture.reshape(3, 2, channels, -1)[..., i], image)
         out[rows] = one_by_one(picture, channels)
     np.testing.assert_array_equal(out, images)
+
+
+def test_ranges_cover_all_rows_once_and_hold_one_image_at_least() -> None:
+    for count, image_bytes, most in [(0, 5, None), (1, 1, None), (7, CACHE_BYTES // 3, None), (9, 1, 4), (3, 10**9, 2)]:
+        ranges = list(cached(count, image_bytes, most))
+        assert [row for rows in ranges for row in range(rows.start, rows.stop)] == list(range(count))
+        sizes = [rows.stop - rows.start for rows in ranges]
+        assert all(size == 1 or size * image_bytes <= CACHE_BYTES for size in sizes)
+        assert most is None or all(size <= most for size in sizes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32])
+def test_one_by_one_keeps_the_type(dtype: type) -> None:
+    values = pictures(4, 6).astype(dtype) - dtype(7)
+    (rows, picture), *none = side_by_side(values.view(np.int16) if dtype == np.float16 else values)
+    assert rows == slice(0, 4) and not none
+    back = one_by_one(picture.view(dtype), 3)
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, values)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])
@@ -228,6 +275,18 @@ def test_float16_keeps_what_it_can_hold() -> None:
     out = to_unit_float16(values, "x")
     assert out.dtype == np.float16
     np.testing.assert_array_equal(out, values)
+
+
+def test_float16_rounds_as_numpy_does() -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 300_000, np.uint32).view(np.float32)  # of all sizes
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (halves[1:] + halves[:-1]) / 2  # ties
+    values = np.concatenate([bits[np.abs(bits) <= 65504], halves, between, -between, rng.normal(size=10_000)])
+    values = values.astype(np.float32)
+    np.testing.assert_array_equal(to_unit_float16(values, "x").view(np.uint16), values.astype(np.float16).view("u2"))
+    for shape in [(0, 3), (2, 0, 4)]:
+        assert to_unit_float16(np.empty(shape, np.float32), "x").shape == shape
 
 
 @pytest.mark.parametrize("value", [65505, -65505, 1e30, np.inf, -np.inf, np.nan])

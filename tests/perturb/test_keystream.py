@@ -8,17 +8,19 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
-from privpipe.perturb.keystream import order
+from privpipe.perturb.keystream import order, quantiles
 
 SECRET = bytes(range(32))
 STREAM = KeyStream(SECRET, ("block_scramble", 4, "dataset"))
 ENCODED = b'["shake256/1","block_scramble",4,"dataset"]'
+TABLE = "dfdb399543b1ac6e4d1d912ee78c6c4a887fba09462a409b98081dfbc7543be3"  # SHA-256 of `quantiles`
 LABELS = st.lists(st.text(max_size=4) | st.integers(), max_size=4).map(tuple)
 
 
@@ -116,6 +118,93 @@ def test_normal_has_the_moments_of_the_normal_distribution() -> None:
 def test_the_ends_of_the_normal_are_finite(monkeypatch: pytest.MonkeyPatch, byte: bytes, sign: int) -> None:
     monkeypatch.setattr(KeyStream, "bytes", lambda self, count: byte * count)
     assert STREAM.normal(1).item() == pytest.approx(sign * NormalDist().inv_cdf(1 - 2**-33), rel=1e-6)
+
+
+@pytest.mark.parametrize("label", [(), ("é", 'a"b', -3)])
+def test_numbered_is_the_bytes_of_children(label: tuple[str | int, ...]) -> None:
+    stream = KeyStream(SECRET, label)
+    found = stream.numbered(9, 4, 50)
+    assert found.dtype == np.uint8
+    assert [row.tobytes() for row in found] == [stream.child(i).bytes(50) for i in range(9, 13)]
+    assert stream.numbered(9, 0, 50).shape == (0, 50)
+
+
+def expected_fields(start: int, count: int, size: int) -> list[list[float]]:
+    """The counter of each block encrypted by itself, and the quantiles of Python's own normal distribution."""
+    label = ENCODED[:-1] + b',"aes256ctr/1",%d]' % size
+    key = hashlib.shake_256(SECRET + label).digest(32)
+    encrypt = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update
+    normal = [NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(65536)]
+    scale = math.sqrt(2 * math.fsum(x * x for x in normal) / 65536)
+    blocks, fields = math.ceil(size / 4), []
+    for i in range(start, start + count):
+        stream = b"".join(encrypt((i * blocks + b).to_bytes(16, "big")) for b in range(blocks))
+        numbers = struct.unpack_from(f"<{size}I", stream)
+        fields.append([(normal[number % 65536] + normal[number // 65536]) / scale for number in numbers])
+    return fields
+
+
+@pytest.mark.parametrize(("start", "count", "size"), [(0, 2, 8), (7, 3, 5), (10**12, 1, 1), (0, 1, 48)])
+def test_fields_are_two_quantiles_of_aes_in_counter_mode(start: int, count: int, size: int) -> None:
+    found = STREAM.fields(start, count, size)
+    assert found.dtype == np.float32 and found.shape == (count, size)
+    np.testing.assert_allclose(found, expected_fields(start, count, size), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 75, 3072])
+def test_a_field_is_the_same_wherever_one_begins(size: int) -> None:
+    fields = STREAM.fields(0, 9, size)
+    for start, count in [(0, 1), (5, 2), (8, 1), (2, 7), (4, 0)]:
+        np.testing.assert_array_equal(STREAM.fields(start, count, size), fields[start : start + count])
+    assert len(np.unique(fields)) > 0.99 * fields.size  # no field repeats another
+
+
+def test_no_fields() -> None:
+    assert STREAM.fields(0, 0, 5).shape == (0, 5) and STREAM.fields(3, 2, 0).shape == (2, 0)
+
+
+def test_fields_of_another_size_label_or_secret_are_others() -> None:
+    streams = [STREAM, STREAM.child("a"), KeyStream(bytes(32), STREAM.label)]
+    drawn = [stream.fields(0, 1, size)[0, :64] for stream in streams for size in (64, 65)]
+    assert max(abs(np.corrcoef(drawn) - np.eye(6)).ravel()) < 0.5
+
+
+def test_the_table_is_frozen() -> None:
+    # Every float32 of it: the noise of today's keys must be the noise of tomorrow's, on every machine.
+    assert hashlib.sha256(quantiles().astype("<f4").tobytes()).hexdigest() == TABLE
+
+
+def law(t: float) -> float:
+    """P(x > t) of a value of a field, exactly: the share of the 2^32 pairs of table entries whose sum is above."""
+    table = quantiles().astype(float)
+    return float((len(table) - np.searchsorted(table, t - table, side="right")).sum() / 2**32)
+
+
+def test_the_exact_law_of_a_field_has_mean_0_and_variance_1() -> None:
+    table = quantiles().astype(float)
+    np.testing.assert_array_equal(table, -table[::-1])
+    assert np.all(np.diff(table) > 0)
+    assert 2 * (table**2).mean() == pytest.approx(1, abs=1e-8)
+    kurtosis = 2 * ((table**4).mean() - 3 * (table**2).mean() ** 2)
+    assert kurtosis == pytest.approx(-0.0004, abs=5e-5)
+
+
+def test_the_exact_law_of_a_field_is_near_the_normal_one_up_to_5_sigma() -> None:
+    for t in np.linspace(-3, 3, 25):
+        assert law(t) == pytest.approx(stats.norm.sf(t), abs=2e-5)
+    for t, ratio in [(3, 0.9995), (4, 0.984), (5, 0.833)]:  # as the docstring says
+        assert law(t) / stats.norm.sf(t) == pytest.approx(ratio, abs=0.0005)
+    assert 2 * quantiles()[-1] == pytest.approx(6.12, abs=0.005)
+    assert law(6.12) == 0 < law(6.1)
+
+
+def test_fields_pass_kolmogorov_smirnov_and_have_the_moments() -> None:
+    values = STREAM.fields(0, 20, 50_000).ravel().astype(float)
+    assert stats.kstest(values, "norm").pvalue > 0.001
+    for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
+        assert np.mean(values**power) == pytest.approx(mean, abs=4 * math.sqrt(variance / len(values))), power
+    for lag in (1, 2, 3, 4, 50_000):
+        assert abs(np.corrcoef(values[lag:], values[:-lag])[0, 1]) < 4 / math.sqrt(len(values))
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])

@@ -1,11 +1,14 @@
 """Gaussian noise against its formula and its statistics."""
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from samples import KEY, method, pictures
 
 from privpipe.errors import PrivpipeError
+from privpipe.perturb.gaussian_blur import blur_sigma
+from privpipe.perturb.noise import correlate
 
 NOISES = ["gaussian_noise", "correlated_noise"]
 SIZE, SIGMA = 32, 25.0
@@ -18,11 +21,15 @@ def blur_kernel(k: int) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def expected_field(name: str, k: int, place: tuple[str | int, ...], channels: int = 3) -> NDArray[np.float64]:
+def expected_field(
+    name: str, k: int, place: tuple[str | int, ...], index: int = 0, channels: int = 3
+) -> NDArray[np.float64]:
     """The noise in levels, (SIZE, SIZE, channels)."""
+    stream = KEY.child(name, *([] if name == "gaussian_noise" else [k]), *place)
+    white = stream.fields(index, 1, SIZE * SIZE * channels).reshape(SIZE, SIZE, channels).astype(float)
     if name == "gaussian_noise":
-        return SIGMA * KEY.child(name, *place).normal(SIZE, SIZE, channels)
-    white, weights, radius = KEY.child(name, k, *place).normal(SIZE, SIZE, channels), blur_kernel(k), k // 2
+        return SIGMA * white
+    weights, radius = blur_kernel(k), k // 2
     padded = np.pad(white, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
     smooth = sum(weights[i, j] * padded[i : i + SIZE, j : j + SIZE] for i, j in np.ndindex(k, k))
     return SIGMA * smooth / np.sqrt((weights**2).sum())
@@ -42,9 +49,33 @@ def test_image_plus_field_in_float16(name: str, k: int, scope: str, channels: in
     images = pictures(3, SIZE, channels)
     out = method(name, SIZE, k, scope, sigma=SIGMA).apply(images, "test", 5)
     for i, image in enumerate(images):
-        place = ("dataset",) if scope == "dataset" else ("image", "test", 5 + i)
-        expected = (image + expected_field(name, k, place, channels)) / 255
+        place, index = (("dataset",), 0) if scope == "dataset" else (("image", "test"), 5 + i)
+        expected = (image + expected_field(name, k, place, index, channels)) / 255
         np.testing.assert_allclose(out[i].astype(float), expected, rtol=2**-11, atol=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+@pytest.mark.parametrize("name", NOISES)
+def test_the_key_and_the_image_in_this_order_of_float32_operations(name: str, scope: str) -> None:
+    images, perturbation = pictures(4, SIZE), method(name, SIZE, 5, scope, sigma=SIGMA)
+    key = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys("val", 2, 4)
+    assert key is not None and key.dtype == np.float32
+    expected = ((images.astype(np.float32) + key) / np.float32(255)).astype(np.float16)
+    np.testing.assert_array_equal(perturbation.apply(images, "val", 2), expected)
+    back = expected.astype(np.float32) * np.float32(255) - key
+    np.testing.assert_array_equal(perturbation.invert(expected, "val", 2), back)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("k", [1, 3, 5, 9])
+def test_smoothing_is_opencvs_filter_of_one_axis(k: int, axis: int) -> None:
+    values = np.random.default_rng(0).normal(size=(9, 9, 4)).astype(np.float32)
+    weights = cv2.getGaussianKernel(k, blur_sigma(k), cv2.CV_32F)
+    identity = np.ones((1, 1), np.float32)
+    kernels = (identity, weights) if axis == 0 else (weights, identity)
+    np.testing.assert_allclose(
+        correlate(values, weights.ravel(), axis), cv2.sepFilter2D(values, cv2.CV_32F, *kernels), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", NOISES)

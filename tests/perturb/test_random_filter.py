@@ -80,7 +80,7 @@ def test_sizes_have_unrelated_kernels() -> None:
 def test_overflow_is_refused(monkeypatch: pytest.MonkeyPatch, scope: str) -> None:
     huge = np.full((3, 3), 1e4)
     monkeypatch.setattr(random_filter.RandomFilter, "weights", huge)
-    monkeypatch.setattr(random_filter.RandomFilter, "image_keys", lambda *_: huge[None])
+    monkeypatch.setattr(random_filter.RandomFilter, "image_keys", lambda *place: np.stack(place[-1] * [huge]))
     white = np.full((2, 32, 32, 3), 255, np.uint8)
     with pytest.raises(PrivpipeError, match=r"^random_filter gave values that float16 cannot hold"):
         method("random_filter", 32, 3, scope).apply(white)
