@@ -1,4 +1,4 @@
-# make demo | make test | make repro | make survey | make study | make check    (each installs what it needs into .venv first)
+# make demo | make test | make repro | make survey | make study | make bench | make check    (each installs what it needs into .venv first)
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup demo test repro survey study check lock
+.PHONY: help setup demo test repro survey study bench check lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -36,6 +36,13 @@ survey: setup  ## accuracy against measured privacy for many perturbations (more
 
 study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
 	dvc repro study/dvc.yaml
+
+bench: $(VENV)/.peers  ## how fast it is against what one would write without it: docs/performance.md (about 20 minutes)
+	python -m benchmarks
+
+$(VENV)/.peers: benchmarks/peers.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	touch $@
 
 check: setup  ## ruff, mypy and the walls between the rooms
 	ruff check .

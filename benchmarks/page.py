@@ -1,0 +1,128 @@
+"""docs/performance.md and its figures from benchmarks/results: `python -m benchmarks --page`."""
+
+from pathlib import Path
+
+from benchmarks.child import ROOT
+from benchmarks.results import FOLDER, NOT_MEASURED, Figure, Result, Table, Target, load_all, show, summary_row
+from benchmarks.topics import GPU, TOPICS, topic
+from privpipe.files import write_text
+
+PAGE, IMAGES = ROOT / "docs" / "performance.md", ROOT / "docs" / "images"
+FACTS = {"processor": "processor", "cores": "cores", "memory_gib": "GiB of memory", "system": "system"}
+INTRODUCTION = """# How fast it is
+
+Made by `make bench` from `benchmarks/results/*.json`; `python -m benchmarks --page` writes it again from these, and
+measures nothing. Every number here is from there. Each contender ran in turns with the one that it is compared with, in
+the same run: ratios are medians over the rounds, with the smallest and the largest beside them. A verdict goes by the
+median.
+"""
+
+
+def write_page(results: Path = FOLDER, page: Path = PAGE, images: Path = IMAGES) -> None:
+    """Write the page, and the figures that it shows."""
+    found = load_all(results)
+    write_text(page, page_text(found))
+    for result in found:
+        for figure in result.outcome.figures:
+            draw_figure(figure, images / f"performance-{figure.name}.png")
+
+
+def page_text(results: list[Result]) -> str:
+    """The page, topics in the order of `TOPICS`, those of GPUs last."""
+    order = [*TOPICS, GPU]
+    results = sorted(results, key=lambda result: (order.index(module_name(result)), result.topic))
+    parts = [INTRODUCTION, *machines(results), "## Targets\n", summary(results), *missed(results)]
+    for result in results:
+        parts += section(result)
+    return "\n".join(parts)
+
+
+def module_name(result: Result) -> str:
+    """The module that measured a result: results of several GPUs share one."""
+    return GPU if result.topic.startswith(f"{GPU}-") else result.topic
+
+
+def machines(results: list[Result]) -> list[str]:
+    """The machines, and which topics were measured on each where there are several."""
+    known: dict[str, list[Result]] = {}
+    for result in results:
+        known.setdefault(machine_text(result), []).append(result)
+    lines = ["## Machine\n"]
+    for text, here in known.items():
+        whose = "" if len(known) == 1 else f" ({', '.join(result.topic for result in here)})"
+        lines.append(f"{text}.{whose}\n")
+    return lines
+
+
+def machine_text(result: Result) -> str:
+    """One machine, its versions, and the pictures, on one line."""
+    facts = dict(result.machine)
+    hardware = (
+        f"{facts.pop('processor')}, {facts.pop('cores')} cores, {facts.pop('memory_gib')} GiB, {facts.pop('system')}"
+    )
+    versions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    return f"{hardware}; {versions}. Pictures of 32x32: {result.images}"
+
+
+def summary(results: list[Result]) -> str:
+    """All targets."""
+    rows = [summary_row(target) for result in results for target in result.outcome.targets]
+    return markdown(["target", "value", "range", "wanted", "verdict"], rows)
+
+
+def missed(results: list[Result]) -> list[str]:
+    """What limits what falls short."""
+    short: list[Target] = [target for result in results for target in result.outcome.targets if target.bound]
+    if not short:
+        return []
+    lines = "\n".join(f"- {target.what}: {target.bound}." for target in short)
+    return ["What a profile says of those that are missed:\n", lines + "\n"]
+
+
+def section(result: Result) -> list[str]:
+    """A topic: what it is, how to measure it again, its tables and figures."""
+    module = topic(module_name(result))
+    parts = [f"## {module.TITLE}\n", f"`{result.command}`\n", module.ABOUT.strip() + "\n"]
+    for table in result.outcome.tables:
+        parts += table_text(table)
+    for figure in result.outcome.figures:
+        parts.append(f"![{figure.title}](images/performance-{figure.name}.png)\n")
+    return parts
+
+
+def table_text(table: Table) -> list[str]:
+    note = [f"{table.note}\n"] if table.note else []
+    return [
+        f"### {table.title}\n",
+        markdown(table.columns, [[show(cell) for cell in row] for row in table.rows]),
+        *note,
+    ]
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table of text cells."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def draw_figure(figure: Figure, path: Path) -> None:
+    """A log-log plot: points, the fitted power law, and its exponent beside the expected one in the legend."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    fig, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for line in figure.lines:
+        label = f"{line.label}: exponent {line.exponent:.2f} (expected {line.expected:g})"
+        points = axes.plot(line.x, line.y, "o", label=label)[0]
+        ends = [min(line.x), max(line.x)]
+        axes.plot(ends, [line.factor * x**line.exponent for x in ends], "--", color=points.get_color(), linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel=figure.x_label, ylabel=figure.y_label, title=figure.title)
+    axes.grid(True, which="major", alpha=0.3)
+    axes.legend(fontsize="small")
+    fig.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(fig)
+
+
+__all__ = ["NOT_MEASURED", "draw_figure", "page_text", "write_page"]

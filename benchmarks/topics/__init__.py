@@ -1,0 +1,12 @@
+"""What is measured: one module for each topic, with `TITLE`, `ABOUT` (for the page) and `measure(setting)`."""
+
+from importlib import import_module
+from types import ModuleType
+
+TOPICS = ("perturbation", "peers", "storage", "memory", "training", "attack", "overhead", "growth", "scale")
+GPU = "gpu"
+
+
+def topic(name: str) -> ModuleType:
+    """The module of a topic, or of the GPU's measurements; imported when asked for."""
+    return import_module(f"benchmarks.topics.{name}")

@@ -1,0 +1,106 @@
+"""The HDF5 file against the same bytes written and read raw: `python -m benchmarks --only storage`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.results import Cell, Outcome, Table, Target
+from benchmarks.setting import Setting, hot_spots
+from benchmarks.timing import Spread, faster, side_by_side
+from privpipe.store import CHUNK_BYTES, PERTURBED, SPLITS, Header, create, open_store
+
+TITLE = "Storage"
+ABOUT = """
+The file of perturbed images against the same bytes in a plain file: both are written in the same chunks under a
+temporary name, synced to the disk and renamed; both are read into the tensor that trains, from the cache of the
+operating system. The rate is of wall-clock time, the ratio that of the rates. What is read is checked on the way: the
+header, the labels and, of float16, that every value is finite.
+
+The files lie in a temporary folder of the checkout, on its disk: `/tmp` may be a part of memory, whose rates say
+nothing.
+"""
+
+
+def write_store(path: Path, images: NDArray[Any], labels: NDArray[np.int64]) -> None:
+    header = Header(
+        PERTURBED, "none", 1, "dataset", tuple("abcdefghij"), (0.0, 1.0), images.shape[1:], str(images.dtype)
+    )
+    with create(path, header, dict.fromkeys(SPLITS, 0) | {"train": len(images)}) as writer:
+        for start, stop in chunks(images):
+            writer.write("train", start, images[start:stop], labels[start:stop])
+
+
+def write_raw(path: Path, images: NDArray[Any], labels: NDArray[np.int64]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb", buffering=0) as file:
+        for start, stop in chunks(images):
+            file.write(memoryview(images[start:stop]).cast("B"))
+        file.write(memoryview(labels).cast("B"))
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def chunks(images: NDArray[Any]) -> list[tuple[int, int]]:
+    """The rows that the store handles at a time."""
+    step = max(1, CHUNK_BYTES // images[0].nbytes)
+    return [(start, min(start + step, len(images))) for start in range(0, len(images), step)]
+
+
+def read_store(path: Path) -> torch.Tensor:
+    with open_store(path, PERTURBED) as store:
+        store.labels("train")
+        return torch.from_numpy(store.images("train"))
+
+
+def read_raw(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
+    images = np.empty(shape, dtype)
+    with path.open("rb", buffering=0) as file:
+        view = memoryview(images).cast("B")
+        done = 0
+        while done < len(view):
+            done += file.readinto(view[done:]) or 0
+        file.read(8 * shape[0])
+    return torch.from_numpy(images)
+
+
+def measure(setting: Setting) -> Outcome:
+    count, repeats = setting.pick(60_000, 3000), setting.pick(9, 3)
+    folder = setting.folder("storage")
+    targets: list[Target] = []
+    facts: dict[str, float] = {}
+    rows: list[list[Cell]] = []
+    for dtype in (np.dtype(np.uint8), np.dtype(np.float16)):
+        images, labels = setting.pictures(count).astype(dtype), setting.labels(count)
+        setting.tell(f"write and read {count:,} pictures of {dtype}, {images.nbytes / 1e6:.0f} MB")
+        ours, raw = folder / f"{dtype}.h5", folder / f"{dtype}.raw"
+        wrote = side_by_side(
+            {
+                "ours": lambda o=ours, x=images, y=labels: write_store(o, x, y),
+                "raw": lambda o=raw, x=images, y=labels: write_raw(o, x, y),
+            },
+            repeats,
+        )
+        if not torch.equal(read_store(ours), read_raw(raw, images.shape, dtype)):
+            raise AssertionError(f"storage of {dtype}: the contenders disagree")
+        read = side_by_side(
+            {"ours": lambda o=ours: read_store(o), "raw": lambda o=raw, x=images: read_raw(o, x.shape, x.dtype)},
+            repeats,
+        )
+        for what, timings, call in (
+            ("write", wrote, lambda o=ours, x=images, y=labels: write_store(o, x, y)),
+            ("read", read, lambda o=ours: read_store(o)),
+        ):
+            share = faster(timings, "ours", "raw")
+            percent = Spread(100 * share.median, 100 * share.low, 100 * share.high)
+            rates = [images.nbytes / Spread.of(timing.wall).median / 1e6 for timing in timings.values()]
+            facts[f"{what}_mb_per_second_{dtype}"] = rates[0]
+            rows.append([what, str(dtype), round(images.nbytes / 1e6), *rates, percent])
+            text = f"HDF5 {what}, {dtype}: share of the raw rate"
+            bound = hot_spots(call) if percent.median < 80 else ""
+            targets.append(Target(f"{what}-{dtype}", text, "%", percent, at_least=80, bound=bound))
+    columns = ["", "type", "MB", "HDF5, MB/s", "raw, MB/s", "share, %"]
+    return Outcome(targets, [Table(f"{count:,} pictures of 32x32", columns, rows)], facts=facts)

@@ -1,0 +1,157 @@
+"""The benchmarks' arithmetic, verdicts and page; nothing here asserts a time."""
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package that is installed
+
+from benchmarks.page import PAGE, page_text, write_page  # noqa: E402
+from benchmarks.results import (  # noqa: E402
+    FOLDER,
+    Figure,
+    Line,
+    Outcome,
+    Result,
+    Table,
+    Target,
+    load,
+    load_all,
+    number,
+    save,
+    summary_row,
+)
+from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side  # noqa: E402
+
+
+def test_contenders_take_turns_and_the_warm_up_does_not_count() -> None:
+    calls: list[str] = []
+    contenders = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    timings = side_by_side(contenders, repeats=3, warmup=2, items={"b": 4})
+    assert calls == ["a", "b"] * 5
+    assert {name: (len(t.wall), len(t.cpu)) for name, t in timings.items()} == {"a": (3, 3), "b": (3, 3)}
+
+
+def test_seconds_are_per_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.timing.clocked", lambda call: call())
+    contenders = {"one": lambda: (8.0, 16.0), "four": lambda: (8.0, 16.0)}
+    timings = side_by_side(contenders, repeats=2, items={"four": 4})
+    assert timings == {"one": Timing((8.0, 8.0), (16.0, 16.0)), "four": Timing((2.0, 2.0), (4.0, 4.0))}
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    # A machine that was slow in the second round, for both: the ratio does not see it.
+    timings = {"ours": Timing((1.0, 10.0, 1.0), (2.0, 2.0, 2.0)), "loop": Timing((3.0, 30.0, 4.0), (2.0, 4.0, 8.0))}
+    assert faster(timings, "ours", "loop") == Spread(3.0, 3.0, 4.0)
+    assert faster(timings, "ours", "loop", "cpu") == Spread(2.0, 1.0, 4.0)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, -0.5])
+def test_the_exponent_of_an_exact_power_law_is_found(exponent: float) -> None:
+    x = [10.0, 100.0, 3000.0, 5000.0]
+    assert power_law(x, [7 * value**exponent for value in x]) == pytest.approx((exponent, 7))
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "verdict"),
+    [
+        ({"at_least": 2}, Spread(2, 1, 3), "met"),
+        ({"at_least": 2}, Spread(1.99, 1, 9), "missed"),
+        ({"at_most": 2}, Spread(2, 1, 3), "met"),
+        ({"at_most": 2}, Spread(2.01, 0, 3), "missed"),
+        ({"at_most": 2}, None, "not measured"),
+    ],
+)
+def test_a_verdict_goes_by_the_median(limits: dict[str, float], value: Spread | None, verdict: str) -> None:
+    assert Target("id", "what", "x", value, **limits).verdict == verdict
+
+
+def test_a_target_has_one_threshold() -> None:
+    for limits in ({}, {"at_least": 1, "at_most": 1}):
+        with pytest.raises(ValueError, match="needs at_least or at_most, one of them"):
+            Target("id", "what", "x", None, **limits)
+
+
+def test_a_target_as_a_row() -> None:
+    met = Target("id", "blur", "x", Spread(2.346, 2.0, 3.2), at_least=2)
+    assert summary_row(met) == ["blur", "2.35x", "2.00 to 3.20", ">= 2x", "met"]
+    absent = Target("id", "attack", "s", None, at_most=5, reason="no disk")
+    assert summary_row(absent) == ["attack", "", "", "<= 5 s", "not measured: no disk"]
+    once = Target("id", "share", "%", Spread(70.0, 70.0, 70.0), at_least=80)
+    assert summary_row(once) == ["share", "70.0%", "", ">= 80%", "missed"]
+
+
+def test_numbers_have_three_digits_that_count() -> None:
+    values = {0.012345: "0.0123", 1.2345: "1.23", 12.345: "12.3", 123.45: "123", 12345.6: "12,346", 60_000: "60,000"}
+    assert {value: number(value) for value in values} == values
+    assert number(0.0) == "0"
+
+
+@pytest.fixture
+def made_up() -> Result:
+    """A result with everything in it that a file and the page can hold."""
+    targets = [
+        Target("write", "HDF5 write", "%", Spread(70.0, 60.0, 80.0), at_least=80, bound="by a profile, the disk"),
+        Target("read", "HDF5 read", "%", Spread(90.0, 90.0, 90.0), at_least=80),
+        Target("absent", "read of a tape", "s", None, at_most=5, reason="there is no tape"),
+    ]
+    tables = [
+        Table("Rates", ["what", "n", "MB/s"], [["a|b", 60_000, Spread(1.5, 1.0, 2.0)], ["c", None, 0.25]], "A note.")
+    ]
+    lines = [Line("write", [1.0, 10.0], [2.0, 20.0], 1.0, 2.0, 1.0)]
+    figures = [Figure("made-up", "Growth", "pictures", "seconds", lines)]
+    machine = {"processor": "a processor", "cores": 2, "memory_gib": 24, "system": "Linux", "torch": "2.13.0"}
+    outcome = Outcome(targets, tables, figures)
+    return Result("storage", "python -m benchmarks --only storage", machine, {"1": 50.0, "2": 99.0}, "drawn", outcome)
+
+
+def test_a_result_comes_back_from_its_file(made_up: Result, tmp_path: Path) -> None:
+    save(made_up, tmp_path)
+    assert load(tmp_path / "storage.json") == made_up
+    text = (tmp_path / "storage.json").read_text()
+    assert '"verdict": "missed"' in text and '"verdict": "not measured"' in text
+
+
+def test_the_page_says_what_the_results_say(made_up: Result) -> None:
+    page = page_text([made_up])
+    assert "a processor, 2 cores, 24 GiB, Linux; torch 2.13.0" in page
+    assert "| HDF5 write | 70.0% | 60.0 to 80.0 | >= 80% | missed |" in page
+    assert "| read of a tape |  |  | <= 5 s | not measured: there is no tape |" in page
+    assert "- HDF5 write: by a profile, the disk." in page
+    assert "| a\\|b | 60,000 | 1.50 (1.00 to 2.00) |\n| c |  | 0.250 |" in page and "A note." in page
+    assert "## Storage" in page and "`python -m benchmarks --only storage`" in page
+    assert "![Growth](images/performance-made-up.png)" in page
+
+
+def test_the_page_comes_with_its_figures(made_up: Result, tmp_path: Path) -> None:
+    save(made_up, tmp_path)
+    write_page(tmp_path, tmp_path / "page.md", tmp_path)
+    assert (tmp_path / "page.md").read_text() == page_text([made_up])
+    assert (tmp_path / "performance-made-up.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_committed_page_is_that_of_the_committed_results() -> None:
+    results = load_all(FOLDER)
+    if not results:
+        pytest.skip("benchmarks/results is empty: `make bench` writes it")
+    assert PAGE.read_text() == page_text(results)
+
+
+def test_results_name_no_place_and_no_machine() -> None:
+    for path in FOLDER.glob("*.json"):
+        text = path.read_text()
+        assert not re.search(r"[\s\"'(]/\w", text) and platform.node() not in text, path
+
+
+def test_a_quick_run_leaves_nothing_behind() -> None:
+    before = {path.name for path in ROOT.iterdir()}
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "storage"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "HDF5 write, float16: share of the raw rate" in done.stdout and "nothing was written" in done.stdout
+    assert not {name for name in {path.name for path in ROOT.iterdir()} - before if name.startswith(".bench-")}
