@@ -106,7 +106,7 @@ class Train(Group):
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda where there is one")
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(description="CPU threads; results on a CPU depend on it")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        description="of products; auto: bfloat16 where the processor has it, twice as fast there"
+        description="of products; auto: bfloat16 where the processor is faster with it"
     )
     memory_mb: Count | None = Field(
         description="megabytes of training images held at once, others are streamed; null: half of the memory"

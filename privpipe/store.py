@@ -33,7 +33,7 @@ DTYPES = {"uint8", "float16"}
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
 MAX_VALUES = 2**24  # of one image
-EXPONENT = np.uint16(0x7C00)  # of a float16
+POSITIVE, NEGATIVE = 0x7C00, 0xFC00  # the infinities of float16
 CHECKED_VALUES = 2**17  # float16 values at a time, so that they stay in the cache
 Array = NDArray[Any]
 
@@ -121,13 +121,13 @@ class Store:
         self.file, self.path, self.header = file, path, header
         self.counts = {split: len(file[split]["labels"]) for split in SPLITS}
 
-    def labels(self, split: str) -> NDArray[np.int64]:
-        """All labels of a split, int64 (N,).
+    def labels(self, split: str, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+        """Labels `start` .. `stop - 1` of a split, int64 (n,); all of them unless told otherwise.
 
         Raises:
             PrivpipeError: a label is not the number of a class.
         """
-        labels: NDArray[np.int64] = self.file[split]["labels"][:]
+        labels: NDArray[np.int64] = self.file[split]["labels"][start:stop]
         classes = len(self.header.class_names)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise damaged(self.path, f"{split}/labels has values outside 0..{classes - 1}")
@@ -249,10 +249,13 @@ def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str
 
 
 def _finite(values: NDArray[np.float16]) -> bool:
-    """Whether no value is NaN or infinite: those have all bits of the exponent set. Ten times as fast as isfinite."""
-    bits = values.view(np.uint16).reshape(-1)
-    pieces = (bits[first : first + CHECKED_VALUES] for first in range(0, len(bits), CHECKED_VALUES))
-    return all((piece & EXPONENT).max() < EXPONENT for piece in pieces)
+    """Whether no value is NaN or infinite: those have all bits of the exponent set. Ten times as fast as isfinite.
+
+    As whole numbers, positive ones are the highest of those with a sign, and negative ones of those without.
+    """
+    signed, unsigned = (values.reshape(-1).view(kind) for kind in (np.int16, np.uint16))
+    pieces = (slice(first, first + CHECKED_VALUES) for first in range(0, len(signed), CHECKED_VALUES))
+    return all(signed[piece].max() < POSITIVE and unsigned[piece].max() < NEGATIVE for piece in pieces)
 
 
 def _text(value: str) -> np.bytes_:

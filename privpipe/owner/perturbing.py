@@ -55,11 +55,10 @@ def perturb_file(
             tqdm(total=total, desc="perturb", unit="img", disable=None if progress else True) as bar,
         ):
             for split in SPLITS:
-                labels = store.labels(split)
                 for start, stop in store.spans(split):
                     images = store.rows(split, start, stop)
                     perturbed = method.apply(images, split, start)
-                    writer.write(split, start, perturbed, labels[start:stop])
+                    writer.write(split, start, perturbed, store.labels(split, start, stop))
                     squares += squared_change(images, perturbed, 255 / (high - low))
                     bar.update(stop - start)
     values = total * int(np.prod(header.shape))

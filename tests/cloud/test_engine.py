@@ -113,19 +113,44 @@ def test_bfloat16_learns_as_float32_does(arch: str) -> None:
     assert same(model, fitted("bfloat16", arch)[0])
 
 
-def test_auto_is_what_the_processor_has() -> None:
-    native = torch.cpu._is_avx512_bf16_supported()
-    assert resolve_precision("auto", CPU) == (torch.bfloat16 if native else torch.float32)
-    assert same(fitted("auto")[0], fitted("bfloat16" if native else "float32")[0])
+def test_auto_is_what_is_faster_here() -> None:
+    faster = resolve_precision("auto", CPU) == torch.bfloat16
+    assert same(fitted("auto")[0], fitted("bfloat16" if faster else "float32")[0])
     assert [resolve_precision(name, CPU) for name in PRECISIONS[1:]] == [torch.float32, torch.bfloat16]
     with pytest.raises(PrivpipeError, match=r"train\.precision must be one of auto, float32, bfloat16; got 'half'"):
         resolve_precision("half", CPU)
 
 
-@pytest.mark.parametrize("capability", [True, False])
-def test_auto_without_native_instructions_is_float32(monkeypatch: pytest.MonkeyPatch, capability: bool) -> None:
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: capability)
-    assert resolve_precision("auto", CPU) == (torch.bfloat16 if capability else torch.float32)
+@pytest.mark.parametrize(
+    ("amx", "avx", "maker", "expected"),
+    [
+        (False, True, "vendor_id : AuthenticAMD", torch.bfloat16),
+        (False, False, "vendor_id : AuthenticAMD", torch.float32),
+        (False, True, "vendor_id : GenuineIntel", torch.float32),
+        (False, True, "", torch.float32),
+        (True, True, "vendor_id : GenuineIntel", torch.bfloat16),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_gains_by_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx: bool, maker: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr("privpipe.cloud.device._processor", lambda: maker)
+    assert resolve_precision("auto", CPU) == expected
+
+
+def test_the_block_of_deterministic_algorithms_leaves_torch_as_it_was() -> None:
+    def state() -> tuple[object, ...]:
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        enabled, warn = torch.are_deterministic_algorithms_enabled(), torch.get_deterministic_debug_mode()
+        return torch.get_num_threads(), enabled, warn, filled
+
+    before = state()
+    with pytest.raises(RuntimeError, match="stop"), deterministic(1):
+        assert state() == (1, True, 1 if torch.cuda.is_available() else 2, False)
+        raise RuntimeError("stop")
+    assert state() == before
 
 
 def test_models_come_out_as_they_would_alone() -> None:

@@ -361,7 +361,7 @@ def test_prediction_in_batches_is_prediction(monkeypatch: pytest.MonkeyPatch) ->
     images, model = toy(23, 1).images, network()
     normalise = measure(images)
     whole = predict(model, normalise, images)
-    monkeypatch.setattr("privpipe.cloud.inference.EVALUATION_BATCH", 5)
+    monkeypatch.setattr("privpipe.cloud.inference.EVALUATION_BATCH", {"cpu": 5})
     torch.testing.assert_close(predict(model, normalise, images), whole)
     assert whole.shape == (23, 2)
     assert not whole.requires_grad

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.synthetic import draw
@@ -48,6 +48,25 @@ def test_ssim_is_the_mean_of_its_formula_over_windows_and_colours() -> None:
         for a, b in zip(originals.astype(float), rounded.astype(float), strict=True)
     ]
     np.testing.assert_allclose(ssim(originals, images), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 7), (4, 10), (50, 13), (40, 32)])
+def test_ssim_is_that_of_scikit_image(count: int, size: int) -> None:
+    originals = pictures(count, size)
+    rounded = np.rint(damaged(originals).clip(0, 255)).astype(np.uint8)
+    window = min(11, size - 1 + size % 2)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    expected = [
+        structural_similarity(a, b, win_size=window, channel_axis=-1, **settings)
+        for a, b in zip(originals, rounded, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(originals, rounded), expected, rtol=1e-9)
+    # A single colour: OpenCV drops the axis of a single channel.
+    np.testing.assert_allclose(
+        ssim(originals[:1, ..., :1], rounded[:1, ..., :1]),
+        structural_similarity(originals[0, ..., 0], rounded[0, ..., 0], win_size=window, **settings),
+        rtol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("size", [8, 9, 10])
