@@ -3,7 +3,6 @@
 It does what the stages keygen, perturb, train, evaluate and descramble do, with the same code and the same bytes.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from privpipe import code
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.models import DESCRAMBLER
@@ -66,21 +66,9 @@ def fingerprint_of_inputs(images: str | Path) -> str:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
         raise PrivpipeError(f"cannot read {images}: {error.strerror}. Run `dvc repro` on the study.") from error
-    root = Path(__file__).parents[1]
-    for entry in CODE:
-        path = root / entry
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(_meaning(source.read_text(encoding="utf-8")).encode())
+    for source in code.files(CODE, Path(__file__).parents[1]):
+        digest.update(code.meaning(source.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
-
-
-def _meaning(source: str) -> str:
-    """A program without its comments, layout and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body[0] = ast.Pass()
-    return ast.dump(tree)
 
 
 def fingerprint(task: Task, inputs: str) -> str:
