@@ -3,6 +3,7 @@
 import ast
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
@@ -60,22 +61,40 @@ def test_every_imported_file_is_a_declared_dependency(stage: str) -> None:
     assert needed_files(stage) - covered == set()
 
 
+def paths_of_code(declared: dict[str, Any]) -> set[str]:
+    return {path for path in declared["deps"] if path.startswith(("privpipe", "stages"))}
+
+
+def code_behind(stages: dict[str, Any], stage: str) -> tuple[str, set[str]]:
+    """The script of a stage, and the code that it depends on: its own dependencies, or those that `code` notes."""
+    declared = stages[stage].get("do", stages[stage])
+    noted = any(path.endswith("/code.json") for path in declared["deps"])
+    code = set(stages["code"]["cmd"].split()[3:-2]) if noted else paths_of_code(declared)
+    assert not (noted and paths_of_code(declared))
+    return declared["cmd"].split()[2].removeprefix("stages."), code
+
+
 @pytest.mark.parametrize("stage", SURVEY)
 def test_every_file_that_measures_the_survey_is_a_declared_dependency(stage: str) -> None:
-    declared = SURVEY[stage].get("do", SURVEY[stage])
-    code = [path for path in declared["deps"] if path.startswith(("privpipe", "stages"))]
-    script = declared["cmd"].split()[2].removeprefix("stages.")
+    script, code = code_behind(SURVEY, stage)
     assert {path for path in needed_files(script) if not path.startswith(tuple(code))} == set()
 
 
 @pytest.mark.parametrize("stage", STUDY)
 def test_every_file_of_the_study_is_a_declared_dependency(stage: str) -> None:
-    declared = STUDY[stage].get("do", STUDY[stage])
-    code = {path for path in declared["deps"] if path.startswith(("privpipe", "stages"))}
-    script = declared["cmd"].split()[2].removeprefix("stages.")
+    script, code = code_behind(STUDY, stage)
     needed = needed_files(script)
+    if stage == "code":  # it reads the files that it notes
+        needed |= set(STUDY["code"]["cmd"].split()[3:-2])
     assert {path for path in needed if not path.startswith(tuple(code))} == set()
     assert {path for path in code if not any(other.startswith(path) for other in needed)} == set()
+
+
+@pytest.mark.parametrize("stages", [SURVEY, STUDY])
+def test_code_that_is_noted_is_a_dependency_of_the_stage_that_notes_it(stages: dict[str, Any]) -> None:
+    declared = stages["code"]
+    assert declared["cmd"].startswith("python -m stages.code ")
+    assert set(declared["cmd"].split()[3:-2]) <= set(declared["deps"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
