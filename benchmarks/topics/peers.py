@@ -1,9 +1,11 @@
 """Perturbing against libraries that have such operations: `python -m benchmarks --only peers`."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,10 @@ def kornia(size: int) -> Iterator[Peer]:
 
 
 def imagecorruptions(size: int) -> Iterator[Peer]:
+    # It asks setuptools, which no longer has this, for the path of a picture that is not used here.
+    stand_in = ModuleType("pkg_resources")
+    stand_in.resource_filename = lambda package, name: name  # type: ignore[attr-defined]
+    sys.modules.setdefault("pkg_resources", stand_in)
     try:
         from imagecorruptions import corrupt
     except ModuleNotFoundError as error:

@@ -16,14 +16,14 @@ from privpipe.cloud.inference import measure as normalisation
 TITLE = "Training on the CPU"
 ABOUT = """
 One epoch in batches of 64 with two threads. *Ours* is `privpipe.cloud.training.train`, as the train stage calls it, at
-`train.precision: auto` (bfloat16 where the processor has instructions for it) and `float32`; it starts from uint8, adds
-the penalty on the weights, asks for deterministic algorithms and evaluates a validation set of a fiftieth of the
-images. The *plain loop* has the whole set normalised as float32, channels last, before the clock starts, and runs Adam
-with its defaults; the same loop under bfloat16 autocast is beside it. The *DataLoader* has torch's defaults: no
-workers, batches put together picture by picture. All of them are in `benchmarks/loops.py`. Their work is counted in
-multiply-adds of convolutions and matrix products, forward and backward (two operations each), and compared with the
-rate of torch's float32 product of 2,048 x 2,048 with two threads, in the same run; with bfloat16 instructions it may go
-beyond 100 %.
+`train.precision: auto` (bfloat16 where the processor is faster with it, see the target's name) and `float32`; it starts
+from uint8, adds the penalty on the weights, asks for deterministic algorithms and evaluates a validation set of a
+fiftieth of the images. The *plain loop* has the whole set normalised as float32, channels last, before the clock
+starts, and runs Adam with its defaults; the same loop under bfloat16 autocast is beside it. The *DataLoader* has
+torch's defaults: no workers, batches put together picture by picture. All of them are in `benchmarks/loops.py`. Their
+work is counted in multiply-adds of convolutions and matrix products, forward and backward (two operations each), and
+compared with the rate of torch's float32 product of 2,048 x 2,048 with two threads, in the same run; with bfloat16
+instructions it may go beyond 100 %.
 
 Four models at once are the study's way: worker processes of one thread each (`privpipe.study.executors`), which are up
 before the clock starts; their start is stated apart.
