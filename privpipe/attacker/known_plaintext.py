@@ -138,7 +138,7 @@ def solve_scramble(pairs: Pairs, k: int, sigma: float) -> Solved:
 
 
 def solve_mix(pairs: Pairs, k: int, sigma: float) -> Solved:
-    """Matrices float64 (blocks, k*k, k*k)."""
+    """Matrices float32 (blocks, k*k, k*k)."""
     n = k * k
     noise = _rounding(pairs.perturbed)
     before, after = _rows(_units(pairs.originals), k), _rows(_units(pairs.perturbed), k)
@@ -146,7 +146,7 @@ def solve_mix(pairs: Pairs, k: int, sigma: float) -> Solved:
     columns, covariances = equations.solve(noise, 1 / n)
     left = equations.held_out(noise, 1 / n)
     left_by_means = equations.of_means().held_out(noise, 1.0)
-    return Solved(np.asarray(columns.swapaxes(1, 2)), _progress(left_by_means, left, noise), covariances)
+    return Solved(np.asarray(columns.swapaxes(1, 2), np.float32), _progress(left_by_means, left, noise), covariances)
 
 
 def solve_filter(pairs: Pairs, k: int, sigma: float) -> Solved:

@@ -1,7 +1,10 @@
 """Secret linear mixing of the pixels within each k×k block."""
 
+import math
+from collections.abc import Iterator
 from functools import cached_property
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +20,15 @@ from privpipe.perturb.base import (
     to_blocks,
     to_unit_float16,
 )
-from privpipe.perturb.keystream import KeyStream, normal
+from privpipe.perturb.keystream import rounded_quantiles
 
 WHITE = 255.0
-DOUBLE_BYTES = 8
-# Weights are multiples of 2^-32. So a product with a whole level, and every partial sum of such products up to
-# k = 1305, is exact in float64, and a result cannot depend on the order in which a library adds.
-STEPS = 2.0**32
+FLOAT_BYTES = 4
+FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
+LARGEST = 4.33  # standard deviations that a weight may be off 0
 CHUNK_VALUES = 4 << 20  # float64 values of images, or of fresh matrices, at a time: 32 MB
 MAX_WEIGHTS = 1 << 27  # of all blocks of an image: 1 GB
+Weights = NDArray[np.float32]
 
 
 class BlockMix(BlockPerturbation):
@@ -33,7 +36,10 @@ class BlockMix(BlockPerturbation):
 
     The weights are independent N(0, 1/k²), so that the mean square of the pixels stays on average; every block has its
     own matrix, the same one for its colours; the same ones for all images under `scope: dataset`, fresh ones for each
-    image under `scope: image`. Products and sums are exact; the only rounding is the last one, to float16.
+    image under `scope: image`. A weight is one of 65,536 equally likely quantiles, rounded so coarsely that products
+    with whole levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512 steps to
+    a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the division by 255
+    and float16.
 
     The inverse with the key is as good as the draw: it amplifies what float16 rounded away, relatively up to 2^-11, by
     the condition number of the matrix, which is a few times k² for a typical block and thousands for an unlucky one.
@@ -44,37 +50,34 @@ class BlockMix(BlockPerturbation):
     invertible = True
 
     @cached_property
-    def matrices(self) -> NDArray[np.float64]:
-        """The matrices of all images (`scope: dataset`), float64 (blocks, k*k, k*k)."""
-        return self._draw(self.material())
+    def matrices(self) -> Weights:
+        """The matrices of all images (`scope: dataset`), float32 (blocks, k*k, k*k)."""
+        matrices: Weights = self._weights(self.material().halves(0, 1, self._count_weights()))[0]
+        return matrices
 
     @property
-    def dataset_key(self) -> NDArray[np.float64]:
+    def dataset_key(self) -> Weights:
         """`matrices`."""
         return self.matrices
 
-    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float64]:
-        """The matrices of images `start` .. `start + count - 1`, float64 (count, blocks, k*k, k*k)."""
-        n, weights = self.k * self.k, self._count_weights()
-        keys = np.empty((count, weights))
-        for rows in cached(count, DOUBLE_BYTES * weights):
-            drawn = self.image_material(split).numbered(start + rows.start, rows.stop - rows.start, 4 * weights)
-            keys[rows] = self._rounded(normal(drawn))
-        return keys.reshape(count, self.n_blocks, n, n)
+    def image_keys(self, split: str, start: int, count: int) -> Weights:
+        """The matrices of images `start` .. `start + count - 1`, float32 (count, blocks, k*k, k*k)."""
+        keys = np.empty((count, self.n_blocks, self.k * self.k, self.k * self.k), np.float32)
+        for rows in self._own_rows(count):
+            keys[rows] = self._own(split, start, rows)
+        return keys
 
     def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
         out = np.empty(images.shape, np.float16)
         if self.scope == "image":
-            for rows in self._chunks(images):
-                mixed = self._keys(split, start, rows) @ self._vectors(images[rows])
-                out[rows] = to_unit_float16(self._images(mixed / WHITE, images.shape[-1]), self.name)
+            for rows in self._own_rows(len(images)):
+                blocks = to_blocks(images[rows], self.k).astype(np.float32)
+                perturbed = self._mixed(self._own(split, start, rows), blocks)
+                out[rows] = from_blocks(perturbed, self.image_size, self.k)
             return out
         # A matrix is read anew for every picture, so a large one wants large pictures.
-        for rows, picture in side_by_side(images, DOUBLE_BYTES * min(1.0, 64 / self.k**2)):
-            vectors = to_blocks(picture[None], self.k)[0].astype(np.float64)
-            mixed = self.matrices @ vectors
-            mixed /= WHITE
-            perturbed = to_unit_float16(mixed.astype(np.float32), self.name)
+        for rows, picture in side_by_side(images, FLOAT_BYTES * min(1.0, 64 / self.k**2)):
+            perturbed = self._mixed(self.matrices, to_blocks(picture[None], self.k)[0].astype(np.float32))
             out[rows] = one_by_one(from_blocks(perturbed[None], self.image_size, self.k)[0], images.shape[-1])
         return out
 
@@ -86,9 +89,27 @@ class BlockMix(BlockPerturbation):
             out[rows] = self._images(WHITE * np.asarray(np.linalg.solve(keys, vectors)), perturbed.shape[-1])
         return out
 
-    def _draw(self, stream: KeyStream) -> NDArray[np.float64]:
-        n = self.k * self.k
-        return self._rounded(stream.normal(self._count_weights())).reshape(self.n_blocks, n, n)
+    def _mixed(self, weights: Weights, blocks: NDArray[np.float32]) -> NDArray[np.float16]:
+        """`weights` times blocks of levels (..., k*k, n), as stored."""
+        mixed = weights @ blocks
+        mixed /= np.float32(WHITE)
+        return to_unit_float16(mixed, self.name)
+
+    def _own(self, split: str, start: int, rows: slice) -> Weights:
+        """The matrices of images `start + rows`, (n, blocks, k*k, k*k)."""
+        count = rows.stop - rows.start
+        return self._weights(self.image_material(split).halves(start + rows.start, count, self._count_weights()))
+
+    def _own_rows(self, count: int) -> Iterator[slice]:
+        """Rows to handle at a time under `scope: image`."""
+        return cached(count, FLOAT_BYTES * self._count_weights())
+
+    def _weights(self, numbers: NDArray[np.uint16]) -> Weights:
+        """Matrices (n, blocks, k*k, k*k) from uniform numbers (n, weights of an image)."""
+        # No sum of k*k products of a level and a weight reaches 2^24 steps.
+        step = 2.0 ** math.ceil(math.log2(WHITE * LARGEST * self.k / FLOAT_WHOLE))
+        weights = cv2.LUT(numbers, rounded_quantiles(1 / self.k, step))
+        return np.asarray(weights, np.float32).reshape(len(numbers), self.n_blocks, self.k**2, self.k**2)
 
     def _count_weights(self) -> int:
         """How many weights an image has, checked."""
@@ -100,15 +121,10 @@ class BlockMix(BlockPerturbation):
             )
         return weights
 
-    def _rounded(self, normals: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights from N(0, 1) values."""
-        return np.rint(normals * (STEPS / self.k)) / STEPS
-
     def _keys(self, split: str, start: int, rows: slice) -> NDArray[np.float64]:
         """What multiplies `_vectors` of the images `rows`."""
-        if self.scope == "dataset":
-            return self.matrices
-        return self.image_keys(split, start + rows.start, rows.stop - rows.start)
+        keys = self.matrices if self.scope == "dataset" else self._own(split, start, rows)
+        return keys.astype(np.float64)
 
     def _chunks(self, images: Array) -> list[slice]:
         """Rows to handle at a time."""

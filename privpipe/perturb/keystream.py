@@ -5,10 +5,10 @@ Every permutation and filter is a function of the secret and a label that names 
 do not depend on the order, the chunks or the threads in which images are handled, and what an attacker learns of one
 image's randomness tells nothing about another's.
 
-Noise needs a random number for every value, for which SHAKE-256 and the normal quantile are too slow.
-`KeyStream.fields` makes it: one seekable stream of AES-256 in counter mode (NIST SP 800-38A), whose key is SHAKE-256 of
-secret and label, and two look-ups in a table for each value. A field is the same whichever others are made with it,
-and, since the table and one addition are all the arithmetic there is, on every machine.
+Noise and the weights of block_mix are millions of numbers, for which SHAKE-256 and the normal quantile are too slow.
+`KeyStream.fields` and `KeyStream.halves` have one seekable stream of AES-256 in counter mode (NIST SP 800-38A), whose
+key is SHAKE-256 of secret and label, and tables of quantiles. What belongs to an image is the same whichever others
+are made with it, and, since tables and one addition are all the arithmetic there is, on every machine.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from privpipe.errors import PrivpipeError
 
 SECRET_BYTES = 32
 DERIVATION = "shake256/1"  # a change of anything in this file that changes results gets a new name
-FIELDS = "aes256ctr/1"  # the same for `KeyStream.fields`, which alone have it in their label
+FIELDS, HALVES = "aes256ctr/1", "aes256ctr16/1"  # the same for the methods of these names, alone in their labels
 AES_BLOCK = 16  # bytes
 
 
@@ -97,14 +97,26 @@ class KeyStream:
         Returns:
             float32 (count, size).
         """
-        blocks = -(-4 * size // AES_BLOCK)
-        key, counter = self.child(FIELDS, size).bytes(32), (start * blocks).to_bytes(AES_BLOCK, "big")
-        stream = Cipher(AES(key), CTR(counter)).encryptor().update(bytes(count * blocks * AES_BLOCK))
-        if not stream:  # OpenCV refuses empty arrays
+        halves = self._counted(FIELDS, start, count, size, 4)
+        if not halves.size:  # OpenCV refuses empty arrays
             return np.empty((count, size), np.float32)
-        halves = np.frombuffer(stream, "<u2").astype(np.uint16, copy=False).reshape(count, -1, 2)[:, :size]
-        looked_up = cv2.LUT(halves, quantiles())
+        looked_up = cv2.LUT(halves.reshape(count, size, 2), quantiles())
         return np.asarray(looked_up[..., 0] + looked_up[..., 1])
+
+    def halves(self, start: int, count: int, size: int) -> NDArray[np.uint16]:
+        """Rows `start` .. `start + count - 1` of `size` independent uniform numbers 0..65,535 each, (count, size).
+
+        As in `fields`, with 2 bytes per number and `child(HALVES, size)`.
+        """
+        return self._counted(HALVES, start, count, size, 2)
+
+    def _counted(self, name: str, start: int, count: int, size: int, width: int) -> NDArray[np.uint16]:
+        """`count` rows of `size` values of `width` bytes, as 16-bit numbers, (count, size * width / 2)."""
+        blocks = -(-width * size // AES_BLOCK)
+        key, counter = self.child(name, size).bytes(32), (start * blocks).to_bytes(AES_BLOCK, "big")
+        stream = Cipher(AES(key), CTR(counter)).encryptor().update(bytes(count * blocks * AES_BLOCK))
+        numbers = np.frombuffer(stream, "<u2").astype(np.uint16, copy=False)
+        return numbers.reshape(count, blocks * AES_BLOCK // 2)[:, : size * width // 2]
 
 
 def encoded(label: Iterable[str | int]) -> bytes:
@@ -130,7 +142,19 @@ def normal(stream: NDArray[np.uint8]) -> NDArray[np.float64]:
 @cache
 def quantiles() -> NDArray[np.float32]:
     """65,536 quantiles of the normal law, at (i + 1/2) / 65,536, scaled so that two of them sum to variance 1."""
+    values = _quantiles()
+    return np.asarray(values / math.sqrt(2), np.float32)
+
+
+@cache
+def rounded_quantiles(deviation: float, step: float) -> NDArray[np.float32]:
+    """65,536 quantiles of N(0, `deviation`²), rounded to multiples of `step`, a power of two; float32."""
+    return np.asarray(np.rint(_quantiles() * (deviation / step)) * step, np.float32)
+
+
+def _quantiles() -> NDArray[np.float64]:
+    """65,536 quantiles of the normal law, at (i + 1/2) / 65,536, scaled to variance 1; they end at 4.32."""
     values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
     # fsum rounds once, so that the scale does not depend on the order in which a processor adds.
-    variance = math.fsum(values * values) / len(values)
-    return np.asarray(values / math.sqrt(2 * variance), np.float32)
+    scaled: NDArray[np.float64] = values / math.sqrt(math.fsum(values * values) / len(values))
+    return scaled

@@ -4,16 +4,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from samples import KEY, OTHER_KEY, method, pictures
+from scipy.special import ndtri
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.block_mix import CHUNK_VALUES, BlockMix
+from privpipe.perturb.keystream import rounded_quantiles
 
 CASES = [(16, 2, 3), (16, 8, 3), (12, 3, 3), (16, 16, 3), (16, 4, 1), (16, 1, 3)]  # size, k, channels
 
 
 def expected_matrices(size: int, k: int, scope: str, index: int) -> NDArray[np.float64]:
-    place = ("dataset",) if scope == "dataset" else ("image", "train", index)
-    return KEY.child("block_mix", k, *place).normal((size // k) ** 2, k * k, k * k) / k
+    """From the numbers and the quantile function alone, not rounded."""
+    place, row = (("dataset",), 0) if scope == "dataset" else (("image", "train"), index)
+    numbers = KEY.child("block_mix", k, *place).halves(row, 1, (size // k) ** 2 * k**4)[0]
+    return ndtri((numbers + 0.5) / 65536).reshape((size // k) ** 2, k * k, k * k) / k
+
+
+def step(k: int) -> float:
+    """What weights are multiples of: the smallest power of two with which all sums are below 2^24 steps."""
+    return min(2.0**-m for m in range(24) if 255 * k * k * 4.33 / k < 2**24 * 2.0**-m)
 
 
 def mix(image: NDArray[np.uint8], matrices: NDArray[np.float64], k: int) -> NDArray[np.float64]:
@@ -31,16 +40,28 @@ def test_as_a_loop_over_blocks_and_pixels_in_float16(size: int, k: int, channels
     images = pictures(2, size, channels)
     out = method("block_mix", size, k, scope).apply(images, start=40)
     for i, image in enumerate(images):
-        expected = mix(image, expected_matrices(size, k, scope, 40 + i), k)
+        own = method("block_mix", size, k, scope)
+        matrices = own.dataset_key if scope == "dataset" else own.image_keys("train", 40 + i, 1)[0]
+        expected = mix(image, matrices.astype(float), k)
         np.testing.assert_allclose(out[i].astype(float), expected, rtol=2**-11, atol=1e-7)
 
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_the_key_is_the_matrices(k: int) -> None:
     shared, own = method("block_mix", 16, k), method("block_mix", 16, k, "image").image_keys("train", 5, 2)
-    assert shared.dataset_key.dtype == own.dtype == np.float64
-    np.testing.assert_allclose(shared.dataset_key, expected_matrices(16, k, "dataset", 0), atol=2**-32)
-    np.testing.assert_allclose(own, [expected_matrices(16, k, "image", i) for i in (5, 6)], atol=2**-32)
+    assert shared.dataset_key.dtype == own.dtype == np.float32
+    near = {"rtol": 1e-4, "atol": step(k) / 2}  # the quantiles are scaled to variance 1, by less than a ten-thousandth
+    np.testing.assert_allclose(shared.dataset_key, expected_matrices(16, k, "dataset", 0), **near)
+    np.testing.assert_allclose(own, [expected_matrices(16, k, "image", i) for i in (5, 6)], **near)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 8, 16, 32])
+def test_sums_are_exact_in_float32_in_any_order(k: int) -> None:
+    weights = method("block_mix", 96, k).dataset_key.astype(float)
+    steps = weights / step(k)
+    assert np.array_equal(steps, np.rint(steps))
+    # The largest of all weights there are, at the whitest of blocks.
+    assert 255 * k * k * rounded_quantiles(1 / k, step(k)).max() / step(k) < 2**24
 
 
 def test_no_key_for_no_images() -> None:
@@ -116,6 +137,7 @@ def test_chunks_of_bounded_memory_change_nothing(scope: str, monkeypatch: pytest
     back = perturbation.invert(out)
     assert images.size < CHUNK_VALUES
     monkeypatch.setattr("privpipe.perturb.block_mix.CHUNK_VALUES", 2 * images[0].size)
+    monkeypatch.setattr("privpipe.perturb.base.CACHE_BYTES", 1)
     np.testing.assert_array_equal(perturbation.apply(images), out)
     np.testing.assert_allclose(perturbation.invert(out), back, rtol=0, atol=1e-3)
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
-from privpipe.perturb.keystream import order, quantiles
+from privpipe.perturb.keystream import order, quantiles, rounded_quantiles
 
 SECRET = bytes(range(32))
 STREAM = KeyStream(SECRET, ("block_scramble", 4, "dataset"))
@@ -157,6 +157,35 @@ def test_a_field_is_the_same_wherever_one_begins(size: int) -> None:
     for start, count in [(0, 1), (5, 2), (8, 1), (2, 7), (4, 0)]:
         np.testing.assert_array_equal(STREAM.fields(start, count, size), fields[start : start + count])
     assert len(np.unique(fields)) > 0.99 * fields.size  # no field repeats another
+
+
+@pytest.mark.parametrize("size", [1, 8, 75, 3072])
+def test_halves_are_the_numbers_of_aes_in_counter_mode_wherever_one_begins(size: int) -> None:
+    whole = STREAM.halves(0, 9, size)
+    assert whole.dtype == np.uint16 and whole.shape == (9, size)
+    blocks = -(-2 * size // 16)
+    cipher = Cipher(algorithms.AES(STREAM.child("aes256ctr16/1", size).bytes(32)), modes.ECB()).encryptor()
+    for row in (0, 1, 8):
+        counters = b"".join(n.to_bytes(16, "big") for n in range(row * blocks, (row + 1) * blocks))
+        expected = np.frombuffer(cipher.update(counters)[: 2 * size], "<u2")
+        np.testing.assert_array_equal(whole[row], expected)
+        np.testing.assert_array_equal(STREAM.halves(row, 1, size)[0], expected)
+    assert STREAM.halves(3, 0, size).shape == (0, size)
+
+
+def test_halves_are_uniform() -> None:
+    numbers = STREAM.halves(0, 20, 50_000).ravel()
+    counts = np.bincount(numbers >> 6, minlength=1024)
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+def test_rounded_quantiles_are_quantiles_of_the_normal_law_on_a_grid() -> None:
+    table = rounded_quantiles(0.25, 2**-11)
+    np.testing.assert_array_equal(table * 2**11, np.rint(table * 2**11))
+    expected = stats.norm.ppf((np.arange(65536) + 0.5) / 65536) / 4
+    np.testing.assert_allclose(table, expected, atol=2**-12, rtol=1e-4)
+    # Every value of it: today's matrices must be tomorrow's, on every machine.
+    assert hashlib.sha256(table.astype("<f4").tobytes()).hexdigest()[:16] == "2967b8c625f8e690"
 
 
 def test_no_fields() -> None:
