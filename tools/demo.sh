@@ -17,7 +17,7 @@ git add --all
 git commit --quiet --message="privpipe demo"
 
 dvc exp run --quiet --set-param data.source=synthetic --set-param data.n_train=4000 --set-param data.n_val=500 \
-  --set-param data.n_test=1000
+  --set-param data.n_test=1000 --set-param attack.targets=300
 git add --all
 git commit --quiet --message="demo results"  # what the next experiment is compared with
 
