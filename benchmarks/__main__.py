@@ -3,6 +3,7 @@
     python -m benchmarks                            # all topics; results, page and figures are written anew
     python -m benchmarks --only training            # one topic; what is known of the others stays
     python -m benchmarks --quick --only storage     # small, for a look: nothing is written
+    python -m benchmarks --only training --machine epyc    # beside the results of another machine
     python -m benchmarks --page                     # the page alone, from benchmarks/results
 
 `make bench` installs what it compares with, and runs the first. The GPU has a command of its own:
@@ -33,8 +34,9 @@ HEADER = ["target", "value", "range", "wanted", "verdict"]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="a CIFAR-10 archive, or pictures uint8 (N, 32, 32, 3) as .npy; otherwise they are drawn",
 )
+@click.option("--machine", "where", metavar="NAME", help="keep the results beside those of another machine")
 @click.option("--page", "page_only", is_flag=True, help="write docs/performance.md and its figures, measure nothing")
-def main(only: tuple[str, ...], quick: bool, images: Path | None, page_only: bool) -> None:
+def main(only: tuple[str, ...], quick: bool, images: Path | None, where: str | None, page_only: bool) -> None:
     if page_only:
         write_page()
         return
@@ -46,7 +48,7 @@ def main(only: tuple[str, ...], quick: bool, images: Path | None, page_only: boo
     tell("the rate of this machine's matrix products")
     rates, machine = sgemm(), describe()
     targets: list[Target] = []
-    facts = {name: value for result in load_all() for name, value in result.outcome.facts.items()}
+    facts = {n: value for result in load_all() if result.topic in TOPICS for n, value in result.outcome.facts.items()}
     # On the disk of the checkout: /tmp may be memory, and its rates those of no disk.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as name:
         setting = Setting(quick, images, Path(name), tell, rates, facts)
@@ -60,8 +62,9 @@ def main(only: tuple[str, ...], quick: bool, images: Path | None, page_only: boo
                     print_rows([table.columns, *([show(cell) for cell in row] for row in table.rows)])
                     click.echo()
             if not quick:
-                command = f"python -m benchmarks --only {each}"
-                save(Result(each, command, machine, rates, setting.images_name, outcome))
+                command = f"python -m benchmarks --only {each}" + (f" --machine {where}" if where else "")
+                label = f"{each}-{where}" if where else each
+                save(Result(label, command, machine, rates, setting.images_name, outcome))
     print_summary(targets)
     if quick:
         click.echo("Measured with small sizes (--quick): these are no results, and nothing was written.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.child import ROOT
-from benchmarks.results import FOLDER, NOT_MEASURED, Figure, Result, Table, Target, load_all, show, summary_row
+from benchmarks.results import FOLDER, NOT_MEASURED, Figure, Result, Table, load_all, show, summary_row
 from benchmarks.topics import GPU, TOPICS, topic
 from privpipe.files import write_text
 
@@ -24,7 +24,7 @@ def write_page(results: Path = FOLDER, page: Path = PAGE, images: Path = IMAGES)
     write_text(page, page_text(found))
     for result in found:
         for figure in result.outcome.figures:
-            draw_figure(figure, images / f"performance-{figure.name}.png")
+            draw_figure(figure, images / figure_file(result, figure))
 
 
 def page_text(results: list[Result]) -> str:
@@ -38,8 +38,14 @@ def page_text(results: list[Result]) -> str:
 
 
 def module_name(result: Result) -> str:
-    """The module that measured a result: results of several GPUs share one."""
-    return GPU if result.topic.startswith(f"{GPU}-") else result.topic
+    """The module that measured a result: `training` for the topics `training` and `training-<machine>`."""
+    return next(name for name in (*TOPICS, GPU) if f"{result.topic}-".startswith(f"{name}-"))
+
+
+def elsewhere(result: Result) -> str:
+    """The machine in the topic of a result, in brackets; nothing where there is none."""
+    machine = result.topic.removeprefix(module_name(result)).removeprefix("-")
+    return f" ({machine})" if machine else ""
 
 
 def machines(results: list[Result]) -> list[str]:
@@ -66,28 +72,38 @@ def machine_text(result: Result) -> str:
 
 def summary(results: list[Result]) -> str:
     """All targets."""
-    rows = [summary_row(target) for result in results for target in result.outcome.targets]
+    rows = []
+    for result in results:
+        for target in result.outcome.targets:
+            what, *others = summary_row(target)
+            rows.append([what + elsewhere(result), *others])
     return markdown(["target", "value", "range", "wanted", "verdict"], rows)
 
 
 def missed(results: list[Result]) -> list[str]:
     """What limits what falls short."""
-    short: list[Target] = [target for result in results for target in result.outcome.targets if target.bound]
+    short = [(result, target) for result in results for target in result.outcome.targets if target.bound]
     if not short:
         return []
-    lines = "\n".join(f"- {target.what}: {target.bound}." for target in short)
+    lines = "\n".join(f"- {target.what}{elsewhere(result)}: {target.bound}." for result, target in short)
     return ["What a profile says of those that are missed:\n", lines + "\n"]
 
 
 def section(result: Result) -> list[str]:
     """A topic: what it is, how to measure it again, its tables and figures."""
     module = topic(module_name(result))
-    parts = [f"## {module.TITLE}\n", f"`{result.command}`\n", module.ABOUT.strip() + "\n"]
+    parts = [f"## {module.TITLE}{elsewhere(result)}\n", f"`{result.command}`\n"]
+    parts += [f"{result.note}\n"] if result.note else []
+    parts += [] if elsewhere(result) and module_name(result) != GPU else [module.ABOUT.strip() + "\n"]
     for table in result.outcome.tables:
         parts += table_text(table)
     for figure in result.outcome.figures:
-        parts.append(f"![{figure.title}](images/performance-{figure.name}.png)\n")
+        parts.append(f"![{figure.title}](images/{figure_file(result, figure)})\n")
     return parts
+
+
+def figure_file(result: Result, figure: Figure) -> str:
+    return f"performance-{result.topic.replace(module_name(result), figure.name, 1)}.png"
 
 
 def table_text(table: Table) -> list[str]:

@@ -98,10 +98,12 @@ class Result:
     """An outcome and what it was measured with and on: the content of one file.
 
     Args:
+        topic: a name of `benchmarks.topics`, with `-<machine>` where it is not the machine of the others.
         command: what measures it again.
         machine: see `benchmarks.machine.describe`.
         sgemm: GFLOP/s by threads, measured in the same run.
         images: what the pictures were.
+        note: what must be known of this measurement alone.
     """
 
     topic: str
@@ -110,6 +112,7 @@ class Result:
     sgemm: dict[str, float]
     images: str
     outcome: Outcome
+    note: str = ""
 
 
 def save(result: Result, folder: Path = FOLDER) -> None:

@@ -4,6 +4,7 @@ import platform
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ def test_the_page_says_what_the_results_say(made_up: Result) -> None:
     assert "| a\\|b | 60,000 | 1.50 (1.00 to 2.00) |\n| c |  | 0.250 |" in page and "A note." in page
     assert "## Storage" in page and "`python -m benchmarks --only storage`" in page
     assert "![Growth](images/performance-made-up.png)" in page
+
+
+def test_results_of_another_machine_stand_beside_the_others(made_up: Result, tmp_path: Path) -> None:
+    other = replace(made_up, topic="storage-epyc", note="It was raining.")
+    save(other, tmp_path)
+    assert load(tmp_path / "storage-epyc.json") == other
+    page = page_text([other, made_up])
+    assert "| HDF5 write | 70.0% |" in page and "| HDF5 write (epyc) | 70.0% |" in page
+    assert page.index("\n## Storage\n") < page.index("\n## Storage (epyc)\n")
+    assert "\nIt was raining.\n" in page and page.count("The rate is of wall-clock time") == 1
+    assert "images/performance-made-up.png" in page and "images/performance-made-up-epyc.png" in page
 
 
 def test_the_page_comes_with_its_figures(made_up: Result, tmp_path: Path) -> None:
