@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.loops import new_model, ours, plain_loop, ready, recipe
+from benchmarks.loops import new_model, operations, ours, plain_loop, ready, recipe
+from benchmarks.operators import top_operators
 from benchmarks.results import Cell, Table, Target
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, faster, side_by_side
@@ -98,10 +99,14 @@ def measure_sweep(setting: Setting) -> tuple[Target, Table, float]:
         rates = sorted(1 / seconds for seconds in timings[name].wall)
         ratio = None if name == "workers" else faster(timings, "workers", name)
         rows.append([what, rates[len(rates) // 2], ratio])
-    bound = "two models share the caches and the memory of the machine" if value.median < WANTED else ""
+    rate = 1 / Spread.of(timings["workers"].wall).median
+    bound = ""
+    if value.median < WANTED:
+        share = 100 * rate * operations(ARCH) / 1e9 / setting.sgemm[str(WORKERS)]
+        profile = top_operators(partial(train_one, path, 0, "auto", 1))
+        bound = f"{share:.0f} % of the sgemm rate of both cores; {profile}"
     what = f"{MODELS} models by two one-thread workers: against the plain float32 loop in sequence"
     target = Target("sweep", what, "x", value, at_least=WANTED, bound=bound)
     note = f"The workers' start, apart from this, took {start_up:.1f} s. {count:,} images an epoch, one epoch each."
     columns = ["", "images/s of all models", "workers (auto) against it"]
-    rate = 1 / Spread.of(timings["workers"].wall).median
     return target, Table(f"{MODELS} models ({ARCH})", columns, rows, note), rate
