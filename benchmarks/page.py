@@ -128,7 +128,7 @@ def draw_figure(figure: Figure, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    fig, axes = plt.subplots(figsize=(7, 6), layout="constrained")
     for line in figure.lines:
         label = f"{line.label}: exponent {line.exponent:.2f} (expected {line.expected:g})"
         points = axes.plot(line.x, line.y, "o", label=label)[0]
@@ -136,7 +136,7 @@ def draw_figure(figure: Figure, path: Path) -> None:
         axes.plot(ends, [line.factor * x**line.exponent for x in ends], "--", color=points.get_color(), linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel=figure.x_label, ylabel=figure.y_label, title=figure.title)
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend(fontsize="small")
+    fig.legend(loc="outside lower center", fontsize="small")  # within the axes it would lie over points
     fig.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(fig)
 
