@@ -21,7 +21,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: setup  ## the whole pipeline on pictures that the code draws: offline, about 5 minutes
+demo: setup  ## the whole pipeline on pictures that the code draws: offline, about 3 minutes
 	tools/demo.sh
 
 test: setup  ## the tests
