@@ -79,7 +79,7 @@ def measure_model(arch: str, data: Set, sizes: Sizes, device: torch.device) -> t
         return new_model(arch).to(device)
 
     count, few = sizes.epochs * len(data.images), min(sizes.loader_images, len(data.images))
-    default = model().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    default = model().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stubs lack it
     fit = partial(ours, normalise=data.normalise, images=data.images, labels=data.labels)
     plain = partial(plain_loop, images=data.floats, labels=data.labels, epochs=sizes.epochs)
     contenders: dict[str, Timed] = {

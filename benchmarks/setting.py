@@ -87,7 +87,7 @@ def hot_spots(call: Callable[[], Any], most: int = 3) -> str:
     """Where the time of a call goes, as words: the functions with the largest own time, by cProfile."""
     profile = cProfile.Profile()
     profile.runcall(call)
-    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # typeshed lacks it
     total = sum(entry[2] for entry in stats.values()) or 1.0
     largest = sorted(stats.items(), key=lambda item: -item[1][2])[:most]
     parts = [f"{100 * entry[2] / total:.0f} % in {_function(where)}" for where, entry in largest]

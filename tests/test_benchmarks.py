@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package that is installed
+# The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
+sys.path.insert(0, str(ROOT))
 
 from benchmarks.page import PAGE, page_text, write_page  # noqa: E402
 from benchmarks.results import (  # noqa: E402

@@ -154,7 +154,8 @@ def profile_by_package(project: Path) -> dict[str, float]:
     path = project.parent / "profile"
     run(project, "dvc", "repro", "--cprofile-dump", str(path))
     seconds: Counter[str] = Counter()
-    for (file, _, _), entry in pstats.Stats(str(path)).stats.items():  # type: ignore[attr-defined]
+    stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # typeshed lacks it
+    for (file, _, _), entry in stats.items():
         installed = re.search(r"site-packages/(\w+)", file)
         seconds[installed[1] if installed else "Python"] += entry[2]
     path.unlink()

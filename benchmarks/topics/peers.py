@@ -151,7 +151,7 @@ def kornia(size: int) -> Iterator[Peer]:
 def imagecorruptions(size: int) -> Iterator[Peer]:
     # It asks setuptools, which no longer has this, for the path of a picture that is not used here.
     stand_in = ModuleType("pkg_resources")
-    stand_in.resource_filename = lambda package, name: name  # type: ignore[attr-defined]
+    stand_in.__dict__["resource_filename"] = lambda package, name: name
     sys.modules.setdefault("pkg_resources", stand_in)
     try:
         from imagecorruptions import corrupt

@@ -109,6 +109,7 @@ class GivenKernels(RandomFilter):
         object.__setattr__(self, "kernels", kernels)
 
     def image_keys(self, split: str, start: int, count: int) -> Array:
+        # Set past a frozen dataclass, whose fields are those of every method.
         return self.kernels[start : start + count]  # type: ignore[attr-defined,no-any-return]
 
 

@@ -67,6 +67,7 @@ def measure_model(setting: Setting, arch: str) -> tuple[Target, list[Cell], floa
     images, labels = torch.from_numpy(setting.pictures(count)), torch.from_numpy(setting.labels(count))
     normalise = normalisation(images)
     floats, planes = ready(images, normalise), images.permute(0, 3, 1, 2).contiguous()
+    # torch's stubs lack memory_format
     default = new_model(arch).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     auto, single = recipe(arch, "auto"), recipe(arch, "float32")
     contenders = {
