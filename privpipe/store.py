@@ -27,7 +27,7 @@ from privpipe.files import atomic_path, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
 DTYPES = {"uint8", "float16"}
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
@@ -49,6 +49,10 @@ class Header:
         image_range: the values that stand for black and white.
         shape: (H, W, C) of one image.
         dtype: `uint8` or `float16`.
+        sigma: noise strength in levels of 0..255; 0 for methods without noise.
+        key_fingerprint: of the key of a perturbed file; empty for keyless methods and all other kinds.
+        salt: hexadecimal digits that follow from a real key, so that a public digest of a file of raw images
+            confirms no guess of them; empty with a research key and in perturbed files.
     """
 
     kind: str
@@ -59,6 +63,9 @@ class Header:
     image_range: tuple[float, float]
     shape: tuple[int, int, int]
     dtype: str
+    sigma: float = 0.0
+    key_fingerprint: str = ""
+    salt: str = ""
 
 
 class Writer:
@@ -71,6 +78,9 @@ class Writer:
         file.attrs["method"] = _text(header.method)
         file.attrs["k"] = np.int64(header.k)
         file.attrs["scope"] = _text(header.scope)
+        file.attrs["sigma"] = np.float64(header.sigma)
+        file.attrs["key_fingerprint"] = _text(header.key_fingerprint)
+        file.attrs["salt"] = _text(header.salt)
         file.attrs["class_names"] = np.array([name.encode() for name in header.class_names])
         file.attrs["image_range"] = np.array(header.image_range, np.float64)
         for split in SPLITS:
@@ -221,7 +231,12 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
             raise ValueError("the splits differ in image shape or type")
         if not 0 < len(names) <= MAX_CLASSES:
             raise ValueError(f"{len(names)} class names")
-        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype)
+        sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma is {sigma}")
+        return Header(
+            kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt
+        )
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error
