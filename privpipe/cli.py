@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from privpipe.owner.key import Key
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-METRICS = Path("metrics/perturb.json")
 pictures_argument = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 readable_option = click.option(
     "--allow-readable-key", is_flag=True, help="Read a key file that others on this machine can read too."
@@ -165,11 +164,31 @@ def inspect(perturbed: Path, sheet: Path | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, type=FILE)
+def verify(files: tuple[Path, ...]) -> None:
+    """Compare every byte of HDF5 and model files with the checksums in them; the exit code is 1 if one differs.
+
+    Every other command and stage does so for what it reads. The checksums notice accidents; they are no signature.
+
+    \b
+    Examples:
+      privpipe verify data/perturbed.h5 models/model.safetensors
+    """
+    from privpipe.report.verification import verify_file
+
+    problems = []
+    for path in files:
+        try:
+            click.echo(f"{path}: ok, {verify_file(path)}")
+        except PrivpipeError as error:
+            problems.append(str(error))
+    exit_with(problems)
+
+
+@main.command()
 @pictures_argument
 @click.option("--model", type=FILE, default="models/model.safetensors", show_default=True, help="The trained model.")
 @click.option("--key", "key_path", type=FILE, help="The key of the training set, unless its method has none.")
-@click.option("--metrics", type=FILE, help=f"Has the fingerprint of the right key.  [default: {METRICS} if it exists]")
-@click.option("--sigma", type=float, help="Noise strength of the training set (noise methods).")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -178,8 +197,6 @@ def predict(
     pictures: tuple[Path, ...],
     model: Path,
     key_path: Path | None,
-    metrics: Path | None,
-    sigma: float | None,
     top: int,
     form: str | None,
     allow_readable_key: bool,
@@ -188,7 +205,7 @@ def predict(
 
     Each picture is cropped, scaled and perturbed as the training set was; nothing leaves this machine. Files that
     cannot be read are named at the end, the others are classified all the same, and the exit code is 1. A wrong key
-    gives wrong classes without a sign, so the key is compared with the fingerprint in --metrics.
+    gives wrong classes without a sign, so the key is compared with the fingerprint in the model file.
 
     \b
     Examples:
@@ -199,8 +216,7 @@ def predict(
     from privpipe.owner.queries import expand
     from privpipe.report import prediction
 
-    read = checking_reader(key_reader(key_path, allow_readable_key), metrics)
-    classifier = prediction.load_classifier(model, sigma, read)
+    classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
     queries, problems = expand(pictures)
     top = min(top, len(classifier.bundle.class_names))
     found = prediction.classify(queries, classifier, top, problems.append)
@@ -221,8 +237,9 @@ def export(model: Path, out: Path) -> None:
     """Export a trained model as ONNX, for other programs.
 
     Its input `images` is float32 (N, H, W, C): perturbed images as they are stored, 0 to 255 for uint8. Its output
-    `probabilities` is float32 (N, classes). Class names, method, k and scope are in its metadata. The result is
-    compared with the original before it is written. It needs the packages onnx and onnxruntime.
+    `probabilities` is float32 (N, classes). Class names, method, k, scope, sigma and the fingerprint of the key are in
+    its metadata. The result is compared with the original before it is written. It needs the packages onnx and
+    onnxruntime.
 
     \b
     Examples:
@@ -251,24 +268,6 @@ def key_reader(path: Path | None, allow_readable: bool) -> "Callable[[], Key | N
         return found
 
     return read
-
-
-def checking_reader(read: "Callable[[], Key | None]", metrics: Path | None) -> "Callable[[], Key | None]":
-    """The same for a key that must have perturbed the training set."""
-
-    def read_and_check() -> "Key | None":
-        from privpipe.report.prediction import check_fingerprint
-
-        found = read()
-        if found is not None and (metrics is not None or METRICS.exists()):
-            check_fingerprint(found, metrics or METRICS)
-        elif found is not None:
-            click.echo(
-                f"There is no {METRICS} here to compare the key with: a wrong key would not be noticed.", err=True
-            )
-        return found
-
-    return read_and_check
 
 
 def kind_of(found: "Key") -> str:

@@ -4,6 +4,10 @@ Groups `train`, `val`, `test`, each with `images` (N, H, W, C) and `labels` (N,)
 row i of the other. The root attributes are the header. The same inputs give the same bytes: no dates, fixed
 order, contiguous data sets that lie in the file as they lie in memory.
 
+Every byte has a checksum, which every reader compares (`privpipe.checksum`): `digests` (B,) uint64 of a split holds the
+XXH3 of each block of consecutive images, `block_rows` to a block; the first 512 bytes hold one of all else. They
+are there against accidents, and no signature: a cloud that changes a file can make new ones.
+
 Four kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
 ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to. `privpipe-public` holds the public
 pictures of an attacker, `privpipe-leaked` the originals that an attacker is assumed to know; both have them in
@@ -22,6 +26,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.checksum import USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, write_error
 
@@ -29,6 +34,10 @@ RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
 FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
+ATTRIBUTES = (
+    *("format", "format_version", "method", "k", "scope", "sigma", "key_fingerprint", "salt"),
+    *("class_names", "image_range"),
+)
 DTYPES = {"uint8", "float16"}
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
@@ -67,12 +76,20 @@ class Header:
     key_fingerprint: str = ""
     salt: str = ""
 
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 class Writer:
     """An open file to fill; made by `create`."""
 
     def __init__(self, file: h5py.File, header: Header, counts: Mapping[str, int]):
-        self.file, self.path = file, Path(file.filename)
+        self.file, self.dtype, self.counts = file, header.dtype, {split: counts[split] for split in SPLITS}
+        self.rows = block_rows(header.image_bytes)
+        self.digests = {split: np.zeros(-(-n // self.rows), np.uint64) for split, n in self.counts.items()}
+        self.pending = {split: np.ones(len(blocks), np.bool_) for split, blocks in self.digests.items()}
         file.attrs["format"] = _text(header.kind)
         file.attrs["format_version"] = np.int64(FORMAT_VERSION)
         file.attrs["method"] = _text(header.method)
@@ -83,17 +100,36 @@ class Writer:
         file.attrs["salt"] = _text(header.salt)
         file.attrs["class_names"] = np.array([name.encode() for name in header.class_names])
         file.attrs["image_range"] = np.array(header.image_range, np.float64)
-        for split in SPLITS:
+        for split, n in self.counts.items():
             group = file.create_group(split, track_times=False)
-            n = counts[split]
             group.create_dataset("images", (n, *header.shape), header.dtype, track_times=False)
             group.create_dataset("labels", (n,), np.int64, track_times=False)
+            group.create_dataset("digests", self.digests[split].shape, np.uint64, track_times=False)
 
     def write(self, split: str, start: int, images: Array, labels: NDArray[np.int64]) -> None:
         """Write rows `start` and on of a split: images (n, H, W, C) and labels (n,)."""
         group, stop = self.file[split], start + len(images)
+        images = np.ascontiguousarray(images, self.dtype)
         group["images"][start:stop] = images
         group["labels"][start:stop] = labels
+        for first, last in _blocks(start, stop, self.rows, self.counts[split]):
+            whole = start <= first and last <= stop
+            self.pending[split][first // self.rows] = not whole
+            if whole:
+                self.digests[split][first // self.rows] = digest(images[first - start : last - start])
+
+    def finish(self) -> list[Extent]:
+        """Write the digests, those of blocks that were written in parts by reading them again; where the images are."""
+        places = []
+        for split, digests in self.digests.items():
+            images = self.file[split]["images"]
+            if not images.id.get_storage_size():
+                continue
+            for block in np.flatnonzero(self.pending[split]):
+                digests[block] = digest(images[block * self.rows : (block + 1) * self.rows])
+            self.file[split]["digests"][:] = digests
+            places.append((images.id.get_offset(), images.id.get_storage_size()))
+        return places
 
 
 @contextmanager
@@ -106,7 +142,10 @@ def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Itera
     with atomic_path(path) as partial:
         try:
             with _new_file(partial) as file:
-                yield Writer(file, header, counts)
+                writer = Writer(file, header, counts)
+                yield writer
+                places = writer.finish()
+            seal(partial, places)
         except (OSError, RuntimeError) as error:
             # h5py reports a failed write as OSError, a failed close as RuntimeError.
             raise write_error(Path(path), _as_os_error(error)) from error
@@ -116,6 +155,8 @@ def _new_file(path: Path) -> h5py.File:
     # A fixed library version and no modification times: the same inputs give the same bytes.
     root = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     root.set_obj_track_times(False)
+    root.set_userblock(USER_BLOCK)
+    root.set_attr_phase_change(32, 0)  # the attributes stand in the header; from 9 on HDF5 would make an index of them
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
@@ -127,9 +168,12 @@ def _new_file(path: Path) -> h5py.File:
 class Store:
     """An open file to read; made by `open_store`, which has checked it."""
 
-    def __init__(self, file: h5py.File, path: Path, header: Header):
-        self.file, self.path, self.header = file, path, header
+    def __init__(self, file: h5py.File, descriptor: int, path: Path, header: Header):
+        self.file, self.descriptor, self.path, self.header = file, descriptor, path, header
         self.counts = {split: len(file[split]["labels"]) for split in SPLITS}
+        self.rows_of_a_block = block_rows(header.image_bytes)
+        self.digests: dict[str, NDArray[np.uint64]] = {split: file[split]["digests"][:] for split in SPLITS}
+        self.offsets = {split: file[split]["images"].id.get_offset() for split in SPLITS}
 
     def labels(self, split: str, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """Labels `start` .. `stop - 1` of a split, int64 (n,); all of them unless told otherwise.
@@ -163,19 +207,35 @@ class Store:
         return images
 
     def _read(self, split: str, start: int, images: Array) -> None:
-        """Fill `images` (n, H, W, C) from row `start` on, without a copy between; n is 1 at least."""
-        stop = start + len(images)
-        try:
-            self.file[split]["images"].read_direct(images, np.s_[start:stop])
-        except OSError as error:
-            raise damaged(self.path, str(error)) from error
-        if images.dtype == np.float16 and not _finite(images):
-            raise damaged(self.path, f"{split}/images has NaN or infinite values among rows {start}..{stop - 1}")
+        """Fill `images` (n, H, W, C) from row `start` on; n is 1 at least.
+
+        Block by block, each read and compared with its digest while it is in the processor's cache; a block that is
+        asked for in part is read whole.
+        """
+        stop, rows = start + len(images), self.rows_of_a_block
+        for first, last in _blocks(start, stop, rows, self.counts[split]):
+            low, high = max(first, start), min(last, stop)
+            wanted = images[low - start : high - start]
+            whole = len(wanted) == last - first
+            block = wanted if whole else np.empty((last - first, *images.shape[1:]), images.dtype)
+            try:
+                read_into(self.descriptor, self.offsets[split] + first * self.header.image_bytes, block)
+            except OSError as error:
+                raise damaged(self.path, str(error)) from error
+            if not _intact(block, self.digests[split][first // rows]):
+                where = f"among rows {first}..{last - 1}"
+                raise damaged(self.path, f"{split}/images changed since they were written, {where}")
+            if not whole:
+                wanted[:] = block[low - first : high - first]
+            if images.dtype == np.float16 and not _finite(wanted):
+                where = f"among rows {start}..{stop - 1}"
+                raise damaged(self.path, f"{split}/images has NaN or infinite values {where}")
 
     def spans(self, split: str) -> Iterator[tuple[int, int]]:
-        """Ranges of rows that cover a split, each of about `CHUNK_BYTES`."""
-        row = int(np.prod(self.header.shape)) * np.dtype(self.header.dtype).itemsize
-        step, count = max(1, CHUNK_BYTES // row), self.counts[split]
+        """Ranges of rows that cover a split, each of about `CHUNK_BYTES`, and of whole blocks where one fits in."""
+        step, count = max(1, CHUNK_BYTES // self.header.image_bytes), self.counts[split]
+        if step > self.rows_of_a_block:
+            step -= step % self.rows_of_a_block
         for start in range(0, count, step):
             yield start, min(start + step, count)
 
@@ -188,18 +248,29 @@ def open_store(path: str | Path, kind: str) -> Iterator[Store]:
         kind: what is expected, RAW, PERTURBED, PUBLIC or LEAKED.
 
     Raises:
-        PrivpipeError: the file is missing, no HDF5, cut short, of another format, version or kind, or its
-            content does not fit its header.
+        PrivpipeError: the file is missing, has no checksums, changed since it was written, is of another format,
+            version or kind, or its content does not fit its header.
     """
     path = Path(path)
     if not path.is_file():
         raise PrivpipeError(f"{path} is missing. Make it with `dvc repro`, or get it with `dvc pull`.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise damaged(path, f"it is no HDF5 file, or cut short ({error})") from error
-    with file:
-        yield Store(file, path, _read_header(file, path, kind))
+    with path.open("rb", buffering=0) as raw:
+        try:
+            places = check(raw.fileno())
+            file = h5py.File(path, "r")
+        except (OSError, ValueError) as error:
+            raise damaged(path, str(error)) from error
+        with file:
+            header = _read_header(file, path, kind)
+            if places != _image_places(file):
+                raise damaged(path, "its checksums are not those of its images")
+            yield Store(file, raw.fileno(), path, header)
+
+
+def _image_places(file: h5py.File) -> list[Extent]:
+    """Where the images of a checked file lie in it, in the order of their places."""
+    images = [file[split]["images"].id for split in SPLITS]
+    return sorted((one.get_offset(), one.get_storage_size()) for one in images if one.get_storage_size())
 
 
 def damaged(path: Path, what: str) -> PrivpipeError:
@@ -210,6 +281,9 @@ def damaged(path: Path, what: str) -> PrivpipeError:
 def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
     try:
         attrs = file.attrs
+        missing = [name for name in ATTRIBUTES if name not in attrs]
+        if missing:
+            raise ValueError(f"it has no attribute {', '.join(missing)}")
         found, version = _decode(attrs["format"]), int(attrs["format_version"])
         if found != kind:
             raise PrivpipeError(
@@ -234,9 +308,7 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
-        return Header(
-            kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt
-        )
+        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error
@@ -244,11 +316,11 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
 
 def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:
     """Shape (H, W, C) and type of a split's images; ValueError where the split is not as the format says."""
-    for name in (split, f"{split}/images", f"{split}/labels"):
+    for name in (split, f"{split}/images", f"{split}/labels", f"{split}/digests"):
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             raise ValueError(f"{name} is missing or a link to elsewhere")
-    images, labels = file[split]["images"], file[split]["labels"]
-    for data in (images, labels):
+    images, labels, digests = (file[split][name] for name in ("images", "labels", "digests"))
+    for data in (images, labels, digests):
         # Contiguous, in this file and complete: so no header asks for more memory than the file has bytes.
         if not isinstance(data, h5py.Dataset) or data.chunks or data.external or data.is_virtual:
             raise ValueError(f"{split} is not stored contiguously in the file itself")
@@ -260,7 +332,21 @@ def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str
         raise ValueError(f"{split} has shapes {images.shape} and {labels.shape}; expected (N, H, W, C) and (N,)")
     if math.prod(images.shape[1:]) > MAX_VALUES:  # an empty split may declare any shape
         raise ValueError(f"{split} has images of shape {images.shape[1:]}, more than {MAX_VALUES:,} values each")
+    blocks = -(-len(images) // block_rows(math.prod(images.shape[1:]) * images.dtype.itemsize))
+    if str(digests.dtype) != "uint64" or digests.shape != (blocks,):
+        raise ValueError(f"{split}/digests has {digests.dtype} {digests.shape}; expected uint64 ({blocks},)")
     return images.shape[1:], str(images.dtype)
+
+
+def _blocks(start: int, stop: int, rows: int, count: int) -> Iterator[tuple[int, int]]:
+    """The blocks of `rows` rows, the last shorter, that have some of the rows `start` .. `stop - 1` of `count`."""
+    for first in range(start - start % rows, stop, rows):
+        yield first, min(first + rows, count)
+
+
+def _intact(block: Array, expected: np.uint64) -> bool:
+    """Whether a block has the digest with which it was written."""
+    return digest(block) == int(expected)
 
 
 def _finite(values: NDArray[np.float16]) -> bool:

@@ -19,7 +19,7 @@ def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_
     with stage():
         params = load_params(params_file)
         how, machine = params.attack, params.train
-        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, how.stolen)
+        loot = load_loot(perturbed, public, leaked, how.targets, how.stolen)
         tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
         save_records(reconstructions, campaign(loot, tools))
 

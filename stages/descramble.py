@@ -4,22 +4,22 @@ import click
 
 from privpipe.cloud.bundle import load_bundle
 from privpipe.files import write_csv, write_json
-from privpipe.owner.key import read_key
-from privpipe.report.descrambler import check_key, read_fingerprint, score
+from privpipe.owner.key import check_key, read_key
+from privpipe.report.descrambler import score
 from stages import in_path, out_path, stage
 
 
 @click.command(help=__doc__)
 @in_path("--model")
 @in_path("--key")
-@in_path("--perturb-metrics")
 @out_path("--metrics")
 @out_path("--histogram")
-def main(model: str, key: str, perturb_metrics: str, metrics: str, histogram: str) -> None:
+def main(model: str, key: str, metrics: str, histogram: str) -> None:
     with stage():
-        secret = read_key(key)
-        check_key(secret, read_fingerprint(perturb_metrics))
-        result = score(load_bundle(model), secret)
+        secret, bundle = read_key(key), load_bundle(model)
+        if bundle.key_fingerprint:
+            check_key(secret, bundle.key_fingerprint, model)
+        result = score(bundle, secret)
         if result.reason:
             click.echo(f"not measured: {result.reason}")
         write_csv(histogram, ("pixels_right", "blocks", "blocks_by_chance"), result.histogram())

@@ -6,9 +6,8 @@ from privpipe.attacker.campaign import load_loot
 from privpipe.attacker.records import load_records
 from privpipe.files import write_csv, write_json
 from privpipe.owner.key import read_key
-from privpipe.owner.perturbing import perturbation
+from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import load_params
-from privpipe.report.descrambler import check_key, read_fingerprint
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.report.recogniser import load_recogniser
@@ -19,7 +18,6 @@ from stages import in_path, out_path, params_path, stage
 @click.command(help=__doc__)
 @in_path("--images")
 @in_path("--key")
-@in_path("--perturb-metrics")
 @in_path("--perturbed")
 @in_path("--public")
 @in_path("--leaked")
@@ -34,7 +32,6 @@ from stages import in_path, out_path, params_path, stage
 def main(
     images: str,
     key: str,
-    perturb_metrics: str,
     perturbed: str,
     public: str,
     leaked: str,
@@ -51,9 +48,9 @@ def main(
         params = load_params(params_file)
         how, machine = params.attack, params.train
         secret = read_key(key)
-        check_key(secret, read_fingerprint(perturb_metrics))
+        check_perturbed_with(perturbed, secret)
         # One stolen image stands for all: what was learned from them is in the reconstructions.
-        loot = load_loot(perturbed, public, leaked, params.perturb.sigma, how.targets, stolen=1)
+        loot = load_loot(perturbed, public, leaked, how.targets, stolen=1)
         originals, labels = load_originals(images, len(loot.targets))
         method = perturbation(params.perturb, loot.image_size, secret)
         recognise = load_recogniser(recogniser, machine.device, machine.threads)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sealing import digests_of
 
 from privpipe import store
 from privpipe.errors import PrivpipeError
@@ -24,7 +25,7 @@ CLASSES = ("cat", "dog", "Ziege")
 def header(kind: str = RAW, dtype: str = "uint8", shape: tuple[int, int, int] = (6, 4, 3)) -> Header:
     if kind == RAW:
         return Header(RAW, "none", 1, "dataset", CLASSES, (0.0, 255.0), shape, dtype)
-    return Header(PERTURBED, "random_filter", 5, "image", CLASSES, (0.0, 1.0), shape, dtype)
+    return Header(PERTURBED, "random_filter", 5, "image", CLASSES, (0.0, 1.0), shape, dtype, 12.5, "0123456789abcdef")
 
 
 def content(head: Header) -> dict[str, tuple[NDArray, NDArray[np.int64]]]:
@@ -61,14 +62,23 @@ def test_h5py_alone_reads_the_documented_layout(tmp_path: Path) -> None:
     head = header(PERTURBED, "float16")
     with h5py.File(write(tmp_path / "x.h5", head), "r") as file:
         assert sorted(file.attrs) == sorted(
-            ["format", "format_version", "method", "k", "scope", "class_names", "image_range"]
+            [
+                *("format", "format_version", "method", "k", "scope", "class_names", "image_range"),
+                *("sigma", "key_fingerprint", "salt"),
+            ]
         )
-        assert file.attrs["format"] == b"privpipe-perturbed" and file.attrs["format_version"] == 1
+        assert file.attrs["format"] == b"privpipe-perturbed" and file.attrs["format_version"] == 2
+        assert (file.attrs["sigma"], file.attrs["key_fingerprint"], file.attrs["salt"]) == (
+            12.5,
+            b"0123456789abcdef",
+            b"",
+        )
         assert (file.attrs["method"], file.attrs["k"], file.attrs["scope"]) == (b"random_filter", 5, b"image")
         assert file.attrs["class_names"].tolist() == [b"cat", b"dog", b"Ziege"]
         assert file.attrs["image_range"].tolist() == [0, 1]
         for split, (images, labels) in content(head).items():
-            assert sorted(file[split]) == ["images", "labels"]
+            assert sorted(file[split]) == ["digests", "images", "labels"]
+            np.testing.assert_array_equal(file[split]["digests"][:], digests_of(images))
             np.testing.assert_array_equal(file[split]["images"][:], images)
             np.testing.assert_array_equal(file[split]["labels"][:], labels)
 
@@ -131,10 +141,14 @@ def test_nothing_readable_is_in_the_file_but_the_header(tmp_path: Path) -> None:
         for split, (images, labels) in content(header(PERTURBED, "float16")).items():
             writer.write(split, 0, images * 0, labels * 0)
     names = [b"format", b"format_version", b"method", b"k", b"scope", b"class_names", b"image_range"]
+    names += [b"sigma", b"key_fingerprint", b"salt", b"0123456789abcdef"]
     values = [b"privpipe-perturbed", b"random_filter", b"image", *(name.encode() for name in CLASSES)]
-    structure = [b"train", b"val", b"test", b"images", b"labels", b"HDF", b"OHDR", b"OCHK"]
+    structure = [b"train", b"val", b"test", b"images", b"labels", b"digests", b"HDF", b"OHDR", b"OCHK"]
     known = sorted([*names, *values, *structure], key=len, reverse=True)
-    rest = re.sub(b"|".join(known), b"\0", (tmp_path / "x.h5").read_bytes())
+    content_of_file = (tmp_path / "x.h5").read_bytes()
+    lines = content_of_file[:512].rstrip(b"\0").split(b"\n")
+    assert [line.split()[0] for line in lines[:-1]] == [b"privpipe", b"bytes", b"images", b"xxh3_64"]
+    rest = re.sub(b"|".join(known), b"\0", content_of_file[512:])
     assert re.findall(rb"[ -~]{5,}", rest) == []
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sealing import reseal
 
 from privpipe import store
+from privpipe.checksum import check, seal
 from privpipe.errors import PrivpipeError
 from privpipe.store import FORMAT_VERSION, PERTURBED, RAW, SPLITS, Header, create, open_store
 
@@ -22,24 +24,28 @@ N, SHAPE = 4, (4, 4, 3)
 IMAGE_BYTES, LABEL_BYTES = N * 48, N * 8
 ATTRIBUTES: dict[str, Any] = {
     "format": np.bytes_(RAW),
-    "format_version": 1,
+    "format_version": FORMAT_VERSION,
     "method": np.bytes_("none"),
     "k": 1,
     "scope": np.bytes_("dataset"),
     "class_names": np.array([b"cat", b"dog", b"cow"]),
     "image_range": np.array([0.0, 255.0]),
+    "sigma": 0.0,
+    "key_fingerprint": np.bytes_(b""),
+    "salt": np.bytes_(b""),
 }
 Change = Callable[[h5py.File], object]
 
 
 def plain(path: Path, libver: str = "latest") -> Path:
     """A valid file as h5py alone writes it; `earliest` has no checksums, so that damage gets past HDF5's own checks."""
-    with h5py.File(path, "w", libver=libver) as file:
+    with h5py.File(path, "w", libver=libver, userblock_size=512) as file:
         file.attrs.update(ATTRIBUTES)
         for split in SPLITS:
             file[f"{split}/images"] = np.arange(IMAGE_BYTES, dtype=np.uint8).reshape(N, *SHAPE)
             file[f"{split}/labels"] = np.array([0, 1, 2, 1])
-    return path
+            file[f"{split}/digests"] = np.zeros(1, np.uint64)
+    return reseal(path)
 
 
 def ours(path: Path) -> Path:
@@ -68,10 +74,10 @@ def refused(path: Path, what: str) -> None:
 
 
 def altered(path: Path, change: Change) -> Path:
-    """A valid file to which `change` was done."""
+    """A valid file to which `change` was done on purpose: its checksums fit what it holds then."""
     with h5py.File(plain(path), "r+") as file:
         change(file)
-    return path
+    return reseal(path)
 
 
 def replacing(name: str, **dataset: Any) -> Change:
@@ -102,10 +108,28 @@ def test_a_missing_file(tmp_path: Path) -> None:
             read_all(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"data: 1\n", bytes(5000), b"\x89HDF\r\n\x1a\n", b"version https://git-lfs"])
-def test_what_is_no_hdf5(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"data: 1\n", b"version https://git-lfs", b"privpipe checked file\nbytes "])
+def test_what_is_no_file_of_ours(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.h5").write_bytes(content)
-    refused(tmp_path / "x.h5", "it is no HDF5 file, or cut short")
+    refused(tmp_path / "x.h5", "its first 512 bytes are not those of a privpipe file")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"\x89HDF\r\n\x1a\n"])
+def test_what_has_no_checksums(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.h5").write_bytes(content)
+    refused(tmp_path / "x.h5", "it has no checksums, so it is of privpipe's format version 1, was written by another")
+
+
+def test_a_file_of_the_first_format_version(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs.update(ATTRIBUTES | {"format_version": 1})
+    refused(tmp_path / "x.h5", "format version 1")
+
+
+def test_checksums_around_what_is_no_hdf5(tmp_path: Path) -> None:
+    (tmp_path / "x.h5").write_bytes(bytes(5000))
+    seal(tmp_path / "x.h5")
+    refused(tmp_path / "x.h5", "file signature not found")
 
 
 @pytest.mark.parametrize("make", [ours, plain, lambda path: plain(path, "earliest")])
@@ -114,7 +138,14 @@ def test_a_file_cut_short_anywhere(tmp_path: Path, make: Callable[[Path], Path])
     whole = path.read_bytes()
     for size in [*range(0, len(whole), 97), len(whole) - 1]:
         path.write_bytes(whole[:size])
-        refused(path, "it is no HDF5 file, or cut short")
+        if size < 512:
+            refused(
+                path, "(it has no checksums|its first 512 bytes are not those|it has [0-9]+ bytes and was written with)"
+            )
+        else:
+            refused(path, f"it has {size:,} bytes and was written with {len(whole):,}")
+            seal(path)
+            refused(path, "(truncated file|file signature not found)")
 
 
 @pytest.mark.parametrize(("kind", "other"), [(RAW, PERTURBED), (PERTURBED, RAW), (RAW, "privpipe-x"), (RAW, "")])
@@ -290,23 +321,27 @@ def test_more_rows_than_the_file_has_bytes(tmp_path: Path, rows: int) -> None:
     changes = [((N, *SHAPE, N, *SHAPE), (rows, *SHAPE, rows, *SHAPE)), ((N, N), (rows, rows))]  # current, maximum
     for (_, name), offset in offsets.items():
         size = IMAGE_BYTES if name == "images" else LABEL_BYTES
-        changes.append(((offset, size), (offset, size // N * rows)))
+        changes.append(((offset - 512, size), (offset - 512, size // N * rows)))  # HDF5 counts from its beginning
     for old, new in changes:
         found = content.count(struct.pack(f"<{len(old)}Q", *old))
         assert found, old
         content = content.replace(struct.pack(f"<{len(old)}Q", *old), struct.pack(f"<{len(new)}Q", *new))
     path.write_bytes(content)
+    seal(path)
     refused(path, "")  # HDF5 finds it, in words that change with its version
 
 
 FILES: dict[str, bytes] = {}
+PLACES: dict[str, list[tuple[int, int]]] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def contents(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("valid") / "x.h5"
-    FILES["ours"] = ours(path).read_bytes()
-    FILES["earliest"] = plain(path, "earliest").read_bytes()
+    for name, made in (("ours", ours), ("earliest", lambda path: plain(path, "earliest"))):
+        FILES[name] = made(path).read_bytes()
+        with path.open("rb") as file:
+            PLACES[name] = check(file.fileno())
 
 
 @pytest.mark.parametrize("which", ["ours", "earliest"])
@@ -318,8 +353,12 @@ def test_random_damage_raises_nothing_but_a_privpipe_error(tmp_path: Path, which
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), byte), min_size=1, max_size=8)):
         content[place] = value
     (tmp_path / "x.h5").write_bytes(content)
+    on_purpose = data.draw(st.booleans())
+    if on_purpose:  # so that the damage reaches what comes after the comparison of checksums
+        seal(tmp_path / "x.h5", PLACES[which])
     try:
         header = read_all(tmp_path / "x.h5")
     except PrivpipeError:
         return
+    assert on_purpose or content == FILES[which]
     assert header.kind == RAW and header.shape == SHAPE and header.dtype == "uint8"

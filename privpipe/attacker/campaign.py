@@ -21,14 +21,11 @@ HOPELESS = 0.05  # confidence on the whole set under which fewer images are not 
 SURE = 0.9  # confidence from which on no costly attack is tried
 
 
-def load_loot(
-    perturbed: str | Path, public: str | Path, leaked: str | Path, sigma: float, targets: int, stolen: int | None
-) -> Loot:
+def load_loot(perturbed: str | Path, public: str | Path, leaked: str | Path, targets: int, stolen: int | None) -> Loot:
     """What the attacker holds at most, from files.
 
     Args:
         perturbed, public, leaked: HDF5 files (see `privpipe.store`) of these kinds.
-        sigma: noise strength, a public setting that the file does not tell.
         targets: the first so many test images are to be reconstructed, or all if there are fewer.
         stolen: the first so many training images are learned from; None for all.
 
@@ -53,7 +50,7 @@ def load_loot(
         pairs = Pairs(originals, store.rows("train", 0, len(originals))) if len(originals) else None
         wanted = store.rows("test", 0, min(targets, store.counts["test"]))
     return Loot(
-        header.method, header.k, header.scope, sigma, learned_from, wanted, known if len(known) else None, pairs
+        header.method, header.k, header.scope, header.sigma, learned_from, wanted, known if len(known) else None, pairs
     )
 
 

@@ -1,4 +1,7 @@
-"""The file of what the attacks brought: `reconstructions.h5`, from the attacker's stage to the scoring."""
+"""The file of what the attacks brought: `reconstructions.h5`, from the attacker's stage to the scoring.
+
+Every byte has a checksum, which the reader compares (`privpipe.checksum`).
+"""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,10 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.checksum import USER_BLOCK, check, seal
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
 
-FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 1
+FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 2
 
 
 @dataclass(frozen=True)
@@ -46,30 +50,37 @@ class Record:
 
 def save_records(path: str | Path, records: Sequence[Record]) -> None:
     """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them."""
-    with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
-        for number, record in enumerate(records):
-            group = file.create_group(f"{number:04d}")
-            for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):
-                value = getattr(record, name)
-                if value is not None:
-                    group.attrs[name] = value
-            if record.images is not None:
-                group["images"] = as_pictures(record.images)
-            if record.key is not None:
-                group["key"] = record.key
+    with atomic_path(path) as partial:
+        with h5py.File(partial, "w", libver="v110", userblock_size=USER_BLOCK) as file:
+            file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+            for number, record in enumerate(records):
+                _add(file.create_group(f"{number:04d}"), record)
+        seal(partial)
+
+
+def _add(group: h5py.Group, record: Record) -> None:
+    for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):
+        value = getattr(record, name)
+        if value is not None:
+            group.attrs[name] = value
+    if record.images is not None:
+        group["images"] = as_pictures(record.images)
+    if record.key is not None:
+        group["key"] = record.key
 
 
 def load_records(path: str | Path) -> list[Record]:
     """Read records.
 
     Raises:
-        PrivpipeError: the file is missing, damaged, or of another format or version.
+        PrivpipeError: the file is missing, damaged (changed since it was written), or of another format or version.
     """
     path = Path(path)
     if not path.is_file():
         raise PrivpipeError(f"{path} is missing. Make it with `dvc repro attack`.")
     try:
+        with path.open("rb", buffering=0) as raw:
+            check(raw.fileno())
         with closing(h5py.File(path, "r")) as file:
             if (file.attrs["format"], int(file.attrs["format_version"])) != (FORMAT, FORMAT_VERSION):
                 raise ValueError("it is of another format or version")

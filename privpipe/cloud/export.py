@@ -110,6 +110,8 @@ def to_onnx(bundle: Bundle) -> bytes:
         "method": bundle.method,
         "k": str(bundle.k),
         "scope": bundle.scope,
+        "sigma": str(float(bundle.sigma)),
+        "key_fingerprint": bundle.key_fingerprint,
         "dtype": bundle.dtype,
         "image_range": json.dumps(bundle.image_range),
         "arch": architecture.arch,

@@ -107,6 +107,9 @@ def train_file(
         header.scope,
         header.dtype,
         header.image_range,
+        header.sigma,
+        header.key_fingerprint,
+        header.salt,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_seconds": round(descrambler_seconds, 2),

@@ -135,3 +135,19 @@ def ensure_key(path: str | Path, seed: int | None) -> Key:
     key = new_key(seed)
     write_key(path, key)
     return key
+
+
+def check_key(key: Key, fingerprint: str, source: str | Path) -> None:
+    """Refuse a key that is not the one of `source`, a perturbed file or a model; nothing else would tell.
+
+    Args:
+        fingerprint: what `source` says of its key.
+
+    Raises:
+        PrivpipeError: the fingerprints differ.
+    """
+    if key.fingerprint != fingerprint:
+        raise PrivpipeError(
+            f"the key has the fingerprint {key.fingerprint}; {source} was made with {fingerprint or 'no key'}. "
+            "Pass the key that perturbed its images, or perturb and train again with `dvc repro`."
+        )

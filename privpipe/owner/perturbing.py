@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import Key
+from privpipe.owner.key import Key, check_key
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS, Perturbation
 from privpipe.perturb.base import Array, cached
@@ -48,6 +48,8 @@ def perturb_file(
             (low, high),
             store.header.shape,
             str(method.dtype),
+            settings.sigma if method.noisy else 0.0,
+            key.fingerprint if method.keyed else "",
         )
         squares, total = 0.0, sum(store.counts.values())
         with (
@@ -68,6 +70,17 @@ def perturb_file(
         "rms_change": (squares / values) ** 0.5,
         "key_fingerprint": key.fingerprint,
     }
+
+
+def check_perturbed_with(path: str | Path, key: Key) -> None:
+    """Refuse a key that is not the one of a perturbed file; without a key in its method every key will do.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, or was perturbed with another key.
+    """
+    with open_store(path, PERTURBED) as store:
+        if store.header.key_fingerprint:
+            check_key(key, store.header.key_fingerprint, path)
 
 
 def squared_change(images: NDArray[np.uint8], perturbed: Array, white: float) -> float:

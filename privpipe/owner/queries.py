@@ -67,12 +67,12 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
 
 
 def query_method(
-    name: str, k: int, scope: str, sigma: float | None, image_size: int, read_key: Callable[[], Key | None]
+    name: str, k: int, scope: str, sigma: float, image_size: int, read_key: Callable[[], Key | None]
 ) -> Perturbation:
     """The transformation of a training set, for queries.
 
     Args:
-        sigma: noise strength in levels of 0..255; None where none was given.
+        sigma: noise strength in levels of 0..255; ignored by methods without noise.
         read_key: called for a method that needs a key, and for no other.
 
     Raises:
@@ -90,16 +90,15 @@ def query_method(
         )
     if scope not in SCOPES:
         raise PrivpipeError(unknown("the scope", scope, list(SCOPES)))
-    if method.noisy and (sigma is None or not 0 < sigma < math.inf):
-        given = "none" if sigma is None else f"{sigma:g}"
+    if method.noisy and not 0 < sigma < math.inf:
         raise PrivpipeError(
-            f"{name} needs the noise strength of the training set, over 0, in levels of 0..255; got {given}. "
-            "Pass --sigma with the perturb.sigma of its params.yaml."
+            f"{name} needs a noise strength over 0, in levels of 0..255; got {sigma:g}. Set perturb.sigma, or use a "
+            "model that was trained on noise."
         )
     key = read_key() if method.keyed else None
     if method.keyed and key is None:
         raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
-    return method(image_size, k, scope, sigma if method.noisy and sigma else 0.0, key.stream if key else None)
+    return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
 
 
 def perturb_query(method: Perturbation, picture: NDArray[np.uint8]) -> NDArray[Any]:

@@ -1,9 +1,7 @@
 """How much of a block scramble the learned descrambler layer found (section 5 of the study, figure 13)."""
 
-import json
 from dataclasses import dataclass
 from math import comb, factorial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,28 +112,3 @@ def _not_measured(bundle: Bundle) -> str | None:
     if bundle.scope != "dataset":
         return "perturb.scope is image: every image has its own permutations, so there is no one true descrambler"
     return None
-
-
-def read_fingerprint(path: str | Path) -> str:
-    """The fingerprint of the key in `metrics/perturb.json`.
-
-    Raises:
-        PrivpipeError: the file is missing or damaged.
-    """
-    try:
-        return str(json.loads(Path(path).read_text(encoding="utf-8"))["key_fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro perturb`.") from error
-
-
-def check_key(key: Key, fingerprint: str) -> None:
-    """Refuse a key that is not the one of the perturbed images.
-
-    Raises:
-        PrivpipeError: the fingerprints differ.
-    """
-    if key.fingerprint != fingerprint:
-        raise PrivpipeError(
-            f"the images were perturbed with the key {fingerprint}; this one is {key.fingerprint}. "
-            "Pass the key that perturbed them, or perturb again with `dvc repro perturb`."
-        )

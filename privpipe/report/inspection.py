@@ -16,8 +16,9 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
     """All that a perturbed file says of itself, ready for JSON; optionally a PNG of its first training images.
 
     Returns:
-        file, bytes, format, method, k, scope, image_shape (H, W, C), dtype, image_range (the values of black and
-        white), values (least and greatest that occur; None without images), class_names, counts by split,
+        file, bytes, format, method, k, scope, sigma, key_fingerprint (empty without a key), image_shape (H, W, C),
+        dtype, image_range (the values of black and white), values (least and greatest that occur; None without
+        images), class_names, counts by split,
         known_to_fall (see `verdict`) and verdict, a sentence.
 
     Raises:
@@ -37,6 +38,8 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
             "method": header.method,
             "k": header.k,
             "scope": header.scope,
+            "sigma": header.sigma,
+            "key_fingerprint": header.key_fingerprint,
             "image_shape": list(header.shape),
             "dtype": header.dtype,
             "image_range": list(header.image_range),
@@ -87,9 +90,11 @@ def as_text(seen: dict[str, Any]) -> str:
     height, width, channels = seen["image_shape"]
     low, high = seen["image_range"]
     extremes = "no images" if seen["values"] is None else "{:g} to {:g}".format(*seen["values"])
+    noise = f", sigma = {seen['sigma']:g}" if seen["sigma"] else ""
     lines = {
         "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
-        "method": f"{seen['method']}, k = {seen['k']}, scope {seen['scope']}",
+        "method": f"{seen['method']}, k = {seen['k']}, scope {seen['scope']}{noise}",
+        "key": f"fingerprint {seen['key_fingerprint']}" if seen["key_fingerprint"] else "none",
         "images": f"{height} x {width}, {channels} channel{'s' * (channels > 1)}, {seen['dtype']}",
         "values": f"{extremes} (black is {low:g}, white is {high:g})",
         "counts": ", ".join(f"{split} {count:,}" for split, count in seen["counts"].items()),

@@ -17,7 +17,7 @@ from privpipe.cloud.bundle import Bundle, load_bundle
 from privpipe.cloud.device import deterministic
 from privpipe.cloud.inference import predict
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import Key
+from privpipe.owner.key import Key, check_key
 from privpipe.owner.pictures import read_picture
 from privpipe.owner.queries import Query, perturb_query, query_method
 from privpipe.perturb import Perturbation
@@ -62,21 +62,27 @@ class Classifier:
         return tuple((self.bundle.class_names[i], float(probabilities[i])) for i in order)
 
 
-def load_classifier(path: str | Path, sigma: float | None, read_key: Callable[[], Key | None]) -> Classifier:
+def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Classifier:
     """Read a model file and make the transformation that it names.
 
     Args:
-        sigma: noise strength of the training set, which the model file does not name; None for other methods.
-        read_key: called where the method needs a key.
+        read_key: called where the method needs a key, which must be the one that the model file names: a wrong key
+            gives wrong classes without a sign.
 
     Raises:
-        PrivpipeError: the model is missing, damaged or not for colour pictures; see also `query_method`.
+        PrivpipeError: the model is missing, damaged or not for colour pictures, or the key is another one; see also
+            `query_method`.
     """
     bundle = load_bundle(path)
     size = bundle.architecture.image_size
-    method = query_method(bundle.method, bundle.k, bundle.scope, sigma, size, read_key)
-    if sigma is not None and not method.noisy:
-        raise PrivpipeError(f"--sigma is for noise, and {path} was trained on {method.name}. Leave it out.")
+
+    def read_checked() -> Key | None:
+        key = read_key()
+        if key is not None:
+            check_key(key, bundle.key_fingerprint, path)
+        return key
+
+    method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
     header = Header(
         PERTURBED,
         method.name,
@@ -86,41 +92,11 @@ def load_classifier(path: str | Path, sigma: float | None, read_key: Callable[[]
         method.image_range,
         (size, size, 3),
         str(method.dtype),
+        bundle.sigma,
+        bundle.key_fingerprint,
     )
     bundle.check_fits(header, "the pictures to classify")
     return Classifier(bundle, method)
-
-
-def expected_fingerprint(metrics: str | Path) -> str:
-    """The fingerprint of the key of a training set, from the metrics of its perturbation.
-
-    Raises:
-        PrivpipeError: the file cannot be read or names no key.
-    """
-    try:
-        fingerprint = json.loads(Path(metrics).read_text(encoding="utf-8"))["key_fingerprint"]
-        if not isinstance(fingerprint, str):
-            raise ValueError("its key_fingerprint is no text")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PrivpipeError(
-            f"cannot read the key's fingerprint from {metrics} ({error}). Pass --metrics with the metrics/perturb.json "
-            "of the model's experiment."
-        ) from error
-    return fingerprint
-
-
-def check_fingerprint(key: Key, metrics: str | Path) -> None:
-    """Refuse a key that is not the one of the training set; a wrong key gives wrong classes without a sign.
-
-    Raises:
-        PrivpipeError: the fingerprints differ, or `metrics` names none.
-    """
-    expected = expected_fingerprint(metrics)
-    if key.fingerprint != expected:
-        raise PrivpipeError(
-            f"the key has the fingerprint {key.fingerprint}; the training set was perturbed with {expected}, says "
-            f"{metrics}. Pass that key, or with --metrics the metrics/perturb.json of the model's own experiment."
-        )
 
 
 def classify(

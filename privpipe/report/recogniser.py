@@ -46,8 +46,8 @@ def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, th
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
-    names, image_range = header.class_names, header.image_range
-    return Bundle(model.cpu(), normalise, architecture, names, "none", 1, "dataset", header.dtype, image_range)
+    how = ("none", 1, "dataset", header.dtype, header.image_range)
+    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=header.salt)
 
 
 def load_recogniser(path: str | Path, device: str, threads: int) -> Recognise:

@@ -80,7 +80,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     training = train_experiment(perturbed, params.model, machine)
     save_bundle(model, training.bundle)
     evaluation = evaluate_file(perturbed, model, machine.device, machine.threads)
-    loot = load_loot(perturbed, inputs.public, inputs.leaked, params.perturb.sigma, how.targets, how.stolen)
+    loot = load_loot(perturbed, inputs.public, inputs.leaked, how.targets, how.stolen)
     records = campaign(loot, attacks(how.network_epochs, how.seed, machine.threads, machine.device))
     originals, labels = load_originals(inputs.images, len(loot.targets))
     method = perturbation(params.perturb, loot.image_size, key)
