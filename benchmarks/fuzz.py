@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz.py                      # 2,000 inputs per reader
     python benchmarks/fuzz.py --count 50 store     # a short run of one
+    python benchmarks/fuzz.py --flips 2000         # single flipped bits in files with checksums: none may be read
 
 Each reader works in a process of its own, so that a crash of a C library is seen and counted: the input is named by
 reader, seed and number, and `--only NUMBER` runs it again. Exit code 1 if anything crashed, hung or raised an error
@@ -187,6 +188,36 @@ def read_picture(path: Path) -> None:
     assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
 
 
+def raw_samples(folder: Path) -> list[Path]:
+    """A file of raw images, with a salt."""
+    from privpipe.store import RAW, SPLITS, Header, create
+
+    header = Header(RAW, "none", 1, "dataset", ("a", "b"), (0.0, 255.0), (SIZE, SIZE, 3), "uint8", salt="5a" * 16)
+    rng = np.random.default_rng(0)
+    with create(folder / "raw.h5", header, dict.fromkeys(SPLITS, 100)) as writer:
+        for split in SPLITS:
+            writer.write(split, 0, rng.integers(0, 256, (100, SIZE, SIZE, 3), np.uint8), rng.integers(0, 2, 100))
+    return [folder / "raw.h5"]
+
+
+def record_samples(folder: Path) -> list[Path]:
+    """Reconstructions of two attacks."""
+    from privpipe.attacker.records import Record, save_records
+
+    images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
+    records = [Record("L0", "one", 0, 9, 1.5, 0.5, images, np.arange(64)), Record("L2", "two", 9, 9, 1.5, problem="no")]
+    save_records(folder / "records.h5", records)
+    return [folder / "records.h5"]
+
+
+def verify(path: Path) -> None:
+    from privpipe.report.verification import verify_file
+
+    verify_file(path)
+
+
+# Files with checksums: perturbed, raw, models (the three kinds that cross or are kept), and reconstructions.
+CHECKED = {"store": store_samples, "raw": raw_samples, "model": model_samples, "records": record_samples}
 READERS = {
     "archive": Reader(archive_samples, read_archive),
     "store": Reader(store_samples, read_store),
@@ -231,6 +262,8 @@ def damaged(folder: Path, samples: list[Path], seed: int, number: int) -> Path:
     sample = samples[number % len(samples)]
     path = folder / f"input{sample.suffix if sample.suffix != '.gz' else '.tar.gz'}"
     content = sample.read_bytes()
+    if sample.suffix == ".h5" and number % 4 >= 2:
+        return resealed(sample, path, mutate(content, rng))
     if sample.suffix == ".gz" and number % 4 >= 2:
         # Under gzip's checksum, so that the damage reaches the readers of tar and pickle.
         content = gzip.compress(mutate(gzip.decompress(content), rng), compresslevel=0)
@@ -238,6 +271,51 @@ def damaged(folder: Path, samples: list[Path], seed: int, number: int) -> Path:
         content = mutate(content, rng)
     path.write_bytes(content)
     return path
+
+
+def resealed(sample: Path, path: Path, content: bytes) -> Path:
+    """Write damaged `content` with checksums that fit it, so that the damage reaches what comes after them."""
+    from privpipe.checksum import check, seal
+
+    path.write_bytes(content)
+    with sample.open("rb") as file:
+        places = check(file.fileno())
+    try:
+        seal(path, places)
+    except ValueError:  # it is too short for the images
+        seal(path)
+    return path
+
+
+def flips(count: int, seed: int) -> int:
+    """Flip a bit of each kind of file with checksums, `count` times in all, and print how often that was noticed.
+
+    Returns:
+        How many were not noticed, or raised an error that is not ours.
+    """
+    rng, missed = np.random.default_rng(seed), 0
+    print(f"{'file':<10}{'bits':>10}{'flips':>8}{'noticed':>9}")
+    with tempfile.TemporaryDirectory() as name:
+        for number, (kind, samples) in enumerate(CHECKED.items()):
+            paths = samples(Path(name))
+            tally: Counter[str] = Counter()
+            tries = count // len(CHECKED) + (number < count % len(CHECKED))
+            for i in range(tries):
+                path = paths[i % len(paths)]
+                content = path.read_bytes()
+                changed, bit = bytearray(content), int(rng.integers(8 * len(content)))
+                changed[bit // 8] ^= 1 << bit % 8
+                path.write_bytes(changed)
+                try:
+                    verify(path)
+                    print(f"{path.name} bit {bit}: not noticed")
+                except PrivpipeError:
+                    tally["noticed"] += 1
+                path.write_bytes(content)
+            missed += tries - tally["noticed"]
+            bits = sum(8 * path.stat().st_size for path in paths)
+            print(f"{kind:<10}{bits:>10,}{tries:>8,}{tally['noticed']:>9,}", flush=True)
+    return missed
 
 
 def outcome(reader: str, path: Path) -> str:
@@ -293,7 +371,18 @@ def run(reader: str, count: int, seed: int) -> tuple[Counter[str], list[str]]:
 @click.option("--from", "start", default=0, hidden=True)
 @click.option("--only", type=int, help="run this input alone, in this process")
 @click.option("--worker", is_flag=True, hidden=True)
-def main(readers: tuple[str, ...], count: int, seed: int, start: int, only: int | None, worker: bool) -> None:
+@click.option("--flips", "flip_count", type=int, help="flip so many single bits in files with checksums instead")
+def main(
+    readers: tuple[str, ...],
+    count: int,
+    seed: int,
+    start: int,
+    only: int | None,
+    worker: bool,
+    flip_count: int | None,
+) -> None:
+    if flip_count is not None:
+        sys.exit(bool(flips(flip_count, seed)))
     if only is not None or worker:
         work(readers[0], seed, range(start, count) if only is None else range(only, only + 1))
         return

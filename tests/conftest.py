@@ -110,7 +110,8 @@ def experiment(tmp_path: Path) -> Callable[..., Experiment]:
         architecture = Architecture(arch, SIZE, 3, len(NAMES), k if arch == "descrambler" else 1)
         model = build(architecture, torch.Generator().manual_seed(1))
         how = (header.method, header.k, header.scope, header.dtype, header.image_range)
-        bundle = Bundle(model, measure(train), architecture, NAMES, *how)
+        named = {"sigma": header.sigma, "key_fingerprint": header.key_fingerprint}
+        bundle = Bundle(model, measure(train), architecture, NAMES, *how, **named)
         save_bundle(tmp_path / "model.safetensors", bundle)
         for i, row in enumerate(rows["test"]):
             write_picture(tmp_path / "pictures" / f"{i}.png", raw.images[row])

@@ -15,13 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from privpipe.attacker.records import save_records
 from privpipe.cli import main
 from privpipe.owner.key import new_key, read_key, write_key
 from privpipe.owner.perturbing import perturbation
-from privpipe.store import PERTURBED, open_store
+from privpipe.store import PERTURBED, RAW, open_store
 
 Make = Callable[..., Any]
-COMMANDS = ["key new", "key show", "perturb", "inspect", "predict", "export"]
+COMMANDS = ["key new", "key show", "perturb", "inspect", "predict", "verify", "export"]
 FLOATS = ["random_filter", "gaussian_noise"]
 
 
@@ -271,9 +272,18 @@ def test_inspect_shows_what_a_thief_sees(experiment: Make) -> None:
     seen = json.loads(good("inspect", made / "perturbed.h5", "--json").stdout)
     assert seen["counts"] == {"train": 6, "val": 2, "test": 4}
     assert (seen["method"], seen["k"], seen["scope"], seen["known_to_fall"]) == ("block_scramble", 4, "dataset", True)
+    assert (seen["sigma"], seen["key_fingerprint"]) == (0, made.key.fingerprint)
+    assert f"key:     fingerprint {made.key.fingerprint}" in text
     with open_store(made / "perturbed.h5", PERTURBED) as store:
         every = np.concatenate([store.images(split) for split in ("train", "val", "test")])
     assert seen["values"] == [every.min(), every.max()]
+
+
+def test_inspect_shows_the_noise_and_that_there_is_no_key(experiment: Make) -> None:
+    made = experiment("gaussian_noise")
+    assert "gaussian_noise, k = 3, scope dataset, sigma = 40" in good("inspect", made / "perturbed.h5").stdout
+    made = experiment("none")
+    assert "key:     none" in good("inspect", made / "perturbed.h5").stdout
 
 
 @pytest.mark.parametrize(
@@ -350,26 +360,54 @@ def test_predictions_in_three_forms(experiment: Make) -> None:
     assert shown[1].split()[-2:] == [rows[0]["class"], f"{rows[0]['probability']:.4f}"]
 
 
-def test_the_wrong_key_is_refused(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wrong_key_is_refused(experiment: Make) -> None:
     made = experiment("block_scramble")
     write_key(made / "other.json", new_key(None))
     words = ("predict", "--model", made / "model.safetensors", made.pictures[0], "--key")
-    unchecked = good(*words, made / "other.json")
-    assert "no metrics/perturb.json here to compare the key with" in unchecked.stderr
-    metrics = ("--metrics", made / "metrics/perturb.json")
-    assert "the key has the fingerprint" in refused(*words, made / "other.json", *metrics)
-    monkeypatch.chdir(made.folder)  # where metrics/perturb.json is found without being named
     message = refused(*words, made / "other.json")
-    assert read_key(made / "other.json").fingerprint in message
-    assert f"perturbed with {made.key.fingerprint}, says metrics/perturb.json" in message
+    assert f"the key has the fingerprint {read_key(made / 'other.json').fingerprint}; " in message
+    assert f"model.safetensors was made with {made.key.fingerprint}" in message
     assert not good(*words, made / "key.json").stderr
 
 
-def test_noise_takes_its_strength_from_an_option(experiment: Make) -> None:
+def test_noise_takes_its_strength_from_the_model(experiment: Make) -> None:
     made = experiment("gaussian_noise")
     words = ("predict", "--model", made / "model.safetensors", "--key", made / "key.json", made.pictures[0])
-    assert "Pass --sigma with the perturb.sigma of its params.yaml" in refused(*words)
-    assert good(*words, "--sigma", 40).stdout != good(*words, "--sigma", 90).stdout
+    assert "probability" in good(*words).stdout
+    assert run(*words, "--sigma", 40).exit_code == 2
+
+
+# verify
+
+
+def test_verify_names_what_is_whole_and_what_is_not(experiment: Make) -> None:
+    made = experiment("block_scramble")
+    save_records(made / "r.h5", [])
+    whole = [made / name for name in ("images.h5", "perturbed.h5", "model.safetensors", "r.h5")]
+    assert good("verify", *whole).stdout.splitlines() == [
+        f"{whole[0]}: ok, privpipe-images, 12 images",
+        f"{whole[1]}: ok, privpipe-perturbed, 12 images",
+        f"{whole[2]}: ok, privpipe-model, baseline",
+        f"{whole[3]}: ok, privpipe-reconstructions, 0 runs of attacks",
+    ]
+    for path in whole:
+        content = bytearray(path.read_bytes())
+        place = -1
+        if path.name == "images.h5":  # opening it reads no image
+            with open_store(path, RAW) as store:
+                place = store.offsets["val"]
+        content[place] ^= 4
+        path.write_bytes(content)
+    result = run("verify", *whole, made / "missing.h5", made / "key.json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    problems = result.stderr.splitlines()
+    for path, line in zip(whole, problems, strict=False):
+        assert str(path) in line and "damaged" in line
+    assert "missing.h5 is missing. Name an HDF5 or model file" in problems[4]
+    assert "key.json is damaged: its first 512 bytes are not those of a privpipe file" in problems[5]
+
+
+# export
 
 
 def test_export_reports_the_agreement(experiment: Make) -> None:

@@ -138,7 +138,7 @@ def files(tmp_path: Path) -> Path:
     write_images(tmp_path / "public.h5", train, test, {"train": np.arange(50, 60)}, PUBLIC)
     leak(tmp_path / "images.h5", tmp_path / "leaked.h5", 7)
     names = train.class_names
-    header = Header(PERTURBED, "block_scramble", 4, "dataset", names, (0.0, 255.0), (SIZE, SIZE, 3), "uint8")
+    header = Header(PERTURBED, "block_scramble", 4, "dataset", names, (0.0, 255.0), (SIZE, SIZE, 3), "uint8", 3.0)
     with create(tmp_path / "perturbed.h5", header, {"train": 40, "val": 10, "test": 10}) as writer:
         writer.write("train", 0, train.images[:40], train.labels[:40])
         writer.write("val", 0, train.images[40:50], train.labels[40:50])
@@ -147,7 +147,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_loot_from_files(files: Path) -> None:
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 3.0, 6, 30)
+    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 6, 30)
     assert (found.method, found.k, found.scope, found.sigma) == ("block_scramble", 4, "dataset", 3.0)
     assert (len(found.stolen), len(found.targets), len(found.public), len(found.pairs.originals)) == (30, 6, 10, 7)
     # This "perturbed" file holds the originals, so pairs are equal where they belong together.
@@ -155,7 +155,7 @@ def test_loot_from_files(files: Path) -> None:
 
 
 def test_all_is_taken_where_more_is_asked_for(files: Path) -> None:
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 0.0, 1000, None)
+    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 1000, None)
     assert (len(found.stolen), len(found.targets)) == (40, 10)
 
 
@@ -163,7 +163,7 @@ def test_nothing_public_and_no_pairs(files: Path) -> None:
     leak(files / "images.h5", files / "leaked.h5", 0)
     train = draw(10, SIZE, rng=np.random.default_rng(0))
     write_images(files / "public.h5", train, train, {"train": np.arange(0)}, PUBLIC)
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 0.0, 5, None)
+    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)
     assert found.public is None and found.pairs is None
 
 
@@ -173,4 +173,4 @@ def test_public_images_of_another_size_are_refused(files: Path) -> None:
     with pytest.raises(
         PrivpipeError, match=r"public.h5 has images of shape \(16, 16, 3\), .*perturbed.h5 of \(8, 8, 3\)"
     ):
-        load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 0.0, 5, None)
+        load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)

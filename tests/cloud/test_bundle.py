@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -26,7 +28,8 @@ from privpipe.errors import PrivpipeError
 from privpipe.store import PERTURBED, Header
 
 NAMES = ("ant", "bee")
-HEADER = Header(PERTURBED, "block_scramble", 4, "dataset", NAMES, (0.0, 255.0), (8, 8, 3), "uint8")
+KEY = "0123456789abcdef"
+HEADER = Header(PERTURBED, "block_scramble", 4, "dataset", NAMES, (0.0, 255.0), (8, 8, 3), "uint8", 12.5, KEY)
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -47,6 +50,8 @@ def bundle(arch: str = "descrambler", seed: int = 0) -> Bundle:
         "dataset",
         "uint8",
         (0.0, 255.0),
+        12.5,
+        KEY,
     )
 
 
@@ -68,8 +73,20 @@ def forged(
         about(description)
     if tensors:
         tensors(content)
+    description.pop("digest")
+    description["digest"] = digest(description, content)
     save_file(content, path, metadata={"privpipe": json.dumps(description, sort_keys=True)})
     return path
+
+
+def digest(about: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """That of the format, anew: whoever changes a model file on purpose can make it."""
+    content = json.dumps(about, sort_keys=True).encode()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        content += json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
+        content += tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return xxhash.xxh3_128_hexdigest(content)
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
@@ -123,12 +140,16 @@ def test_nothing_but_the_model_is_in_it(saved: Path) -> None:
         about = json.loads(file.metadata()["privpipe"])
     assert about == {
         "format": "privpipe-model",
-        "format_version": 1,
+        "format_version": 2,
         "architecture": {"arch": "descrambler", "image_size": 8, "channels": 3, "classes": 2, "k": 4},
         "class_names": ["ant", "bee"],
         "method": "block_scramble",
         "k": 4,
         "scope": "dataset",
+        "sigma": 12.5,
+        "key_fingerprint": "0123456789abcdef",
+        "salt": "",
+        "digest": about["digest"],  # 32 hexadecimal digits: see `digest`
         "dtype": "uint8",
         "image_range": [0, 255],
     }
@@ -187,7 +208,9 @@ def test_other_safetensors_files(tmp_path: Path, metadata: dict[str, str] | None
         load_bundle(path)
 
 
-@pytest.mark.parametrize(("field", "value"), [("format", "other"), ("format_version", 2), ("format_version", "1")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("format", "other"), ("format_version", 1), ("format_version", 3), ("format_version", "2")]
+)
 def test_another_format_or_version(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
     path = forged(saved, tmp_path / "m", lambda about: about.update({field: value}))
     with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \(format .*, version"):
@@ -231,6 +254,42 @@ def test_tensors_that_are_no_finite_float32(saved: Path, tmp_path: Path, value: 
         load_bundle(path)
 
 
+def test_a_model_of_the_first_format_version(saved: Path, tmp_path: Path) -> None:
+    def older(about: dict[str, Any]) -> None:
+        for name in ("sigma", "key_fingerprint", "salt"):
+            del about[name]
+        about["format_version"] = 1
+
+    said = r"version 1; this privpipe reads 'privpipe-model', version 2\)\. Train it again with `dvc repro train`"
+    with pytest.raises(PrivpipeError, match=said):
+        load_bundle(forged(saved, tmp_path / "m", older))
+
+
+def test_a_weight_that_changed_is_noticed(saved: Path, tmp_path: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(PrivpipeError, match="its checksum differs: a weight or its description changed"):
+        load_bundle(tmp_path / "m")
+
+
+@pytest.mark.parametrize("arch", ["descrambler", "modern_three_layer"])
+def test_every_flipped_bit_is_noticed(tmp_path: Path, arch: str) -> None:
+    path = tmp_path / "m"
+    save_bundle(path, replace(bundle(arch), class_names=("Käfer", "×")))
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    header = 8 * (8 + int.from_bytes(content[:8], "little"))
+    bits = [*rng.choice(8 * len(content), 150, replace=False), *rng.choice(header, 150, replace=False)]
+    for bit in map(int, bits):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(PrivpipeError, match=r"m is no privpipe model, or damaged .*Train it again with `dvc repro"):
+            load_bundle(path)
+    path.write_bytes(content)
+    load_bundle(path)
+
+
 @pytest.mark.parametrize("std", [0.0, -1.0])
 def test_a_normalisation_that_divides_by_nothing(saved: Path, tmp_path: Path, std: float) -> None:
     path = forged(saved, tmp_path / "m", tensors=lambda t: t.update({"normalise.std": torch.tensor([1, std, 1])}))
@@ -272,6 +331,7 @@ def test_a_descrambler_for_other_blocks(tmp_path: Path, arch: str) -> None:
         load_bundle(tmp_path / "m")
 
 
+FIELDS = ("architecture", "class_names", "method", "k", "scope", "sigma", "key_fingerprint", "salt", "image_range")
 HOSTILE = [10**9, 10**400, -8, -4, 0, True, False, None, "8", 8.0, 1e300, float("nan"), [8], {}]
 
 
@@ -284,10 +344,12 @@ def test_hostile_architectures(saved: Path, tmp_path: Path, field: str, value: A
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda v: str(v)[:8])
-@pytest.mark.parametrize("field", ["architecture", "class_names", "method", "k", "scope", "dtype", "image_range"])
+@pytest.mark.parametrize("field", [*FIELDS, "dtype"])
 def test_hostile_fields(saved: Path, tmp_path: Path, field: str, value: Any) -> None:
-    if field in ("method", "scope", "dtype") and value == "8":
+    if field in ("method", "scope", "dtype", "key_fingerprint", "salt") and value == "8":
         value = ["8"]
+    if field == "sigma" and type(value) is float:
+        value = -abs(value)
     path = forged(saved, tmp_path / "m", lambda about: about.update({field: value}))
     with pytest.raises(PrivpipeError, match=r"is no privpipe model, or damaged \("):
         load_bundle(path)
@@ -338,6 +400,9 @@ def test_images_like_those_of_training_fit() -> None:
         ("method", "none", "method 'block_scramble' != 'none'"),
         ("k", 2, "k 4 != 2"),
         ("scope", "image", "scope 'dataset' != 'image'"),
+        ("sigma", 25.0, "sigma 12.5 != 25.0"),
+        ("key_fingerprint", "ab", "fingerprint of the key '0123456789abcdef' != 'ab'"),
+        ("salt", "ab", "salt '' != 'ab'"),
         ("dtype", "float16", "dtype 'uint8' != 'float16'"),
         ("image_range", (0.0, 1.0), r"image range \(0.0, 255.0\) != \(0.0, 1.0\)"),
         ("shape", (16, 16, 3), r"image shape \(8, 8, 3\) != \(16, 16, 3\)"),
@@ -391,5 +456,6 @@ def test_mutated_bytes_are_refused_or_give_a_whole_model(
         found = load_bundle(path)
     except PrivpipeError:
         return
+    assert content == saved.read_bytes()
     scores = predict(found.model, found.normalise, torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
     assert scores.shape == (1, len(found.class_names))

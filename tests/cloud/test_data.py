@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sealing import reseal
 from torch import Tensor
 
+from privpipe.checksum import block_rows
 from privpipe.cloud.data import BLOCK, Resident, Streamed, load_split, load_training
 from privpipe.cloud.engine import Recipe
 from privpipe.cloud.inference import measure
@@ -147,8 +149,20 @@ def test_damage_that_is_found_while_training_is_an_error_of_ours(tmp_path: Path)
     with path.open("r+b") as file:
         file.seek(offset + 700 * 48)
         file.write(np.array([np.nan], np.float16).tobytes())
+    with (
+        open_store(path, PERTURBED) as store,
+        pytest.raises(PrivpipeError, match="train/images changed since"),
+    ):
+        seen(Streamed(store, "train", CPU, 300), 10, generator())
+    reseal(path)
     with open_store(path, PERTURBED) as store, pytest.raises(PrivpipeError, match="has NaN or infinite values"):
         seen(Streamed(store, "train", CPU, 300), 10, generator())
+
+
+def test_what_streaming_reads_together_are_whole_blocks(tmp_path: Path) -> None:
+    """So that comparing their checksums reads nothing twice, whatever the size of the images."""
+    for size in range(1, 2**20, 997):
+        assert BLOCK % block_rows(size) == 0
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -113,6 +113,10 @@ def test_it_says_what_it_is(experiment: Make) -> None:
     assert json.loads(about["class_names"]) == ["ant", "bee", "cow"]
     assert (about["method"], about["k"], about["scope"]) == ("block_scramble", "4", "image")
     assert (about["dtype"], json.loads(about["image_range"]), about["arch"]) == ("uint8", [0, 255], "descrambler")
+    assert (float(about["sigma"]), about["key_fingerprint"]) == (0, made.key.fingerprint)
+    noisy = experiment("gaussian_noise")
+    export.export_file(noisy / "model.safetensors", noisy / "model.onnx")
+    assert float(session(noisy / "model.onnx").get_modelmeta().custom_metadata_map["sigma"]) == 40
     (given,), (result,) = run.get_inputs(), run.get_outputs()
     assert (given.name, given.shape, given.type) == ("images", ["N", 8, 8, 3], "tensor(float)")
     assert (result.name, result.shape, result.type) == ("probabilities", ["N", 3], "tensor(float)")

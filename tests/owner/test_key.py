@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import MAX_FILE_BYTES, Key, ensure_key, new_key, read_key, write_key
+from privpipe.owner.key import MAX_FILE_BYTES, Key, check_key, ensure_key, new_key, read_key, write_key
 
 # printf 'privpipe research key 0' | sha256sum: a key that changed would take published results with it.
 SECRET_OF_SEED_0 = "9dcb948b033304fd02dcfc46c73b510dd736c3613c8be238fcfe94df099d8efa"
@@ -312,3 +312,13 @@ def test_a_field_of_any_value_is_refused_or_gives_exactly_the_same_key(
         return
     assert found == key
     assert type(found.seed) is type(key.seed)
+
+
+def test_the_key_of_a_file_is_checked() -> None:
+    key, other = new_key(0), new_key(1)
+    check_key(key, key.fingerprint, "m.h5")
+    message = rf"has the fingerprint {key.fingerprint}; m\.h5 was made with {other.fingerprint}\. Pass the key that"
+    with pytest.raises(PrivpipeError, match=message):
+        check_key(key, other.fingerprint, "m.h5")
+    with pytest.raises(PrivpipeError, match=r"m\.h5 was made with no key"):
+        check_key(key, "", "m.h5")

@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sealing import reseal
 
 from privpipe import store
 from privpipe.errors import PrivpipeError
 from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key, new_key
-from privpipe.owner.perturbing import perturb_file, perturbation, squared_change
+from privpipe.owner.perturbing import check_perturbed_with, perturb_file, perturbation, squared_change
 from privpipe.owner.split import write_images
 from privpipe.params import Perturb
 
@@ -110,10 +111,13 @@ def test_the_header_says_what_was_done(source: Path, target: Path, settings: Per
     assert attrs.pop("image_range").tolist() == ([0, 255] if exact else [0, 1])
     assert attrs == {
         "format": b"privpipe-perturbed",
-        "format_version": 1,
+        "format_version": 2,
         "method": settings.method.encode(),
         "k": settings.k,
         "scope": settings.scope.encode(),
+        "sigma": settings.sigma if "noise" in settings.method else 0.0,
+        "key_fingerprint": b"" if settings.method in ("none", "gaussian_blur") else new_key(0).fingerprint.encode(),
+        "salt": b"",
     }
 
 
@@ -170,12 +174,12 @@ def test_no_key_is_in_what_leaves(source: Path, tmp_path: Path, settings: Pertur
     key = new_key(SEED)
     perturb_file(source, tmp_path / "one.h5", settings, key)
     content = (tmp_path / "one.h5").read_bytes()
-    hexadecimal = [key.secret.hex(), key.fingerprint]
-    secrets = [key.secret, bytes.fromhex(key.fingerprint)]
-    secrets += [text.encode() for lower in hexadecimal for text in (lower, lower.upper())]
+    secrets = [key.secret, key.secret.hex().encode(), key.secret.hex().upper().encode()]
     secrets += [str(SEED).encode(), SEED.to_bytes(8, "little"), SEED.to_bytes(8, "big"), str(tmp_path).encode()]
     for secret in secrets:
         assert secret not in content
+    with h5py.File(tmp_path / "one.h5") as file:  # a hash of 256 bits, which tells keys apart and nothing else
+        assert content.count(key.fingerprint.encode()) == bool(file.attrs["key_fingerprint"])
 
 
 @pytest.mark.parametrize("name", ["none", "gaussian_blur"])
@@ -187,16 +191,19 @@ def test_a_keyless_file_does_not_depend_on_the_key(source: Path, tmp_path: Path,
 
 
 @each_setting
-def test_only_images_depend_on_the_key(source: Path, tmp_path: Path, settings: Perturb) -> None:
-    """Two files with different keys become the same bytes once their images are blanked."""
+def test_only_images_and_the_fingerprint_depend_on_the_key(
+    source: Path, tmp_path: Path, settings: Perturb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files with different keys become the same bytes once their images and the checksums are blanked."""
+    monkeypatch.setattr(Key, "fingerprint", "0123456789abcdef")
     contents = []
     for name, key in (("one.h5", new_key(0)), ("other.h5", new_key(1))):
         perturb_file(source, tmp_path / name, settings, key)
         content = bytearray((tmp_path / name).read_bytes())
+        content[:512] = content[:512].split(b"xxh3_64")[0].ljust(512)
         with h5py.File(tmp_path / name) as file:
-            for split in COUNTS:
-                images = file[split]["images"]
-                content[images.id.get_offset() : images.id.get_offset() + images.nbytes] = bytes(images.nbytes)
+            for data in (file[split][what] for split in COUNTS for what in ("images", "digests")):
+                content[data.id.get_offset() : data.id.get_offset() + data.nbytes] = bytes(data.nbytes)
         contents.append(bytes(content))
     assert contents[0] == contents[1]
 
@@ -215,6 +222,15 @@ def test_the_key_undoes_it(source: Path, target: Path, key: Key) -> None:
     method = perturbation(SCRAMBLE, SIZE, key)
     for split in COUNTS:
         assert np.array_equal(method.invert(read(target, split)[0], split), read(source, split)[0])
+
+
+def test_the_key_of_a_perturbed_file_is_told_from_others(source: Path, target: Path) -> None:
+    perturb_file(source, target, SCRAMBLE, new_key(0))
+    check_perturbed_with(target, new_key(0))
+    with pytest.raises(PrivpipeError, match=rf"perturbed\.h5 was made with {new_key(0).fingerprint}"):
+        check_perturbed_with(target, new_key(1))
+    perturb_file(source, target, Perturb(method="none", k=1, scope="dataset", sigma=0.0), new_key(0))
+    check_perturbed_with(target, new_key(1))  # no key was involved
 
 
 def test_a_missing_source(tmp_path: Path, target: Path) -> None:
@@ -236,6 +252,7 @@ def test_a_damaged_source_leaves_the_target_as_it_was(source: Path, target: Path
 def test_labels_of_no_class_are_refused(source: Path, target: Path) -> None:
     with h5py.File(source, "r+") as file:
         file["test"]["labels"][2] = 2
+    reseal(source)
     with pytest.raises(PrivpipeError, match=r"images\.h5 is damaged: test/labels has values outside 0\.\.1"):
         perturb_file(source, target, SCRAMBLE, new_key(0))
     assert not target.exists()

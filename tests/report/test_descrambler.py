@@ -16,7 +16,7 @@ from privpipe.cloud.models import Architecture, build
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key, new_key
 from privpipe.perturb.block_scramble import BlockScramble
-from privpipe.report.descrambler import METRICS, DescramblerScore, chance_right, check_key, nearest_permutations, score
+from privpipe.report.descrambler import METRICS, DescramblerScore, chance_right, nearest_permutations, score
 
 KEY = new_key(0)
 
@@ -209,12 +209,3 @@ def test_weights_that_are_not_finite(value: float) -> None:
         model.model[0].weight[2, 3, 4] = value
     with pytest.raises(PrivpipeError, match="the model's descrambler has NaN or infinite weights"):
         score(model, KEY)
-
-
-def test_the_key_of_the_images_is_checked() -> None:
-    check_key(KEY, KEY.fingerprint)
-    other = new_key(1).fingerprint
-    with pytest.raises(
-        PrivpipeError, match=f"perturbed with the key {other}; this one is {KEY.fingerprint}. Pass the key"
-    ):
-        check_key(KEY, other)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from privpipe.report.prediction import (
     as_csv,
     as_json,
     as_table,
-    check_fingerprint,
     classify,
     load_classifier,
 )
@@ -46,8 +46,7 @@ OWN = [(method, "image") for method in ("block_scramble", "random_filter", "gaus
 
 def run(made: Any, paths: list[Path], top: int = 3) -> list[Prediction]:
     """Classify files, none of which may fail."""
-    sigma = made.settings.sigma or None
-    classifier = load_classifier(made / "model.safetensors", sigma, lambda: made.key)
+    classifier = load_classifier(made / "model.safetensors", lambda: made.key)
     failed: list[str] = []
     found = classify([Query(path, Path(path.name)) for path in paths], classifier, top, failed.append)
     assert not failed
@@ -111,9 +110,11 @@ def test_a_result_depends_neither_on_order_nor_company_nor_name(
 
 
 def test_without_the_key_it_is_another_result(experiment: Make) -> None:
-    made = experiment("block_scramble")
+    made, other = experiment("block_scramble"), new_key(7)
     right = run(made, made.pictures)
-    classifier = load_classifier(made / "model.safetensors", None, lambda: new_key(7))
+    bundle = replace(load_bundle(made / "model.safetensors"), key_fingerprint=other.fingerprint)
+    save_bundle(made / "other.safetensors", bundle)
+    classifier = load_classifier(made / "other.safetensors", lambda: other)
     wrong = classify([Query(p, Path(p.name)) for p in made.pictures], classifier, 3, pytest.fail)
     assert right != wrong
 
@@ -122,7 +123,7 @@ def test_failures_are_reported_and_the_others_classified(experiment: Make) -> No
     made = experiment("none")
     bad, missing = made / "notes.jpg", made / "missing.jpg"
     bad.write_text("no picture")
-    classifier = load_classifier(made / "model.safetensors", None, pytest.fail)
+    classifier = load_classifier(made / "model.safetensors", pytest.fail)
     failed: list[str] = []
     paths = [made.pictures[0], bad, missing, made.pictures[1]]
     found = classify([Query(path, Path(path.name)) for path in paths], classifier, 1, failed.append)
@@ -132,23 +133,23 @@ def test_failures_are_reported_and_the_others_classified(experiment: Make) -> No
     assert str(missing) in failed[1]
 
 
-@pytest.mark.parametrize("sigma", [None, 0.0, -1.0, float("nan"), float("inf")])
-def test_noise_needs_its_strength(experiment: Make, sigma: float | None) -> None:
+@pytest.mark.parametrize("sigma", [0.0, 90.0])
+def test_noise_takes_its_strength_from_the_model(experiment: Make, sigma: float) -> None:
     made = experiment("gaussian_noise")
-    with pytest.raises(PrivpipeError, match=r"noise strength of the training set, over 0.*Pass --sigma"):
-        load_classifier(made / "model.safetensors", sigma, lambda: made.key)
-
-
-def test_a_strength_without_noise_is_refused(experiment: Make) -> None:
-    made = experiment("block_scramble")
-    with pytest.raises(PrivpipeError, match=r"--sigma is for noise, .* trained on block_scramble\. Leave it out"):
-        load_classifier(made / "model.safetensors", 25.0, lambda: made.key)
+    save_bundle(made / "other.safetensors", replace(load_bundle(made / "model.safetensors"), sigma=sigma))
+    if not sigma:
+        with pytest.raises(PrivpipeError, match=r"gaussian_noise needs a noise strength over 0, .*; got 0\. Set"):
+            load_classifier(made / "other.safetensors", lambda: made.key)
+        return
+    classifiers = [load_classifier(made / f"{name}.safetensors", lambda: made.key) for name in ("model", "other")]
+    noises = [classifier.method.apply(np.zeros((1, SIZE, SIZE, 3), np.uint8)) for classifier in classifiers]
+    assert noises[1].std() / noises[0].std() == pytest.approx(90 / SIGMA, rel=0.01)
 
 
 def test_a_keyed_method_without_a_key_is_refused(experiment: Make) -> None:
     made = experiment("block_scramble")
     with pytest.raises(PrivpipeError, match=r"block_scramble needs the key of the training set; got none\. .*--key"):
-        load_classifier(made / "model.safetensors", None, lambda: None)
+        load_classifier(made / "model.safetensors", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_model_that_names_what_cannot_be(experiment: Make, field: str, value: 
     object.__setattr__(bundle, field, value)
     save_bundle(made / "other.safetensors", bundle)
     with pytest.raises(PrivpipeError, match=message):
-        load_classifier(made / "other.safetensors", None, lambda: made.key)
+        load_classifier(made / "other.safetensors", lambda: made.key)
 
 
 def test_scores_that_are_not_finite_are_no_classes(experiment: Make) -> None:
@@ -177,30 +178,25 @@ def test_scores_that_are_not_finite_are_no_classes(experiment: Make) -> None:
         for weight in bundle.model.parameters():
             weight.fill_(1e30)
     save_bundle(made / "other.safetensors", bundle)
-    classifier = load_classifier(made / "other.safetensors", None, pytest.fail)
+    classifier = load_classifier(made / "other.safetensors", pytest.fail)
     failed: list[str] = []
     assert classify([Query(made.pictures[0], Path("0.png"))], classifier, 1, failed.append) == []
     assert "not finite" in failed[0]
 
 
 def test_the_key_is_compared_with_the_training_sets(experiment: Make) -> None:
+    made, other = experiment("block_scramble"), new_key(7)
+    load_classifier(made / "model.safetensors", lambda: made.key)
+    message = rf"{other.fingerprint}; .*model\.safetensors was made with {made.key.fingerprint}\. Pass the key that"
+    with pytest.raises(PrivpipeError, match=message):
+        load_classifier(made / "model.safetensors", lambda: other)
+
+
+def test_no_model_goes_without_a_fingerprint_where_a_key_is_needed(experiment: Make) -> None:
     made = experiment("block_scramble")
-    metrics = made / "metrics/perturb.json"
-    check_fingerprint(made.key, metrics)
-    other = new_key(7)
-    with pytest.raises(
-        PrivpipeError, match=rf"{other.fingerprint}; .* with {made.key.fingerprint}, says .*perturb.json"
-    ):
-        check_fingerprint(other, metrics)
-
-
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"key_fingerprint": 5}', "[" * 100_000])
-def test_metrics_without_a_fingerprint(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "perturb.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(PrivpipeError, match=r"cannot read the key's fingerprint from .*perturb.json.*--metrics"):
-        check_fingerprint(new_key(0), path)
+    save_bundle(made / "other.safetensors", replace(load_bundle(made / "model.safetensors"), key_fingerprint=""))
+    with pytest.raises(PrivpipeError, match="was made with no key"):
+        load_classifier(made / "other.safetensors", lambda: made.key)
 
 
 FOUND = [
