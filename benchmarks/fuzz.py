@@ -275,7 +275,7 @@ def damaged(folder: Path, samples: list[Path], seed: int, number: int) -> Path:
 
 def resealed(sample: Path, path: Path, content: bytes) -> Path:
     """Write damaged `content` with checksums that fit it, so that the damage reaches what comes after them."""
-    from privpipe.checksum import check, seal
+    from privpipe.checksum import USER_BLOCK, check, seal
 
     path.write_bytes(content)
     with sample.open("rb") as file:
@@ -283,7 +283,8 @@ def resealed(sample: Path, path: Path, content: bytes) -> Path:
     try:
         seal(path, places)
     except ValueError:  # it is too short for the images
-        seal(path)
+        if len(content) >= USER_BLOCK:
+            seal(path)
     return path
 
 

@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.checksum import USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
+from privpipe.checksum import PIECE, USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, write_error
 
@@ -209,27 +209,39 @@ class Store:
     def _read(self, split: str, start: int, images: Array) -> None:
         """Fill `images` (n, H, W, C) from row `start` on; n is 1 at least.
 
-        Block by block, each read and compared with its digest while it is in the processor's cache; a block that is
-        asked for in part is read whole.
+        In pieces that fit into the processor's cache, where their blocks are compared with their digests at once; a
+        block that is asked for in part is read whole.
         """
-        stop, rows = start + len(images), self.rows_of_a_block
-        for first, last in _blocks(start, stop, rows, self.counts[split]):
+        stop, rows, size = start + len(images), self.rows_of_a_block, self.header.image_bytes
+        end = min(stop + -stop % rows, self.counts[split])
+        step = rows * max(1, PIECE // (rows * size))
+        for first in range(start - start % rows, end, step):
+            last = min(first + step, end)
             low, high = max(first, start), min(last, stop)
             wanted = images[low - start : high - start]
-            whole = len(wanted) == last - first
-            block = wanted if whole else np.empty((last - first, *images.shape[1:]), images.dtype)
+            whole = high - low == last - first
+            piece = wanted if whole else np.empty((last - first, *images.shape[1:]), images.dtype)
             try:
-                read_into(self.descriptor, self.offsets[split] + first * self.header.image_bytes, block)
+                read_into(self.descriptor, self.offsets[split] + first * size, piece)
             except OSError as error:
                 raise damaged(self.path, str(error)) from error
-            if not _intact(block, self.digests[split][first // rows]):
-                where = f"among rows {first}..{last - 1}"
-                raise damaged(self.path, f"{split}/images changed since they were written, {where}")
+            self._compare(split, first, piece)
             if not whole:
-                wanted[:] = block[low - first : high - first]
+                wanted[:] = piece[low - first : high - first]
             if images.dtype == np.float16 and not _finite(wanted):
                 where = f"among rows {start}..{stop - 1}"
                 raise damaged(self.path, f"{split}/images has NaN or infinite values {where}")
+
+    def _compare(self, split: str, first: int, piece: Array) -> None:
+        """Refuse images (n, H, W, C), whole blocks from row `first` on, that have other digests than were written."""
+        rows = self.rows_of_a_block
+        blocks = [piece[row : row + rows] for row in range(0, len(piece), rows)]
+        expected = self.digests[split][first // rows :][: len(blocks)].tolist()
+        for number, (block, one) in enumerate(zip(blocks, expected, strict=True)):
+            if not _intact(block, one):
+                low = first + number * rows
+                where = f"among rows {low}..{low + len(block) - 1}"
+                raise damaged(self.path, f"{split}/images changed since they were written, {where}")
 
     def spans(self, split: str) -> Iterator[tuple[int, int]]:
         """Ranges of rows that cover a split, each of about `CHUNK_BYTES`, and of whole blocks where one fits in."""
@@ -344,9 +356,9 @@ def _blocks(start: int, stop: int, rows: int, count: int) -> Iterator[tuple[int,
         yield first, min(first + rows, count)
 
 
-def _intact(block: Array, expected: np.uint64) -> bool:
+def _intact(block: Array, expected: int) -> bool:
     """Whether a block has the digest with which it was written."""
-    return digest(block) == int(expected)
+    return digest(block) == expected
 
 
 def _finite(values: NDArray[np.float16]) -> bool:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.results import Cell, Outcome, Table, Target
 from benchmarks.setting import Setting, hot_spots
 from benchmarks.timing import Spread, faster, side_by_side
+from privpipe import store
 from privpipe.store import CHUNK_BYTES, PERTURBED, SPLITS, Header, create, open_store
 
 TITLE = "Storage"
@@ -18,7 +20,8 @@ ABOUT = """
 The file of perturbed images against the same bytes in a plain file: both are written in the same chunks under a
 temporary name, synced to the disk and renamed; both are read into the tensor that trains, from the cache of the
 operating system. The rate is of wall-clock time, the ratio that of the rates. What is read is checked on the way: the
-header, the labels and, of float16, that every value is finite.
+header, the labels, the checksums of everything and, of float16, that every value is finite. What the checksums of the
+images take is measured by reading the same file without comparing them.
 
 The files lie in a temporary folder of the checkout, on its disk: `/tmp` may be a part of memory, whose rates say
 nothing.
@@ -51,9 +54,15 @@ def chunks(images: NDArray[Any]) -> list[tuple[int, int]]:
 
 
 def read_store(path: Path) -> torch.Tensor:
-    with open_store(path, PERTURBED) as store:
-        store.labels("train")
-        return torch.from_numpy(store.images("train"))
+    with open_store(path, PERTURBED) as opened:
+        opened.labels("train")
+        return torch.from_numpy(opened.images("train"))
+
+
+def read_unchecked(path: Path) -> torch.Tensor:
+    """The same without the checksums of the images."""
+    with patch.object(store, "_intact", lambda block, expected: True):
+        return read_store(path)
 
 
 def read_raw(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
@@ -87,16 +96,24 @@ def measure(setting: Setting) -> Outcome:
         if not torch.equal(read_store(ours), read_raw(raw, images.shape, dtype)):
             raise AssertionError(f"storage of {dtype}: the contenders disagree")
         read = side_by_side(
-            {"ours": lambda o=ours: read_store(o), "raw": lambda o=raw, x=images: read_raw(o, x.shape, x.dtype)},
+            {
+                "ours": lambda o=ours: read_store(o),
+                "raw": lambda o=raw, x=images: read_raw(o, x.shape, x.dtype),
+                "unchecked": lambda o=ours: read_unchecked(o),
+            },
             repeats,
         )
+        slower = faster(read, "unchecked", "ours")
+        cost = Spread(*(100 * (value - 1) for value in (slower.median, slower.low, slower.high)))
+        text = f"Checksums when reading HDF5, {dtype}: share of the time of reading"
+        targets.append(Target(f"checksums-{dtype}", text, "%", cost, at_most=10))
         for what, timings, call in (
             ("write", wrote, lambda o=ours, x=images, y=labels: write_store(o, x, y)),
             ("read", read, lambda o=ours: read_store(o)),
         ):
             share = faster(timings, "ours", "raw")
             percent = Spread(100 * share.median, 100 * share.low, 100 * share.high)
-            rates = [images.nbytes / Spread.of(timing.wall).median / 1e6 for timing in timings.values()]
+            rates = [images.nbytes / Spread.of(timings[name].wall).median / 1e6 for name in ("ours", "raw")]
             facts[f"{what}_mb_per_second_{dtype}"] = rates[0]
             rows.append([what, str(dtype), round(images.nbytes / 1e6), *rates, percent])
             text = f"HDF5 {what}, {dtype}: share of the raw rate"
