@@ -44,10 +44,16 @@ class Record:
     problem: str | None = None
 
 
-def save_records(path: str | Path, records: Sequence[Record]) -> None:
-    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them."""
+def save_records(path: str | Path, records: Sequence[Record], salt: str = "") -> None:
+    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them.
+
+    Args:
+        salt: see `privpipe.salt`; kept in the file and read by nobody.
+    """
     with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        if salt:
+            file.attrs["salt"] = salt
         for number, record in enumerate(records):
             group = file.create_group(f"{number:04d}")
             for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):

@@ -32,6 +32,7 @@ class Bundle:
     Args:
         method, k, scope: the perturbation of its training images.
         dtype, image_range: how those were stored (see `privpipe.store.Header`).
+        salt: of a model of raw images (see `privpipe.salt`); empty for every other.
     """
 
     model: nn.Sequential
@@ -43,6 +44,7 @@ class Bundle:
     scope: str
     dtype: str
     image_range: tuple[float, float]
+    salt: str = ""
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
@@ -74,6 +76,7 @@ def _describe(bundle: Bundle) -> str:
     about |= {"architecture": asdict(bundle.architecture), "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope}
     about |= {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
+    about |= {"salt": bundle.salt} if bundle.salt else {}
     return json.dumps(about, sort_keys=True)
 
 
@@ -143,6 +146,7 @@ def load_bundle(path: str | Path) -> Bundle:
             str(about["scope"]),
             str(about["dtype"]),
             (low, high),
+            str(about.get("salt", "")),
         )
         _check(bundle, description)
         return bundle

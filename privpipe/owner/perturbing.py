@@ -28,7 +28,8 @@ def perturb_file(
 
     Returns:
         The number of images of each split, the size of the pictures in bytes, the root-mean-square change per
-        value in levels of 0..255 (over all splits), and the fingerprint of the key.
+        value in levels of 0..255 (over all splits), the fingerprint of the key, and whether it is a
+        research key.
 
     Raises:
         PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
@@ -67,6 +68,7 @@ def perturb_file(
         "bytes": values * method.dtype.itemsize,
         "rms_change": (squares / values) ** 0.5,
         "key_fingerprint": key.fingerprint,
+        "key_research": key.research,
     }
 
 

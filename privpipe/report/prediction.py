@@ -17,6 +17,7 @@ from privpipe.cloud.bundle import Bundle, load_bundle
 from privpipe.cloud.device import deterministic
 from privpipe.cloud.inference import predict
 from privpipe.errors import PrivpipeError
+from privpipe.owner import keyhome
 from privpipe.owner.key import Key
 from privpipe.owner.pictures import read_picture
 from privpipe.owner.queries import Query, perturb_query, query_method
@@ -116,11 +117,20 @@ def check_fingerprint(key: Key, metrics: str | Path) -> None:
         PrivpipeError: the fingerprints differ, or `metrics` names none.
     """
     expected = expected_fingerprint(metrics)
-    if key.fingerprint != expected:
-        raise PrivpipeError(
-            f"the key has the fingerprint {key.fingerprint}; the training set was perturbed with {expected}, says "
-            f"{metrics}. Pass that key, or with --metrics the metrics/perturb.json of the model's own experiment."
-        )
+    if key.fingerprint == expected:
+        return
+    kind = "research key" if key.research else "key"
+    cure = f"that key; {keyhome.home()} does not have it"
+    if keyhome.find(expected) is not None:
+        cure = f"--key {keyhome.place(expected)}"
+    elif json.loads(Path(metrics).read_text(encoding="utf-8")).get("key_research") is True:
+        cure = "the research key of that experiment's key.seed, which `privpipe key new FILE --seed N` makes"
+    raise PrivpipeError(
+        f"the {kind} has the fingerprint {key.fingerprint}; the training set was perturbed with {expected}, says "
+        f"{metrics}. Pass {cure}. If model and metrics are of an experiment, `dvc exp apply` brings its key too, and "
+        "`dvc checkout data/private/key.json` the one that dvc.lock names. If the metrics are another experiment's, "
+        "pass the metrics/perturb.json of the model's own with --metrics."
+    )
 
 
 def classify(

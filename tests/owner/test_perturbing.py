@@ -121,7 +121,7 @@ def test_the_header_says_what_was_done(source: Path, target: Path, settings: Per
 def test_metrics(source: Path, target: Path, settings: Perturb) -> None:
     key = new_key(0)
     metrics = perturb_file(source, target, settings, key)
-    assert set(metrics) == {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"}
+    assert set(metrics) == {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint", "key_research"}
     assert {split: metrics[f"n_{split}"] for split in COUNTS} == COUNTS
     assert metrics["key_fingerprint"] == key.fingerprint
     with h5py.File(target) as file:

@@ -25,7 +25,7 @@ KEYS = {
         *(f"{data}_for_{share}" for data in ("images", "pairs") for share in (50, 90, 99)),
         "original_recognised",
     },
-    "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
+    "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint", "key_research"},
     "train": {
         "seconds", "images_per_second", "device", "precision", "final_train_loss",
         "descrambler_seconds", "descrambler_confidence",
