@@ -24,17 +24,6 @@ from privpipe.store import PERTURBED, open_store
 Make = Callable[..., Any]
 KEY_COMMANDS = [f"key {name}" for name in ("new", "show", "list", "import", "export", "replace")]
 COMMANDS = [*KEY_COMMANDS, "perturb", "inspect", "predict", "export"]
-    "key new",
-    "key show",
-    "key list",
-    "key import",
-    "key export",
-    "key replace",
-    "perturb",
-    "inspect",
-    "predict",
-    "export",
-]
 FLOATS = ["random_filter", "gaussian_noise"]
 
 

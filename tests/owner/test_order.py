@@ -77,7 +77,8 @@ def test_a_real_key_orders_and_chooses_by_itself(tmp_path: Path, folder: Path, f
     assert agreement(public, bring(tmp_path / "research", source, new_key(7))) == 1
     assert agreement(real, bring(tmp_path / "again", source, REAL)) == 1
     for other in (public, bring(tmp_path / "second", source, SECOND), bring(tmp_path / "seed", source, REAL, 0.2, 1)):
-        assert agreement(real, other) < 0.1
+        # By chance, one in as many as a class has in a split: its places are fixed by the balance of the classes.
+        assert agreement(real, other) < (0.15 if from_folder else 0.5)
     if from_folder:  # with the public seed, everybody who guesses the names knows which row is which file
         listed = [np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.png"))]
         chosen = {picture.tobytes() for picture in rows(real / "images.h5")}

@@ -1,6 +1,5 @@
 """What crosses the boundary: pushes, pulls, and training by somebody who never held a picture or a key."""
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def test_push_uploads_no_raw_image_and_no_key_and_the_cloud_trains(project: Proj
     project.dvc("remote", "add", "--default", "store", str(remote))
     project.commit("remote")
     project.dvc("push")
-    secret = json.loads(project.read("data/private/key.json"))["secret"]
+    secret = project.secret()
     pieces = [secret.encode(), bytes.fromhex(secret), *windows(project.folder / "data/private/images.h5")]
     uploaded = [path.read_bytes() for path in remote.rglob("*") if path.is_file()]
     assert project.read("data/perturbed.h5") in uploaded
