@@ -109,17 +109,17 @@ def read_store(path: Path) -> None:
 
 
 def key_samples(folder: Path) -> list[Path]:
-    """A real key and a research key."""
-    from privpipe.owner.key import new_key, write_key
+    """A real key and a research key, and a reference to each."""
+    from privpipe.owner.key import new_key, write_key, write_reference
 
-    paths = [folder / "real.json", folder / "research.json"]
-    for path, seed in zip(paths, (None, 7), strict=True):
-        write_key(path, new_key(seed))
+    paths = [folder / f"{name}.json" for name in ("real", "research", "reference", "research_reference")]
+    for path, seed in zip(paths, (None, 7) * 2, strict=True):
+        (write_reference if "reference" in path.name else write_key)(path, new_key(seed))
     return paths
 
 
 def read_key(path: Path) -> None:
-    from privpipe.owner.key import read_key as read
+    from privpipe.owner.key import read_any as read
 
     key = read(path)
     assert key.fingerprint in json.loads(path.read_text())["fingerprint"]

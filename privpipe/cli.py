@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from privpipe.owner.key import Key
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+REFERENCE = Path("data/private/key.json")
 pictures_argument = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 readable_option = click.option(
     "--allow-readable-key", is_flag=True, help="Read a key file that others on this machine can read too."
@@ -50,7 +51,10 @@ def main() -> None:
 
 @main.group()
 def key() -> None:
-    """Make a secret key, or show what can be told of one."""
+    """Make a secret key, show what can be told of one, and keep copies of those that the pipeline made.
+
+    The pipeline's real keys lie in the key home: $PRIVPIPE_KEYS, else ~/.local/share/privpipe/keys. Back it up.
+    """
 
 
 @key.command("new")
@@ -92,6 +96,77 @@ def key_show(path: Path, allow_readable_key: bool) -> None:
     found = read_guarded_key(path, allow_readable_key)
     click.echo(f"fingerprint: {found.fingerprint}\nkind:        {kind_of(found)}\nderivation:  {DERIVATION}")
     warn_of_research_key(found)
+
+
+@key.command("list")
+def key_list() -> None:
+    """List the real keys in the key home, and which is this project's.
+
+    \b
+    Examples:
+      privpipe key list
+    """
+    from privpipe.owner import keyhome
+
+    found, mine = keyhome.keys(), keyhome.project().fingerprint()
+    click.echo(f"{len(found)} in {keyhome.home()}")
+    for one in found:
+        click.echo(f"{one.fingerprint}{'  (this project)' * (one.fingerprint == mine)}")
+
+
+@key.command("import")
+@click.argument("path", type=FILE)
+@readable_option
+def key_import(path: Path, allow_readable_key: bool) -> None:
+    """Copy a key file into the key home: a backup, or one from another machine. PATH stays as it is.
+
+    \b
+    Examples:
+      privpipe key import /media/backup/key.json
+    """
+    from privpipe.owner.keyring import import_key
+
+    found, target = import_key(path, allow_readable_key)
+    click.echo(f"{target}: {kind_of(found)}, fingerprint {found.fingerprint}")
+
+
+@key.command("export")
+@click.argument("which", default=str(REFERENCE))
+@click.option("--out", required=True, type=FILE, help="The new key file; an existing one is never overwritten.")
+def key_export(which: str, out: Path) -> None:
+    """Write a copy of a key with its secret, in a file that only you can read: a backup, or for another machine.
+
+    WHICH is a fingerprint of `privpipe key list`, or a file (this project's data/private/key.json unless named).
+
+    \b
+    Examples:
+      privpipe key export --out /media/backup/key.json
+      privpipe key export 6ff2a7b31eb870b1 --out key.json
+    """
+    from privpipe.owner.keyring import export_key
+
+    found = export_key(which, out)
+    click.echo(f"{out}: {kind_of(found)}, fingerprint {found.fingerprint}")
+
+
+@key.command("replace")
+@click.option("--reference", type=FILE, default=REFERENCE, show_default=True, help="The pipeline's file.")
+def key_replace(reference: Path) -> None:
+    """Make a new real key for this project. The old one stays in the key home, for what was perturbed with it.
+
+    Run it in the project's folder, with key.seed: null in params.yaml; `dvc repro` then perturbs again.
+
+    \b
+    Examples:
+      privpipe key replace && dvc repro
+    """
+    from privpipe.owner.keygen import replace_key
+
+    before, made = replace_key(reference)
+    click.echo(f"{reference}: {kind_of(made)}, fingerprint {made.fingerprint}")
+    if before is not None:
+        click.echo(f"The key until now, {before}, stays in the key home.")
+    click.echo("Run `dvc repro` before you queue experiments: they start from what dvc.lock says.")
 
 
 @main.command()

@@ -6,6 +6,8 @@ from privpipe.attacker.campaign import campaign, load_loot
 from privpipe.attacker.records import save_records
 from privpipe.attacker.registry import attacks
 from privpipe.params import load_params
+from privpipe.salt import salt_from
+from privpipe.store import LEAKED
 from stages import in_path, out_path, params_path, stage
 
 
@@ -21,7 +23,8 @@ def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_
         how, machine = params.attack, params.train
         loot = load_loot(perturbed, public, leaked, how.targets, how.stolen)
         tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
-        save_records(reconstructions, campaign(loot, tools))
+        salt = salt_from(leaked, LEAKED, "reconstructions")
+        save_records(reconstructions, campaign(loot, tools), salt)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import click
 
 from privpipe.cloud.bundle import load_bundle
 from privpipe.files import write_csv, write_json
-from privpipe.owner.key import check_key, read_key
+from privpipe.owner.keyhome import check_key, read_key
 from privpipe.report.descrambler import score
 from stages import in_path, out_path, stage
 

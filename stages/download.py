@@ -9,7 +9,8 @@ from privpipe.owner.archive import read_archive
 from privpipe.owner.fetch import locate
 from privpipe.owner.folder import scan, scan_public, split_folder, write_folder
 from privpipe.owner.images import RawImages
-from privpipe.owner.split import split, write_images
+from privpipe.owner.keyhome import read_key
+from privpipe.owner.split import salt_of, shuffler, split, write_images
 from privpipe.owner.synthetic import draw
 from privpipe.params import CLASSES, Data, load_params
 from privpipe.store import PUBLIC
@@ -20,21 +21,25 @@ SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # pictures drawn where data.n_trai
 
 @click.command(help=__doc__)
 @click.option("--folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="keeps the download")
+@click.option("--key", type=click.Path(dir_okay=False), help="file to read; a real key decides order and salts")
 @out_path("--images")
 @out_path("--public")
 @params_path
-def main(folder: Path, images: str, public: str, params_file: str) -> None:
+def main(folder: Path, key: str | None, images: str, public: str, params_file: str) -> None:
     with stage():
         data = load_params(params_file).data
         picture_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
-        rng = np.random.default_rng(split_seed)
+        secret = read_key(key) if key else None
+        rng = shuffler(secret, data.split_seed, split_seed)
+        salt, aside_salt = salt_of(secret, "images"), salt_of(secret, "public")
         skip = data.on_error == "skip"
         if data.source == "folder":
             index = scan(Path(data.path).expanduser())
             rows = split_folder(index, data.n_train, data.n_val, data.n_test, rng, data.public_share)
-            write_folder(images, index, rows, data.image_size, skip=skip)
+            write_folder(images, index, rows, data.image_size, skip=skip, salt=salt)
             if not isinstance(data.public, str):
-                write_folder(public, index, {"train": rows["public"]}, data.image_size, skip=skip, kind=PUBLIC)
+                aside = {"train": rows["public"]}
+                write_folder(public, index, aside, data.image_size, skip=skip, kind=PUBLIC, salt=aside_salt)
         else:
             if data.source == "synthetic":
                 train, test = draw_synthetic(data, np.random.default_rng(picture_seed))
@@ -43,9 +48,9 @@ def main(folder: Path, images: str, public: str, params_file: str) -> None:
                 train, test = read_archive(locate(data.archive, data.sha256, folder))
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_share)
-            write_images(images, train, test, rows)
+            write_images(images, train, test, rows, salt=salt)
             if not isinstance(data.public, str):
-                write_images(public, train, test, {"train": rows["public"]}, PUBLIC)
+                write_images(public, train, test, {"train": rows["public"]}, PUBLIC, aside_salt)
         if isinstance(data.public, str):
             owned = Path(data.path).expanduser() if data.source == "folder" else None
             index = scan_public(Path(data.public).expanduser(), owned)

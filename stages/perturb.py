@@ -3,7 +3,7 @@
 import click
 
 from privpipe.files import write_json
-from privpipe.owner.key import read_key
+from privpipe.owner.keyhome import read_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage

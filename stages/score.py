@@ -5,13 +5,15 @@ import click
 from privpipe.attacker.campaign import load_loot
 from privpipe.attacker.records import load_records
 from privpipe.files import write_csv, write_json
-from privpipe.owner.key import read_key
+from privpipe.owner.keyhome import read_key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import load_params
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.report.recogniser import load_recogniser
-from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, judge, load_originals
+from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, judge, load_originals, published
+from privpipe.salt import salt_from
+from privpipe.store import RAW
 from stages import in_path, out_path, params_path, stage
 
 
@@ -55,11 +57,12 @@ def main(
         method = perturbation(params.perturb, loot.image_size, secret)
         recognise = load_recogniser(recogniser, machine.device, machine.threads)
         found = judge(loot, load_records(reconstructions), originals, labels, method, recognise)
-        write_json(metrics, found.metrics)
+        write_json(metrics, {name: published(name, value) for name, value in found.metrics.items()})
         write_csv(table, TABLE_COLUMNS, found.table())
         write_csv(cost_in_images, COST_COLUMNS, found.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, found.cost(in_pairs=True))
-        save(draw_reconstructions(originals, loot.targets, params.perturb.method, found.pictures), figure)
+        salt = salt_from(images, RAW, "reconstructions figure")
+        save(draw_reconstructions(originals, loot.targets, params.perturb.method, found.pictures), figure, salt=salt)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ SIZE, SIGMA, NAMES = 8, 40.0, ("ant", "bee", "cow")
 COUNTS = {"train": 6, "val": 2, "test": 4}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A key home of the tests, so that none touches that of whoever runs them; commands that they start inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home") / "keys"
+        patch.setenv("PRIVPIPE_KEYS", str(folder))
+        yield folder
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Files of an experiment in one folder; `pictures/` holds its test images as PNG files in order."""

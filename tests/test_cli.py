@@ -17,12 +17,14 @@ from PIL import Image
 
 from privpipe.attacker.records import save_records
 from privpipe.cli import main
-from privpipe.owner.key import new_key, read_key, write_key
+from privpipe.owner.key import new_key, write_key, write_reference
+from privpipe.owner.keyhome import keep, read_key
 from privpipe.owner.perturbing import perturbation
 from privpipe.store import PERTURBED, RAW, open_store
 
 Make = Callable[..., Any]
-COMMANDS = ["key new", "key show", "perturb", "inspect", "predict", "verify", "export"]
+KEY_COMMANDS = [f"key {name}" for name in ("new", "show", "list", "import", "export", "replace")]
+COMMANDS = [*KEY_COMMANDS, "perturb", "inspect", "predict", "verify", "export"]
 FLOATS = ["random_filter", "gaussian_noise"]
 
 
@@ -153,6 +155,28 @@ def test_a_missing_key_and_what_is_no_key() -> None:
     Path("no.json").write_text("{}")
     Path("no.json").chmod(0o600)
     assert "no.json is no privpipe key file, or damaged" in refused("key", "show", "no.json")
+
+
+def test_keys_of_the_home_are_listed_brought_and_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PRIVPIPE_KEYS", str(tmp_path / "keys"))
+    assert good("key", "list").stdout == f"0 in {tmp_path / 'keys'}\n"
+    good("key", "new", "mine.json")
+    fingerprint = read_key("mine.json").fingerprint
+    assert fingerprint in good("key", "import", "mine.json").stdout
+    assert good("key", "list").stdout.splitlines()[1:] == [fingerprint]
+    shown = good("key", "replace")
+    new = read_key("data/private/key.json")
+    assert f"real key, fingerprint {new.fingerprint}" in shown.stdout and "Run `dvc repro`" in shown.stdout
+    assert f"{new.fingerprint}  (this project)" in good("key", "list").stdout
+    assert f"The key until now, {new.fingerprint}, stays" in good("key", "replace").stdout
+    good("key", "export", fingerprint, "--out", "copy.json")
+    good("key", "export", "--out", "this.json")
+    assert read_key("copy.json").fingerprint == fingerprint
+    assert read_key("this.json") == read_key("data/private/key.json")
+    assert "a key is never overwritten" in refused("key", "export", "--out", "this.json")
+    Path("mine.json").chmod(0o644)
+    assert "Run `chmod 600 mine.json`" in refused("key", "import", "mine.json")
+    good("key", "import", "mine.json", "--allow-readable-key")
 
 
 # perturb
@@ -368,6 +392,30 @@ def test_the_wrong_key_is_refused(experiment: Make) -> None:
     assert f"the key has the fingerprint {read_key(made / 'other.json').fingerprint}; " in message
     assert f"model.safetensors was made with {made.key.fingerprint}" in message
     assert not good(*words, made / "key.json").stderr
+
+
+def test_a_reference_is_a_key_and_the_wrong_one_names_the_cure(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = experiment("block_scramble")
+    monkeypatch.setenv("PRIVPIPE_KEYS", str(tmp_path / "keys"))
+    monkeypatch.chdir(made.folder)
+    words = ("predict", "--model", "model.safetensors", made.pictures[0], "--key")
+    write_reference("reference.json", made.key)
+    assert "privpipe key import FILE" in refused(*words, "reference.json")
+    write_reference("research.json", new_key(0))
+    message = refused(*words, "research.json")
+    assert f"the research key {new_key(0).fingerprint} is not the one of model.safetensors" in message
+    assert f"made with {made.key.fingerprint}" in message
+    assert f"{tmp_path / 'keys'} does not hold" in message
+    assert "`privpipe key new FILE --seed N`" in message
+    assert "`dvc exp apply`" in message and "`dvc checkout data/private/key.json`" in message
+    place = keep(made.key)
+    assert f"Pass {place}" in refused(*words, "research.json")
+    good(*words, place)
+    good(*words, "reference.json")
+    place.chmod(0o640)
+    assert f"Run `chmod 600 {place}`" in refused(*words, "reference.json")
 
 
 def test_noise_takes_its_strength_from_the_model(experiment: Make) -> None:

@@ -48,11 +48,17 @@ class Record:
     problem: str | None = None
 
 
-def save_records(path: str | Path, records: Sequence[Record]) -> None:
-    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them."""
+def save_records(path: str | Path, records: Sequence[Record], salt: str = "") -> None:
+    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them.
+
+    Args:
+        salt: see `privpipe.salt`; kept in the file and read by nobody.
+    """
     with atomic_path(path) as partial:
         with h5py.File(partial, "w", libver="v110", userblock_size=USER_BLOCK) as file:
             file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+            if salt:
+                file.attrs["salt"] = salt
             for number, record in enumerate(records):
                 _add(file.create_group(f"{number:04d}"), record)
         seal(partial)

@@ -36,7 +36,8 @@ class Bundle:
     Args:
         method, k, scope: the perturbation of its training images.
         dtype, image_range: how those were stored (see `privpipe.store.Header`).
-        sigma, key_fingerprint, salt: of the file of those images (see `privpipe.store.Header`).
+        sigma, key_fingerprint: of the file of those images (see `privpipe.store.Header`).
+        salt: of a model of raw images (see `privpipe.salt`); empty for every other.
     """
 
     model: nn.Sequential

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path
 from privpipe.owner.pictures import SUFFIXES, find_pictures, is_picture_name, read_picture
-from privpipe.owner.split import Rows, interleave, set_aside, shuffled_by_class, take
+from privpipe.owner.split import Rows, Shuffler, interleave, set_aside, shuffled_by_class, take
 from privpipe.store import CHUNK_BYTES, MAX_CLASSES, RAW, SPLITS, Header, Writer, create, open_store
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def split_folder(
     n_train: int | None,
     n_val: int,
     n_test: int | None,
-    rng: np.random.Generator,
+    rng: Shuffler,
     public: float = 0.0,
 ) -> dict[str, Rows]:
     """Which rows of the index go into train, val, test and public, in random order.
@@ -245,6 +245,7 @@ def write_folder(
     skip: bool = False,
     threads: int | None = None,
     kind: str = RAW,
+    salt: str = "",
 ) -> None:
     """Read the chosen pictures (see `read_picture`) into one HDF5 file (see `privpipe.store`), with a progress bar.
 
@@ -255,13 +256,14 @@ def write_folder(
         skip: leave out pictures that cannot be read, with a warning for each, instead of refusing all.
         threads: pictures read at a time; None for one per processor.
         kind: of the file.
+        salt: see `privpipe.salt`.
 
     Raises:
         PrivpipeError: pictures cannot be read (the message lists them), none are left of a class or a split, the
             disk is full, or `path` cannot be written.
     """
     shape = (image_size, image_size, 3)
-    header = Header(kind, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8")
+    header = Header(kind, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8", salt=salt)
     asked = {split: rows.get(split, np.empty(0, np.int64)) for split in SPLITS}
     # Room for every picture cannot be taken back; where some are left out, the others are copied to a smaller file.
     roomy = Path(f"{path}.all.partial")

@@ -1,18 +1,26 @@
-"""The owner's key: one 256-bit secret, made once, readable by its owner alone."""
+"""The owner's key: one 256-bit secret, made once, readable by its owner alone.
+
+Two kinds of file. A *key file* holds the secret. A *reference* holds nothing secret: the seed of a research key, or
+the fingerprint of a real one, whose key file lies in the key home (`privpipe.owner.keyhome`), outside every repository.
+"""
 
 import hashlib
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import atomic_path, write_json
 from privpipe.perturb.keystream import DERIVATION, SECRET_BYTES, KeyStream
 
-FORMAT = "privpipe-key"
+FORMAT, REFERENCE_FORMAT = "privpipe-key", "privpipe-key-reference"
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 MAX_FILE_BYTES = 4096
+REMEDY = "Restore your copy of it; without the key, images cannot be perturbed as the training set was."
 
 
 @dataclass(frozen=True)
@@ -70,14 +78,38 @@ def write_key(path: str | Path, key: Key) -> None:
             file.write(json.dumps(content, indent=2) + "\n")
 
 
-def read_key(path: str | Path) -> Key:
-    """Read and check a key file.
+@dataclass(frozen=True)
+class Reference:
+    """What may be known of a key by everybody.
+
+    Args:
+        fingerprint: of the key.
+        seed: of a research key, which needs nothing else; None for a real one.
+    """
+
+    fingerprint: str
+    seed: int | None
+
+
+def write_reference(path: str | Path, key: Key) -> None:
+    """Write a reference to a key, atomically; the same key gives the same bytes."""
+    content = {
+        "format": REFERENCE_FORMAT,
+        "derivation": DERIVATION,
+        "research": key.research,
+        "seed": key.seed,
+        "fingerprint": key.fingerprint,
+    }
+    write_json(path, content)
+
+
+def read_any(path: str | Path) -> Key | Reference:
+    """Read and check a key file or a reference.
 
     Raises:
-        PrivpipeError: the file is missing, no key file, damaged, or its key material is derived another way.
+        PrivpipeError: the file is missing, neither of the two, damaged, or its key material is derived another way.
     """
     path = Path(path)
-    remedy = "Restore your copy of it; without the key, images cannot be perturbed as the training set was."
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
@@ -89,65 +121,38 @@ def read_key(path: str | Path) -> Key:
         if len(text) > MAX_FILE_BYTES:
             raise ValueError("too long")
         content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        derivation, seed, fingerprint = content["derivation"], content["seed"], content["fingerprint"]
-        key = Key(bytes.fromhex(content["secret"]), seed)
-        fits = (
-            len(key.secret) == SECRET_BYTES
-            and (seed is None or (type(seed) is int))
-            and content["research"] == key.research
-        )
-        if not fits:
-            raise ValueError("its fields contradict each other")
+        found = _parse(content)
+        derivation, fingerprint = content["derivation"], content["fingerprint"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PrivpipeError(f"{path} is no privpipe key file, or damaged ({error}). {remedy}") from error
+        raise PrivpipeError(f"{path} is no privpipe key file, or damaged ({error}). {REMEDY}") from error
     if derivation != DERIVATION:
         raise PrivpipeError(
             f"{path} is a key for the derivation {derivation!r}; this privpipe derives by {DERIVATION!r}. "
             "Use the version of privpipe that made it, or make a new key and perturb again."
         )
-    if fingerprint != key.fingerprint:
-        raise PrivpipeError(f"{path} is damaged: its secret and its fingerprint do not belong together. {remedy}")
-    if seed is not None and key != new_key(seed):
-        raise PrivpipeError(f"{path} is damaged: its secret is not the research key of its seed {seed}. {remedy}")
+    if fingerprint != found.fingerprint:
+        raise PrivpipeError(f"{path} is damaged: its secret and its fingerprint do not belong together. {REMEDY}")
+    seed = found.seed
+    if seed is not None and found.fingerprint != new_key(seed).fingerprint:
+        raise PrivpipeError(f"{path} is damaged: its secret is not the research key of its seed {seed}. {REMEDY}")
+    return found
+
+
+def _parse(content: Any) -> Key | Reference:
+    """The key or reference that a JSON value stands for; ValueError, KeyError or TypeError where it is neither."""
+    kind, seed = content["format"], content["seed"]
+    if kind not in (FORMAT, REFERENCE_FORMAT):
+        raise ValueError(f"format {kind!r}")
+    if seed is not None and type(seed) is not int:
+        raise ValueError("its fields contradict each other")
+    if content["research"] is not (seed is not None):
+        raise ValueError("its fields contradict each other")
+    if kind == REFERENCE_FORMAT:
+        fingerprint = content["fingerprint"]
+        if not isinstance(fingerprint, str) or not FINGERPRINT.fullmatch(fingerprint):
+            raise ValueError(f"fingerprint {fingerprint!r}")
+        return Reference(fingerprint, seed)
+    key = Key(bytes.fromhex(content["secret"]), seed)
+    if len(key.secret) != SECRET_BYTES:
+        raise ValueError("its fields contradict each other")
     return key
-
-
-def ensure_key(path: str | Path, seed: int | None) -> Key:
-    """The key at `path` that `seed` asks for, made where it is not there yet.
-
-    A real key (`seed` None) that exists is kept: it may be the only one that can undo a perturbation.
-
-    Raises:
-        PrivpipeError: a real key exists and a research key was asked for, or the file is no key.
-    """
-    path = Path(path)
-    old = read_key(path) if path.exists() else None
-    if old is not None and not old.research and seed is not None:
-        raise PrivpipeError(
-            f"{path} holds a real key ({old.fingerprint}), and key.seed={seed} asks for a research key in its place. "
-            "Nothing was changed. Move the file to a safe place first, or set key.seed=null to go on with it."
-        )
-    if old is not None and old.seed == seed:
-        path.chmod(0o600)
-        return old
-    key = new_key(seed)
-    write_key(path, key)
-    return key
-
-
-def check_key(key: Key, fingerprint: str, source: str | Path) -> None:
-    """Refuse a key that is not the one of `source`, a perturbed file or a model; nothing else would tell.
-
-    Args:
-        fingerprint: what `source` says of its key.
-
-    Raises:
-        PrivpipeError: the fingerprints differ.
-    """
-    if key.fingerprint != fingerprint:
-        raise PrivpipeError(
-            f"the key has the fingerprint {key.fingerprint}; {source} was made with {fingerprint or 'no key'}. "
-            "Pass the key that perturbed its images, or perturb and train again with `dvc repro`."
-        )

@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from privpipe.salt import derived_salt
 from privpipe.store import LEAKED, RAW, create, open_store
 
 
 def leak(source: str | Path, target: str | Path, count: int) -> None:
     """Copy the first `count` training images of `source` (RAW), or all if there are fewer, into `target` (LEAKED).
 
-    Row i of them is the original of row i of the perturbed training images.
+    Row i of them is the original of row i of the perturbed training images. The attacker holds the file: its salt does
+    not tell that of `source`.
 
     Raises:
         PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
@@ -18,7 +20,8 @@ def leak(source: str | Path, target: str | Path, count: int) -> None:
         total = min(count, store.counts["train"])
         counts = {"train": total, "val": 0, "test": 0}
         labels = store.labels("train")
-        with create(target, replace(store.header, kind=LEAKED), counts) as writer:
+        header = replace(store.header, kind=LEAKED, salt=derived_salt(store.header.salt, "leaked"))
+        with create(target, header, counts) as writer:
             for start, stop in store.spans("train"):
                 stop = min(stop, total)
                 if start < stop:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import Key, check_key
+from privpipe.owner.key import Key
+from privpipe.owner.keyhome import check_key
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS, Perturbation
 from privpipe.perturb.base import Array, cached
@@ -28,7 +29,8 @@ def perturb_file(
 
     Returns:
         The number of images of each split, the size of the pictures in bytes, the root-mean-square change per
-        value in levels of 0..255 (over all splits), and the fingerprint of the key.
+        value in levels of 0..255 (over all splits, to 0.01), the fingerprint of the key, and whether it is a
+        research key.
 
     Raises:
         PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
@@ -67,8 +69,10 @@ def perturb_file(
     return {
         **{f"n_{split}": store.counts[split] for split in SPLITS},
         "bytes": values * method.dtype.itemsize,
-        "rms_change": (squares / values) ** 0.5,
+        # It follows from the originals: with all its digits it would confirm a guess of one of them.
+        "rms_change": round((squares / values) ** 0.5, 2),
         "key_fingerprint": key.fingerprint,
+        "key_research": key.research,
     }
 
 

@@ -1,16 +1,67 @@
-"""Training, validation and test sets, and the attacker's public images: class-balanced, fixed by a seed."""
+"""Training, validation and test sets, and the attacker's public images: class-balanced, fixed by a seed or a key."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.images import RawImages
+from privpipe.owner.key import Key
+from privpipe.perturb.keystream import KeyStream
+from privpipe.salt import SALT_DIGITS
 from privpipe.store import RAW, SPLITS, Header, create
 
 Rows = NDArray[np.int64]
+
+
+class Shuffler(Protocol):
+    """What draws a split: NumPy's generators do, and `KeyedOrder`."""
+
+    def permutation(self, x: NDArray[np.int64], /) -> NDArray[Any]:
+        """The values of `x` (n,) in random order."""
+        ...
+
+
+@dataclass
+class KeyedOrder:
+    """Orders that follow from a secret, so that nobody without it tells which file is in which row.
+
+    NumPy's generators are made for statistics: from a part of an order that is known, the rest could be computed.
+
+    Args:
+        stream: of these orders alone; the n-th one comes from its child n.
+    """
+
+    stream: KeyStream
+    drawn: int = field(default=0, init=False)
+
+    def permutation(self, x: NDArray[np.int64], /) -> NDArray[np.int64]:
+        """The values of `x` (n,) in an order of their own."""
+        self.drawn += 1
+        shuffled: NDArray[np.int64] = x[self.stream.child(self.drawn).permutations(1, len(x))[0]]
+        return shuffled
+
+
+def shuffler(key: Key | None, split_seed: int, public: np.random.SeedSequence) -> Shuffler:
+    """What draws the split: a real key does, with a number for different splits; without one, the public seed.
+
+    Args:
+        key: None or a research key where anybody may make the split again.
+    """
+    if key is None or key.research:
+        return np.random.default_rng(public)
+    return KeyedOrder(key.stream.child("order", split_seed))
+
+
+def salt_of(key: Key | None, what: str) -> str:
+    """The salt of a file of raw images (see `privpipe.salt`): 32 hexadecimal digits, empty without a real key."""
+    if key is None or key.research:
+        return ""
+    return key.stream.child("salt", what).bytes(SALT_DIGITS // 2).hex()
 
 
 def split(
@@ -19,7 +70,7 @@ def split(
     n_train: int | None,
     n_val: int,
     n_test: int | None,
-    rng: np.random.Generator,
+    rng: Shuffler,
     public: float = 0.0,
 ) -> dict[str, Rows]:
     """Which rows go where: `train`, `val` and `public` of the training part, `test` of the test part.
@@ -56,7 +107,7 @@ def set_aside(by_class: list[Rows], share: float) -> tuple[Rows, list[Rows]]:
     return aside, [rows[:count] for rows, count in zip(by_class, keep, strict=True)]
 
 
-def shuffled_by_class(rows: Rows, labels: Rows, classes: int, rng: np.random.Generator) -> list[Rows]:
+def shuffled_by_class(rows: Rows, labels: Rows, classes: int, rng: Shuffler) -> list[Rows]:
     """For each class, those of `rows` that have its label, in random order; `labels` holds that of every row."""
     return [rng.permutation(rows[labels[rows] == c]) for c in range(classes)]
 
@@ -91,19 +142,25 @@ def interleave(by_class: list[Rows]) -> Rows:
 
 
 def write_images(
-    path: str | Path, train: RawImages, test: RawImages, rows: Mapping[str, Rows], kind: str = RAW
+    path: str | Path,
+    train: RawImages,
+    test: RawImages,
+    rows: Mapping[str, Rows],
+    kind: str = RAW,
+    salt: str = "",
 ) -> None:
     """Write images to one HDF5 file (see `privpipe.store`), in chunks.
 
     Args:
         rows: of each split; of `test` for the test split, else of `train`. A split that is not named stays empty.
         kind: of the file.
+        salt: see `privpipe.salt`.
 
     Raises:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
     shape: tuple[int, int, int] = train.images.shape[1:]
-    header = Header(kind, "none", 1, "dataset", train.class_names, (0.0, 255.0), shape, "uint8")
+    header = Header(kind, "none", 1, "dataset", train.class_names, (0.0, 255.0), shape, "uint8", salt=salt)
     with create(path, header, {name: len(rows.get(name, ())) for name in SPLITS}) as writer:
         for name in (name for name in SPLITS if name in rows):
             part = test if name == "test" else train

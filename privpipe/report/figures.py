@@ -19,6 +19,7 @@ from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import kernel
 from privpipe.perturb.noise import GaussianNoise
 from privpipe.perturb.random_filter import RandomFilter
+from privpipe.salt import salted_png
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -46,11 +47,17 @@ SIZES = {
 }
 
 
-def save(figure: Figure, path: str | Path, kind: str = "png") -> None:
-    """Write a figure as `png` or `svg`, atomically; the same figure gives the same bytes."""
+def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") -> None:
+    """Write a figure as `png` or `svg`, atomically; the same figure gives the same bytes.
+
+    Args:
+        salt: of a PNG that shows an original (see `privpipe.salt`).
+    """
     undated = {"Date": None} if kind == "svg" else None
     with atomic_path(path) as partial, mpl.rc_context({"svg.hashsalt": "privpipe"}):
         figure.savefig(partial, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
+        if salt:
+            partial.write_bytes(salted_png(partial.read_bytes(), salt))
 
 
 def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:

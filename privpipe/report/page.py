@@ -17,6 +17,7 @@ from privpipe.perturb.guarantee import guarantee
 from privpipe.report import figures
 from privpipe.report.advice import findings
 from privpipe.report.privacy_figures import tradeoff
+from privpipe.salt import salt_from, salted_html
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
@@ -90,8 +91,10 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
         "tradeoff": tradeoff(pd.read_csv(SURVEY), _this_experiment(inputs)),
     }
+    salt = salt_from(inputs.images, RAW, "examples figure")
     for name in FIGURES:
-        figures.save(drawn[name], paths[name])
+        # The others show nothing of the images.
+        figures.save(drawn[name], paths[name], salt=salt if name == "examples" else "")
 
 
 def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
@@ -132,4 +135,4 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
         figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
         **{name: inputs.metric(name) for name in METRICS},
     )
-    write_text(target, page)
+    write_text(target, salted_html(page, salt_from(inputs.images, RAW, "page")))

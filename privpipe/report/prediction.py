@@ -17,7 +17,8 @@ from privpipe.cloud.bundle import Bundle, load_bundle
 from privpipe.cloud.device import deterministic
 from privpipe.cloud.inference import predict
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import Key, check_key
+from privpipe.owner.key import Key
+from privpipe.owner.keyhome import check_key
 from privpipe.owner.pictures import read_picture
 from privpipe.owner.queries import Query, perturb_query, query_method
 from privpipe.perturb import Perturbation

@@ -17,6 +17,7 @@ from privpipe.cloud.engine import Recipe
 from privpipe.cloud.inference import measure, predict
 from privpipe.cloud.models import Architecture, build
 from privpipe.cloud.training import train
+from privpipe.salt import derived_salt
 from privpipe.store import RAW, open_store
 
 Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
@@ -47,7 +48,8 @@ def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, th
         normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
     how = ("none", 1, "dataset", header.dtype, header.image_range)
-    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=header.salt)
+    salt = derived_salt(header.salt, "recogniser")
+    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=salt)
 
 
 def load_recogniser(path: str | Path, device: str, threads: int) -> Recognise:

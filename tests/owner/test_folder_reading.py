@@ -16,6 +16,7 @@ from drawn import SIZE, bring, content, draw, make
 from privpipe.errors import PrivpipeError
 from privpipe.owner import folder as folder_module
 from privpipe.owner.folder import scan, write_folder
+from privpipe.owner.key import new_key, write_key
 from privpipe.store import RAW, SPLITS, open_store
 
 
@@ -198,7 +199,6 @@ def run_stage(tmp_path: Path) -> Run:
 
 
 def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run_stage: Run, damaged: Path) -> None:
-    from privpipe.owner.key import ensure_key
     from stages.download import main as download
     from stages.perturb import main as perturb
 
@@ -216,7 +216,7 @@ def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run
     arguments += ["--perturbed", str(tmp_path / "perturbed.h5"), "--metrics", str(tmp_path / "perturb.json")]
     for seed, source, warned in [(0, "folder", True), (0, "synthetic", False), (None, "folder", False)]:
         key.unlink(missing_ok=True)
-        ensure_key(key, seed)
+        write_key(key, new_key(seed))
         result = run_stage(perturb, *arguments, **settings | {"data__source": source, "data__n_val": 10})
         assert result.exit_code == 0, result.output
         assert ("they are NOT protected. Set key.seed=null" in result.stderr) == warned

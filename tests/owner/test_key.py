@@ -1,4 +1,4 @@
-"""The key file: who can read it, what is refused as a key, and that a real key is never thrown away."""
+"""The key file: who can read it, and what is refused as a key or as a reference to one."""
 
 import hashlib
 import json
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import MAX_FILE_BYTES, Key, check_key, ensure_key, new_key, read_key, write_key
+from privpipe.owner.key import MAX_FILE_BYTES, Key, Reference, new_key, read_any, write_key, write_reference
+from privpipe.owner.keyhome import check_key, read_key
 
 # printf 'privpipe research key 0' | sha256sum: a key that changed would take published results with it.
 SECRET_OF_SEED_0 = "9dcb948b033304fd02dcfc46c73b510dd736c3613c8be238fcfe94df099d8efa"
@@ -37,7 +38,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def real(path: Path) -> Key:
     """A real key, written to `path`."""
-    return ensure_key(path, None)
+    key = new_key(None)
+    write_key(path, key)
+    return key
 
 
 @pytest.fixture
@@ -219,44 +222,39 @@ def test_messages_show_no_secret(path: Path, real: Key) -> None:
         assert real.secret.hex()[:8] not in str(caught.value)
 
 
-def test_a_real_key_is_made_once_and_kept(path: Path) -> None:
-    first = ensure_key(path, None)
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, None])
+def test_a_reference_holds_no_secret_and_is_the_same_each_time(path: Path, seed: int | None) -> None:
+    key = new_key(seed)
+    write_reference(path, key)
     before = path.read_bytes()
-    assert ensure_key(path, None) == first
+    assert key.secret not in before and key.secret.hex().encode() not in before
+    assert read_any(path) == Reference(key.fingerprint, seed)
+    write_reference(path, key)
     assert path.read_bytes() == before
 
 
-def test_a_real_key_is_never_replaced_by_a_research_key(path: Path, real: Key) -> None:
-    before = path.read_bytes()
-    with pytest.raises(PrivpipeError, match=f"holds a real key .{real.fingerprint}.*key.seed=0.*Nothing was changed"):
-        ensure_key(path, 0)
-    assert path.read_bytes() == before
+def test_a_reference_to_a_research_key_needs_nothing_else(path: Path) -> None:
+    write_reference(path, new_key(5))
+    assert read_key(path) == new_key(5)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"damaged"])
-def test_what_cannot_be_read_is_not_replaced(path: Path, content: bytes) -> None:
-    path.parent.mkdir()
-    path.write_bytes(content)
-    for seed in (None, 0):
-        with pytest.raises(PrivpipeError, match="is no privpipe key file"):
-            ensure_key(path, seed)
-    assert path.read_bytes() == content
-
-
-def test_a_research_key_gives_way_to_another_seed_and_to_a_real_key(path: Path) -> None:
-    assert ensure_key(path, 0) == new_key(0)
-    assert ensure_key(path, 1) == read_key(path) == new_key(1)
-    real = ensure_key(path, None)
-    assert not real.research
-    assert read_key(path) == real
-
-
-@pytest.mark.parametrize("seed", [0, None])
-def test_a_key_that_others_can_read_is_closed_again(path: Path, seed: int | None) -> None:
-    key = ensure_key(path, seed)
-    path.chmod(0o644)
-    assert ensure_key(path, seed) == key
-    assert mode(path) == 0o600
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fingerprint": "0" * 15}, "is no privpipe key file, or damaged"),
+        ({"fingerprint": "../../../etc/x"}, "is no privpipe key file, or damaged"),
+        ({"fingerprint": 7}, "is no privpipe key file, or damaged"),
+        ({"research": True}, "its fields contradict each other"),
+        ({"seed": 3}, "its fields contradict each other"),
+        ({"seed": 3, "research": True}, "is not the research key of its seed 3"),
+        ({"derivation": "chacha20/1"}, "is a key for the derivation 'chacha20/1'"),
+    ],
+)
+def test_a_changed_reference_is_refused(path: Path, changes: dict[str, Any], message: str) -> None:
+    write_reference(path, new_key(None))
+    edit(path, **changes)
+    with pytest.raises(PrivpipeError, match=message):
+        read_key(path)
 
 
 edits = st.lists(
@@ -317,7 +315,7 @@ def test_a_field_of_any_value_is_refused_or_gives_exactly_the_same_key(
 def test_the_key_of_a_file_is_checked() -> None:
     key, other = new_key(0), new_key(1)
     check_key(key, key.fingerprint, "m.h5")
-    message = rf"has the fingerprint {key.fingerprint}; m\.h5 was made with {other.fingerprint}\. Pass the key that"
+    message = rf"key {key.fingerprint} is not the one of m\.h5, which was made with {other.fingerprint}\. .* does not hold"
     with pytest.raises(PrivpipeError, match=message):
         check_key(key, other.fingerprint, "m.h5")
     with pytest.raises(PrivpipeError, match=r"m\.h5 was made with no key"):

@@ -69,6 +69,12 @@ class Project:
         assert old in text
         file.write_text(text.replace(old, new))
 
+    def secret(self) -> str:
+        """The hexadecimal secret of its real key, from the key home of the tests."""
+        reference = json.loads(self.read("data/private/key.json"))
+        home = Path(os.environ["PRIVPIPE_KEYS"])
+        return json.loads((home / f"{reference['fingerprint']}.json").read_text())["secret"]
+
 
 @contextmanager
 def started_dvc(project: Project, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -1,14 +1,21 @@
 """What crosses the boundary: pushes, pulls, and training by somebody who never held a picture or a key."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import h5py
 import pytest
 from conftest import Project, environment, set_params
+from PIL import Image
+from safetensors import safe_open
+
+from privpipe.salt import ROUND
 
 pytestmark = pytest.mark.pipeline
+
+SHOWN = ("plots/examples.png", "plots/reconstructions.png", "reports/index.html")
 
 
 def windows(path: Path, length: int = 256) -> list[bytes]:
@@ -18,6 +25,28 @@ def windows(path: Path, length: int = 256) -> list[bytes]:
     return [row[start : start + length] for row in rows for start in (0, 1000, 2000)]
 
 
+def salts(project: Project) -> dict[str, str]:
+    """The salt of every output that is raw, or made of raw images, and is not uploaded itself."""
+    found = {}
+    for path in (
+        "data/private/images.h5",
+        "data/public.h5",
+        "data/private/leaked.h5",
+        "data/private/reconstructions.h5",
+    ):
+        with h5py.File(project.folder / path) as file:
+            salt = file.attrs["salt"]
+            found[path] = salt if isinstance(salt, str) else bytes(salt).decode()
+    with safe_open(project.folder / "models/recogniser.safetensors", "np") as file:
+        found["models/recogniser.safetensors"] = json.loads(file.metadata()["privpipe"])["salt"]
+    for path in SHOWN[:2]:
+        with Image.open(project.folder / path) as picture:
+            picture.load()
+            found[path] = picture.text["Comment"].rstrip(".")
+    found[SHOWN[2]] = project.read(SHOWN[2]).decode().splitlines()[-1].split()[1].rstrip(".")
+    return found
+
+
 def test_push_uploads_no_raw_image_and_no_key_and_the_cloud_trains(project: Project, tmp_path: Path) -> None:
     remote, cloud = tmp_path / "remote", Project(tmp_path / "cloud")
     set_params(project, {"key.seed": None})  # a real key: a research key is known to all
@@ -25,8 +54,13 @@ def test_push_uploads_no_raw_image_and_no_key_and_the_cloud_trains(project: Proj
     project.dvc("remote", "add", "--default", "store", str(remote))
     project.commit("remote")
     project.dvc("push")
-    secret = json.loads(project.read("data/private/key.json"))["secret"]
+    secret = project.secret()
     pieces = [secret.encode(), bytes.fromhex(secret), *windows(project.folder / "data/private/images.h5")]
+    for path, salt in salts(project).items():
+        assert re.fullmatch("[0-9a-f]{32}", salt), path
+    assert len(set(salts(project).values())) == 8
+    for path in SHOWN:
+        assert len(project.read(path)) % ROUND == 0
     uploaded = [path.read_bytes() for path in remote.rglob("*") if path.is_file()]
     assert project.read("data/perturbed.h5") in uploaded
     assert not any(piece in content for piece in pieces for content in uploaded)

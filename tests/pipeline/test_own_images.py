@@ -73,7 +73,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def secrets(owner: Path) -> list[bytes]:
     """Pieces that must never leave: the key in both spellings, and stretches of raw pictures."""
-    secret = json.loads((owner / "data/private/key.json").read_text())["secret"]
+    secret = Project(owner).secret()
     with h5py.File(owner / "data/private/images.h5") as file:
         rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(8)]
     return [secret.encode(), bytes.fromhex(secret), *(row[at : at + 192] for row in rows for at in (3000, 6144))]

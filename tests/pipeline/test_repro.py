@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import stat
 
 import pytest
 import yaml_dvc
@@ -25,7 +24,7 @@ KEYS = {
         *(f"{data}_for_{share}" for data in ("images", "pairs") for share in (50, 90, 99)),
         "original_recognised",
     },
-    "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint"},
+    "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint", "key_research"},
     "train": {
         "seconds", "images_per_second", "device", "precision", "final_train_loss",
         "descrambler_seconds", "descrambler_confidence",
@@ -64,14 +63,6 @@ def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Proje
         assert set(reproduced.metrics(name)) == keys
     evaluate = reproduced.metrics("evaluate")
     assert evaluate["test_accuracy_low"] < evaluate["test_accuracy"] < evaluate["test_accuracy_high"]
-
-
-def test_the_key_is_readable_by_its_owner_alone_and_not_cached(reproduced: Project) -> None:
-    key = reproduced.folder / "data/private/key.json"
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    secret = json.loads(key.read_text())["secret"].encode()
-    cached = [path for path in (reproduced.folder / ".dvc").rglob("*") if path.is_file()]
-    assert not any(secret in path.read_bytes() for path in cached)
 
 
 def test_git_sees_neither_data_nor_key_nor_model(reproduced: Project) -> None:
@@ -131,17 +122,35 @@ def test_other_methods_write_the_same_keys_and_null_for_the_descrambler(project:
     assert not shown.get("errors")
 
 
-def test_a_real_key_survives_a_rerun_and_is_not_replaced_by_a_research_key(project: Project) -> None:
+def test_a_real_key_survives_reruns_and_research_keys(project: Project) -> None:
     set_params(project, {"key.seed": None})
     project.dvc("repro", "keygen")
-    key = project.read("data/private/key.json")
-    assert json.loads(key)["research"] is False
+    reference, secret = project.read("data/private/key.json"), project.secret()
+    assert json.loads(reference)["research"] is False
     project.dvc("repro", "--force", "keygen")
-    assert project.read("data/private/key.json") == key
-    set_params(project, {"key.seed": 0})
+    assert project.read("data/private/key.json") == reference
+    set_params(project, {"key.seed": 1})
+    project.dvc("repro", "keygen")
+    assert json.loads(project.read("data/private/key.json"))["seed"] == 1
+    set_params(project, {"key.seed": None})
+    project.dvc("repro", "keygen")
+    assert project.read("data/private/key.json") == reference
+    assert project.secret() == secret
+
+
+def test_a_secret_that_an_earlier_version_left_is_not_replaced_by_a_research_key(project: Project) -> None:
+    path = project.folder / "data/private/key.json"
+    path.unlink()
+    project.run("privpipe", "key", "new", str(path))
+    before = path.read_bytes()
     out = project.dvc("repro", "keygen", ok=False)
     assert "holds a real key" in out and "Nothing was changed" in out
-    assert project.read("data/private/key.json") == key
+    assert path.read_bytes() == before
+    set_params(project, {"key.seed": None})
+    project.dvc("repro", "keygen")
+    assert project.secret() == json.loads(before)["secret"]
+    held = [file.read_bytes() for file in project.folder.rglob("*") if file.is_file()]
+    assert not any(project.secret().encode() in content for content in held)
 
 
 def test_a_key_other_than_the_one_that_perturbed_is_refused(project: Project) -> None:

@@ -20,6 +20,7 @@ from privpipe.report.scoring import (
     data_needed,
     judge,
     load_originals,
+    published,
     upper_bound,
 )
 
@@ -161,3 +162,23 @@ def test_originals_of_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, LABELS[:8])
     with pytest.raises(PrivpipeError, match=r"images.h5 has 20 test images; 21 were attacked. Run `dvc repro attack`"):
         load_originals(tmp_path / "images.h5", 21)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("l0_psnr", 17.19214065767107, 17.2),
+        ("perturbed_psnr_worst", 26.131900892655864, 26.1),
+        ("ssim", 0.36426579817908344, 0.364),
+        ("mean_image_ssim_worst", 0.6557068416591074, 0.656),
+        ("l2_confidence", 0.7187243603412486, 0.719),
+        ("l0_recognised", 0.3391, 0.3391),
+        ("l0_key_recovery", 0.12345678, 0.12345678),
+        ("l1_ssim", None, None),
+        ("l1_attack", "network", "network"),
+    ],
+)
+def test_numbers_that_follow_from_originals_are_published_without_the_digits_that_confirm_a_guess(
+    name: str, value: object, expected: object
+) -> None:
+    assert published(name, value) == expected
