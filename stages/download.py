@@ -30,12 +30,14 @@ def main(folder: Path, images: str, public: str, params_file: str) -> None:
         picture_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
         rng = np.random.default_rng(split_seed)
         skip = data.on_error == "skip"
-        if data.source == "folder":
-            index = owned_pictures(data)
-            rows = split_folder(index, data.n_train, data.n_val, data.n_test, rng, data.public_share)
-            write_folder(images, index, rows, data.image_size, skip=skip)
-            if not isinstance(data.public, str):
-                write_folder(public, index, {"train": rows["public"]}, data.image_size, skip=skip, kind=PUBLIC)
+        # All that is given is looked at before anything is read.
+        owned = owned_pictures(data) if data.source == "folder" else None
+        others = public_pictures(data) if isinstance(data.public, str) else None
+        if owned is not None:
+            rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_share)
+            write_folder(images, owned, rows, data.image_size, skip=skip)
+            if others is None:
+                write_folder(public, owned, {"train": rows["public"]}, data.image_size, skip=skip, kind=PUBLIC)
         else:
             if data.source == "synthetic":
                 train, test = draw_synthetic(data, np.random.default_rng(picture_seed))
@@ -45,11 +47,10 @@ def main(folder: Path, images: str, public: str, params_file: str) -> None:
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_share)
             write_images(images, train, test, rows)
-            if not isinstance(data.public, str):
+            if others is None:
                 write_images(public, train, test, {"train": rows["public"]}, PUBLIC)
-        if isinstance(data.public, str):
-            index = public_pictures(data)
-            write_folder(public, index, index.parts, data.image_size, skip=skip, kind=PUBLIC)
+        if others is not None:
+            write_folder(public, others, others.parts, data.image_size, skip=skip, kind=PUBLIC)
 
 
 def owned_pictures(data: Data) -> FolderIndex:

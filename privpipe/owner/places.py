@@ -53,7 +53,8 @@ def refuse_folder(name: str, folder: Path) -> None:
                 "pictures lie where git takes them. Give a folder of pictures alone, outside the clone."
             )
         if place.is_relative_to(tree):
-            listed = _git(name, tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", str(place))
+            listing = ("--literal-pathspecs", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+            listed = _git(name, tree, *listing, "--", str(place))
             _refuse(name, folder, tree, [file for file in listed.split("\0") if file])
 
 
@@ -121,7 +122,7 @@ def _run(tree: Path, *arguments: str, said: str = "") -> subprocess.CompletedPro
     return subprocess.run(
         ["git", "-C", str(tree), *arguments],
         input=said,
-        env={**environment, "GIT_LITERAL_PATHSPECS": "1"},
+        env=environment,
         capture_output=True,
         text=True,
         errors="surrogateescape",

@@ -66,7 +66,8 @@ def as_pictures(array: NDArray[Any], sides: Iterable[int]) -> Iterator[NDArray[n
     """The pictures that an array can stand for: by its shape, in either layout, and as flat rows of known sides."""
     if array.dtype.kind not in "uifb" or array.size < SMALLEST**2:
         return
-    values = np.nan_to_num(array.astype(np.float32), nan=0, posinf=0, neginf=0)
+    with np.errstate(over="ignore"):
+        values = np.nan_to_num(array.astype(np.float32), nan=0, posinf=0, neginf=0)
     shape = values.shape
     large = [n >= SMALLEST for n in shape]
     if len(shape) >= 3 and shape[-1] in (1, 3, 4) and large[-3] and large[-2]:
@@ -125,7 +126,7 @@ class _Decoder:
                 if "A" in image.getbands():
                     self.array(f"{name} (alpha)", np.asarray(image.getchannel("A")))
             for key, value in image.info.items():
-                if isinstance(value, str | bytes):
+                if isinstance(value, str | bytes) and len(value) > SMALLEST**2:
                     self.file(f"{name}[{key}]", value.encode() if isinstance(value, str) else value, depth + 1)
         return True
 

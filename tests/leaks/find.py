@@ -25,8 +25,8 @@ BLUR = 1.5  # pixels of SIDE
 COARSE = 10  # side of the templates that seek a place
 SMALLEST = 24  # pixels: a smaller copy in a figure is not sought
 STEP = 1.15  # between the scales that are tried
-CANDIDATES = 12  # places in a figure that are looked at closely
-CLOSE = 64  # pixels: a larger patch is looked at closely at this size
+CANDIDATES = 6  # places in a figure that are looked at closely, at each scale: letters on white look like much
+CLOSE = 48  # pixels: a larger patch is looked at closely at this size
 FLAT = 6.0  # levels of standard deviation: less is no picture
 
 
@@ -99,8 +99,7 @@ class Finder:
         while size <= min(plane.shape):
             found += self._at_scale(plane, size)
             size *= STEP
-        found.sort(reverse=True)
-        return [self._refined(plane, y, x, size, view) for _, y, x, size, view in found[:CANDIDATES]]
+        return [self._refined(plane, y, x, size, view) for _, y, x, size, view in found]
 
     def _at_scale(self, plane: Grey, size: float) -> list[tuple[float, int, int, float, int]]:
         """The best places for originals of `size` pixels: (correlation, y, x, size, view)."""
@@ -117,7 +116,7 @@ class Finder:
         scores = np.abs(unit(windows[ys, xs].reshape(len(ys), -1)) @ self.coarse.T)
         best, view = scores.max(axis=1), scores.argmax(axis=1)
         chosen: list[tuple[float, int, int, float, int]] = []
-        for i in np.argsort(-best)[: 8 * CANDIDATES]:
+        for i in np.argsort(-best)[: 16 * CANDIDATES]:
             if all(abs(ys[i] - y) + abs(xs[i] - x) > COARSE // 3 for _, y, x, _, _ in chosen):
                 chosen.append((float(best[i]), int(ys[i]), int(xs[i]), size, int(view[i])))
             if len(chosen) == CANDIDATES:

@@ -153,7 +153,7 @@ def likeness(one: NDArray[Any]) -> float:
 def test_a_picture_is_found_in_every_form(form: str) -> None:
     decoded = decode("some", PACKED[form](), [SIDE])
     assert decoded.unread == []
-    assert max(likeness(picture) for _, picture in decoded.pictures) > 0.95
+    assert max(likeness(picture) for _, picture in decoded.pictures) > 0.9
 
 
 def test_what_cannot_be_read_is_listed_and_pickles_are_not_loaded() -> None:
