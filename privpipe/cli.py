@@ -194,8 +194,8 @@ def perturb(
 
     \b
     Examples:
-      privpipe perturb --key key.json --out look.png cat.jpg
-      privpipe perturb --key key.json --params params.yaml --out perturbed/ cat.jpg holiday/
+      privpipe perturb --key key.json --out out/look.png cat.jpg
+      privpipe perturb --key key.json --params params.yaml --out out/perturbed/ cat.jpg holiday/
     """
     from privpipe.owner.queries import expand, query_method
     from privpipe.params import load_params
@@ -227,7 +227,7 @@ def inspect(perturbed: Path, sheet: Path | None, as_json: bool) -> None:
 
     \b
     Examples:
-      privpipe inspect data/perturbed.h5 --sheet sheet.png
+      privpipe inspect data/perturbed.h5 --sheet out/sheet.png
       privpipe inspect data/perturbed.h5 --json
     """
     import json
@@ -286,7 +286,7 @@ def predict(
     Examples:
       privpipe predict --key data/private/key.json cat.jpg holiday/
       privpipe predict --model models/model.safetensors --key key.json --top 3 cat.jpg
-      privpipe predict --key key.json --csv holiday/ > classes.csv
+      privpipe predict --key key.json --csv holiday/ > out/classes.csv
     """
     from privpipe.owner.queries import expand
     from privpipe.report import prediction
@@ -318,7 +318,7 @@ def export(model: Path, out: Path) -> None:
 
     \b
     Examples:
-      privpipe export --model models/model.safetensors --out model.onnx
+      privpipe export --model models/model.safetensors --out out/model.onnx
     """
     try:
         from privpipe.cloud.export import export_file

@@ -7,9 +7,10 @@ import numpy as np
 
 from privpipe.owner.archive import read_archive
 from privpipe.owner.fetch import locate
-from privpipe.owner.folder import scan, scan_public, split_folder, write_folder
+from privpipe.owner.folder import FolderIndex, scan, scan_public, split_folder, write_folder
 from privpipe.owner.images import RawImages
 from privpipe.owner.keyhome import read_key
+from privpipe.owner.places import given_path, refuse_files, refuse_folder
 from privpipe.owner.split import salt_of, shuffler, split, write_images
 from privpipe.owner.synthetic import draw
 from privpipe.params import CLASSES, Data, load_params
@@ -33,28 +34,55 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
         rng = shuffler(secret, data.split_seed, split_seed)
         salt, aside_salt = salt_of(secret, "images"), salt_of(secret, "public")
         skip = data.on_error == "skip"
-        if data.source == "folder":
-            index = scan(Path(data.path).expanduser())
-            rows = split_folder(index, data.n_train, data.n_val, data.n_test, rng, data.public_share)
-            write_folder(images, index, rows, data.image_size, skip=skip, salt=salt)
-            if not isinstance(data.public, str):
+        # All that is given is looked at before anything is read.
+        owned = owned_pictures(data) if data.source == "folder" else None
+        others = public_pictures(data) if isinstance(data.public, str) else None
+        if owned is not None:
+            rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_share)
+            write_folder(images, owned, rows, data.image_size, skip=skip, salt=salt)
+            if others is None:
                 aside = {"train": rows["public"]}
-                write_folder(public, index, aside, data.image_size, skip=skip, kind=PUBLIC, salt=aside_salt)
+                write_folder(public, owned, aside, data.image_size, skip=skip, kind=PUBLIC, salt=aside_salt)
         else:
             if data.source == "synthetic":
                 train, test = draw_synthetic(data, np.random.default_rng(picture_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
-                train, test = read_archive(locate(data.archive, data.sha256, folder))
+                train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_share)
             write_images(images, train, test, rows, salt=salt)
-            if not isinstance(data.public, str):
+            if others is None:
                 write_images(public, train, test, {"train": rows["public"]}, PUBLIC, aside_salt)
-        if isinstance(data.public, str):
-            owned = Path(data.path).expanduser() if data.source == "folder" else None
-            index = scan_public(Path(data.public).expanduser(), owned)
-            write_folder(public, index, index.parts, data.image_size, skip=skip, kind=PUBLIC)
+        if others is not None:
+            write_folder(public, others, others.parts, data.image_size, skip=skip, kind=PUBLIC)
+
+
+def owned_pictures(data: Data) -> FolderIndex:
+    """The owner's pictures by name; refused where git would take one, before any is read."""
+    root = given_path("data.path", str(data.path))
+    refuse_folder("data.path", root)
+    index = scan(root)
+    refuse_files("data.path", index.paths)  # links lead out of the folder
+    return index
+
+
+def public_pictures(data: Data) -> FolderIndex:
+    """The attacker's pictures by name, where they are a folder of their own; they may be somebody's too."""
+    root = given_path("data.public", str(data.public))
+    refuse_folder("data.public", root)
+    index = scan_public(root, given_path("data.path", str(data.path)) if data.source == "folder" else None)
+    refuse_files("data.public", index.paths)
+    return index
+
+
+def local_archive(archive: str | None) -> str | None:
+    """The archive as given, a path with its variables put in; refused where git would take the file."""
+    if archive is None or "://" in archive:
+        return archive
+    path = given_path("data.archive", archive)
+    refuse_files("data.archive", [path])
+    return str(path)
 
 
 def draw_synthetic(data: Data, pen: np.random.Generator) -> tuple[RawImages, RawImages]:

@@ -389,8 +389,8 @@ def test_the_wrong_key_is_refused(experiment: Make) -> None:
     write_key(made / "other.json", new_key(None))
     words = ("predict", "--model", made / "model.safetensors", made.pictures[0], "--key")
     message = refused(*words, made / "other.json")
-    assert f"the key has the fingerprint {read_key(made / 'other.json').fingerprint}; " in message
-    assert f"model.safetensors was made with {made.key.fingerprint}" in message
+    assert f"the key {read_key(made / 'other.json').fingerprint} is not the one of " in message
+    assert f"model.safetensors, which was made with {made.key.fingerprint}" in message
     assert not good(*words, made / "key.json").stderr
 
 

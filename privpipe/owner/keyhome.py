@@ -92,8 +92,8 @@ def check_key(key: Key, fingerprint: str, source: str | Path) -> None:
     cure = (
         f"Pass {place(fingerprint)}."
         if find(fingerprint) is not None
-        else f"{home()} does not hold that key. If it is a research key, `privpipe key new FILE --seed N` makes it from "
-        "the key.seed of its experiment."
+        else f"{home()} does not hold that key. If it is a research key, `privpipe key new FILE --seed N` makes it "
+        "from the key.seed of its experiment."
     )
     raise PrivpipeError(
         f"{wrong} {fingerprint}. {cure} If {source} is an experiment's, `dvc exp apply` brings its key too, and "

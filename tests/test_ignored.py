@@ -1,0 +1,27 @@
+"""What git takes of what commands write: no picture, no file that can hold pictures, wherever it lies."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WRITTEN = [
+    "dvc_plots/static/workspace_plots_examples.png", "dvc_plots/index.html", "out/sheet.png", "out/anything", "out/a/b",
+    "sheet.png", "look.png", "perturbed/cat.png", "model.onnx", "picture.JPG", "holiday/one.jpeg", "page.html",
+    "data/private/anything", "data/raw/pictures/moss/a.unknown", "data/images.h5", "models/model.safetensors",
+    "key.json",    "survey/data/images.h5", "survey/picture.png", "study/figures/other.png", "a/b.npz", "pictures.zip",
+    "pictures.tar", "pictures.tar.xz", "set.tgz", "tests/pictures/a.webp", "docs/a.svg",
+]  # fmt: skip
+
+
+def git(*words: str, said: str = "") -> list[str]:
+    done = subprocess.run(["git", *words], cwd=ROOT, input=said, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return [line for line in done.stdout.split("\0") if line]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone: an unpacked archive")
+def test_git_ignores_what_commands_write_and_nothing_that_is_committed() -> None:
+    assert git("check-ignore", "-z", "--no-index", "--stdin", said="\0".join(WRITTEN)) == WRITTEN
+    assert git("ls-files", "-z", "--cached", "--ignored", "--exclude-standard") == []
