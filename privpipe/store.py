@@ -234,9 +234,7 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
-        return Header(
-            kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt
-        )
+        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error

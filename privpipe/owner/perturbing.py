@@ -11,7 +11,7 @@ from tqdm import tqdm
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.params import Perturb
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import METHODS, Copies, Perturbation
 from privpipe.perturb.base import Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
@@ -28,7 +28,7 @@ def perturb_file(
 
     Returns:
         The number of images of each split, the size of the pictures in bytes, the root-mean-square change per
-        value in levels of 0..255 (over all splits), and the fingerprint of the key.
+        value in levels of 0..255 (over all splits, to four digits), and the fingerprint of the key.
 
     Raises:
         PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
@@ -50,6 +50,7 @@ def perturb_file(
             str(method.dtype),
         )
         squares, total = 0.0, sum(store.counts.values())
+        copies = Copies()  # of the whole file: one image in two splits must not show either
         with (
             create(target, header, store.counts) as writer,
             tqdm(total=total, desc="perturb", unit="img", disable=None if progress else True) as bar,
@@ -57,7 +58,7 @@ def perturb_file(
             for split in SPLITS:
                 for start, stop in store.spans(split):
                     images = store.rows(split, start, stop)
-                    perturbed = method.apply(images, split, start)
+                    perturbed = method.apply(images, copies)
                     writer.write(split, start, perturbed, store.labels(split, start, stop))
                     squares += squared_change(images, perturbed, 255 / (high - low))
                     bar.update(stop - start)
@@ -65,7 +66,8 @@ def perturb_file(
     return {
         **{f"n_{split}": store.counts[split] for split in SPLITS},
         "bytes": values * method.dtype.itemsize,
-        "rms_change": (squares / values) ** 0.5,
+        # Four digits: whoever knows all images but one could tell from the exact figure which of some candidates it is.
+        "rms_change": float(f"{(squares / values) ** 0.5:.4g}"),
         "key_fingerprint": key.fingerprint,
     }
 
