@@ -2,7 +2,8 @@
 
     python -m privpipe.report.second_release
 
-prints the table of docs/threat-model.md: means over ten keys, on drawn images. Two kinds of second release, both under the same key:
+prints the table of docs/threat-model.md: means over ten keys, on drawn images. Two kinds of second release, both under
+the same key:
 
 - another setting: noise of twice the strength, the next larger k of the other methods (the next smaller one where there
   is none). Measured is the best affine combination of both releases, the same for all images and pixels, against the
@@ -139,8 +140,8 @@ def table(images: Images, streams: Sequence[KeyStream]) -> str:
             owners = [method(images.shape[1], k, scope, 100.0, stream) for stream in streams]
             found = [second_release(owner, images) for owner in owners]
             first = "sigma=100" if method.noisy else f"k={k}"
-            means = [np.mean([each[key] for each in found], dtype=float) for key in NAMES]
-            values = " | ".join(f"{value:.2f}" for value in means)
+            columns = [[each[key] for each in found] for key in NAMES]
+            values = " | ".join(f"{sum(map(float, filter(None, column))) / len(found):.2f}" for column in columns)
             lines.append(f"| {name} | {scope} | {first}, {found[0]['second_release_setting']} | {values} |")
     return "\n".join(lines)
 
