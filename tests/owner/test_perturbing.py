@@ -16,6 +16,7 @@ from privpipe.owner.key import Key, new_key
 from privpipe.owner.perturbing import perturb_file, perturbation, squared_change
 from privpipe.owner.split import write_images
 from privpipe.params import Perturb
+from privpipe.perturb import Copies
 
 SIZE = 8
 ROW = SIZE * SIZE * 3  # bytes of an image
@@ -68,12 +69,12 @@ def target(tmp_path: Path) -> Path:
 
 @each_setting
 def test_chunks_give_what_the_method_gives_at_once(source: Path, target: Path, settings: Perturb) -> None:
-    key = new_key(0)
+    key, copies = new_key(0), Copies()
     perturb_file(source, target, settings, key)
     for split in COUNTS:
         raw, labels = read(source, split)
         images, kept = read(target, split)
-        expected = perturbation(settings, SIZE, key).apply(raw.copy(), split, 0)
+        expected = perturbation(settings, SIZE, key).apply(raw.copy(), copies)
         assert images.dtype == expected.dtype
         assert np.array_equal(images, expected)
         assert np.array_equal(kept, labels)
@@ -131,7 +132,9 @@ def test_metrics(source: Path, target: Path, settings: Perturb) -> None:
         (read(target, split)[0].astype(np.float64) * 255 / white - read(source, split)[0]).ravel() for split in COUNTS
     ]
     expected = np.sqrt(np.mean(np.concatenate(differences) ** 2))
-    assert metrics["rms_change"] == pytest.approx(expected, rel=1e-5)
+    # The exact figure would tell whoever knows all images but one which of some candidates that is.
+    assert metrics["rms_change"] == pytest.approx(expected, rel=5.1e-4)
+    assert metrics["rms_change"] == float(f"{metrics['rms_change']:.4g}")
     assert (metrics["rms_change"] == 0) == (settings.method == "none")
 
 
@@ -214,7 +217,7 @@ def test_the_key_undoes_it(source: Path, target: Path, key: Key) -> None:
     perturb_file(source, target, SCRAMBLE, key)
     method = perturbation(SCRAMBLE, SIZE, key)
     for split in COUNTS:
-        assert np.array_equal(method.invert(read(target, split)[0], split), read(source, split)[0])
+        assert np.array_equal(method.invert(read(target, split)[0], method.dataset_key), read(source, split)[0])
 
 
 def test_a_missing_source(tmp_path: Path, target: Path) -> None:
@@ -260,12 +263,13 @@ def test_failing_half_way_leaves_no_half_file(source: Path, target: Path, monkey
     target.write_bytes(b"what was there")
     settings = Perturb(method="gaussian_noise", k=1, scope="image", sigma=25.0)
     method = type(perturbation(settings, SIZE, new_key(0)))
-    original = method.apply
+    original, calls = method.apply, []
 
-    def fail_late(self: object, images: NDArray[np.uint8], split: str, start: int) -> NDArray[np.float16]:
-        if split == "val":
+    def fail_late(self: object, images: NDArray[np.uint8], copies: Copies) -> NDArray[np.float16]:
+        calls.append(len(images))
+        if len(calls) == 4:  # the first chunk of val
             raise PrivpipeError("too large for float16")
-        return original(self, images, split, start)
+        return original(self, images, copies)
 
     monkeypatch.setattr(method, "apply", fail_late)
     with pytest.raises(PrivpipeError, match="too large for float16"):
@@ -303,3 +307,42 @@ def test_on_a_terminal_the_bar_shows_unless_switched_off(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     perturb_file(source, source.with_name("perturbed.h5"), SCRAMBLE, new_key(SEED), progress)
     assert ("perturb" in capsys.readouterr().err) == progress
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "random_filter", "block_mix", "gaussian_noise", "correlated_noise"])
+def test_equal_images_of_a_file_do_not_show(
+    name: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 4 * ROW + 5)
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    source, k = tmp_path / "equal.h5", 3 if name in ("random_filter", "correlated_noise") else 4
+    header = store.Header(store.RAW, "none", 1, "dataset", ("a", "b"), (0.0, 255.0), image.shape, "uint8")
+    with store.create(source, header, COUNTS) as writer:
+        for split, count in COUNTS.items():
+            writer.write(split, 0, np.stack(count * [image]), np.zeros(count, np.int64))
+    perturb_file(source, target, Perturb(method=name, k=k, scope="image", sigma=25.0), new_key(0))
+    rows = [row.tobytes() for split in COUNTS for row in read(target, split)[0]]
+    assert len(set(rows)) == sum(COUNTS.values())
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "random_filter", "block_mix", "gaussian_noise", "correlated_noise"])
+def test_a_set_that_grew_is_released_as_before(name: str, source: Path, tmp_path: Path, target: Path) -> None:
+    settings = Perturb(
+        method=name, k=3 if name in ("random_filter", "correlated_noise") else 4, scope="image", sigma=25
+    )
+    key, grown = new_key(0), tmp_path / "grown.h5"
+    new = np.full((1, SIZE, SIZE, 3), 7, np.uint8)
+    with (
+        store.open_store(source, store.RAW) as raw,
+        store.create(grown, raw.header, {**COUNTS, "train": COUNTS["train"] + 1}) as writer,
+    ):
+        for split in COUNTS:
+            images, labels = raw.images(split), raw.labels(split)
+            if split == "train":  # a new first image: every other stands one row further
+                images, labels = np.concatenate([new, images]), np.concatenate([labels[:1], labels])
+            writer.write(split, 0, images, labels)
+    perturb_file(source, target, settings, key)
+    perturb_file(grown, tmp_path / "second.h5", settings, key)
+    for split in COUNTS:
+        rows = slice(1, None) if split == "train" else slice(None)
+        assert np.array_equal(read(tmp_path / "second.h5", split)[0][rows], read(target, split)[0])
