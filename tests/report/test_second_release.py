@@ -9,7 +9,7 @@ from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.noise import GaussianNoise
-from privpipe.report.second_release import NAMES, another_setting, second_release, table
+from privpipe.report.second_release import NAMES, _found, another_setting, second_release, table
 
 IMAGES = draw(120, 16, rng=np.random.default_rng(0)).images
 KEY = KeyStream(bytes(range(32)))
@@ -53,6 +53,26 @@ def test_a_two_time_pad_is_noticed() -> None:
     assert found["second_release_gain_db"] > 30 > 1 > found["second_release_independent_gain_db"]
     assert found["grown_release_changed"] == 1
     assert found["grown_release_gain_db"] > 30
+
+
+@pytest.mark.parametrize(("k", "scope"), [(3, "image"), (5, "dataset")])
+def test_two_sizes_of_random_filters_give_each_other_away(k: int, scope: str) -> None:
+    images = draw(30, 32, rng=np.random.default_rng(0)).images
+    found = second_release(METHODS["random_filter"](32, k, scope, 0.0, KEY), images)
+    assert found["second_release_filters_found"] > 0.999
+    # With no second release of the same images there is nothing to solve.
+    noise = np.random.default_rng(0).normal(size=images.shape)
+    one, two = (METHODS["random_filter"](32, size, scope, 0.0, KEY) for size in (3, 5))
+    assert _found(one, two, images, one.apply(images), noise) < 0.8
+
+
+@pytest.mark.parametrize("name", [name for name in KEYED if name != "random_filter"])
+def test_no_filters_are_found_where_there_are_none(name: str) -> None:
+    assert second_release(owner(name), IMAGES)["second_release_filters_found"] is None
+
+
+def test_filters_too_large_for_the_image_are_not_sought() -> None:
+    assert second_release(replace(owner("random_filter"), k=9), IMAGES)["second_release_filters_found"] is None
 
 
 def test_shared_noise_subtracts_out_of_two_rows() -> None:
