@@ -31,7 +31,7 @@ def main(source: Path | None, count: int, draws: int) -> None:
     for k in (2, 4, 8):
         for seed in range(draws):
             method = BlockMix(owned.shape[1], k, stream=new_key(seed).stream)
-            targets = method.apply(originals, "test")
+            targets = method.apply(originals)
             loot = Loot(method.name, k, "dataset", 0.0, method.apply(owned), targets, public)
             start = time.perf_counter()
             found = CrossBlock().run(loot)

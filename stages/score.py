@@ -11,7 +11,7 @@ from privpipe.params import load_params
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.report.recogniser import load_recogniser
-from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, judge, load_originals, published
+from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, count_copies, judge, load_originals, published
 from privpipe.salt import salt_from
 from privpipe.store import RAW
 from stages import in_path, out_path, params_path, stage
@@ -55,8 +55,9 @@ def main(
         loot = load_loot(perturbed, public, leaked, how.targets, stolen=1)
         originals, labels = load_originals(images, len(loot.targets))
         method = perturbation(params.perturb, loot.image_size, secret)
+        copies = count_copies(images, method)
         recognise = load_recogniser(recogniser, machine.device, machine.threads)
-        found = judge(loot, load_records(reconstructions), originals, labels, method, recognise)
+        found = judge(loot, load_records(reconstructions), originals, labels, method, recognise, copies)
         write_json(metrics, {name: published(name, value) for name, value in found.metrics.items()})
         write_csv(table, TABLE_COLUMNS, found.table())
         write_csv(cost_in_images, COST_COLUMNS, found.cost(in_pairs=False))

@@ -137,7 +137,7 @@ def kornia(size: int) -> Iterator[Peer]:
     fresh = RandomFilter(size, 5, "image", stream=STREAM)
 
     def with_kernels(images: Array) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        kernels = torch.from_numpy(fresh.image_keys("train", 0, len(images))).float()
+        kernels = torch.from_numpy(fresh.image_keys(images)).float()
         return list(zip(prepare(images), torch.split(kernels, BATCH), strict=True))
 
     yield Peer(

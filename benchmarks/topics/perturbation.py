@@ -20,6 +20,7 @@ from privpipe.params import Perturb
 from privpipe.perturb import METHODS
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import GaussianBlur, blur_sigma
+from privpipe.perturb.keystream import Copies, OwnStreams
 from privpipe.perturb.noise import GaussianNoise
 from privpipe.perturb.random_filter import RandomFilter
 
@@ -108,9 +109,15 @@ class GivenKernels(RandomFilter):
         super().__init__(image_size, k, "image", stream=STREAM)
         object.__setattr__(self, "kernels", kernels)
 
-    def image_keys(self, split: str, start: int, count: int) -> Array:
-        # Set past a frozen dataclass, whose fields are those of every method.
-        return self.kernels[start : start + count]  # type: ignore[attr-defined,no-any-return]
+    # Set past a frozen dataclass, whose fields are those of every method.
+    def _own(self, images: Array, copies: Copies | None) -> OwnStreams:
+        object.__setattr__(self, "place", 0)
+        return super()._own(images, copies)
+
+    def _kernels(self, images: Array, own: OwnStreams) -> Array:
+        first, stop = self.place, self.place + len(images)  # type: ignore[attr-defined,has-type]
+        object.__setattr__(self, "place", stop)
+        return self.kernels[first:stop]  # type: ignore[attr-defined,no-any-return]
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def contests(size: int, count: int) -> Iterator[Contest]:
     fresh = RandomFilter(size, 5, "image", stream=STREAM)
     loop = partial(fresh_filter_loop, k=5)
     yield Contest("filter-image", "random_filter k=5, scope image", fresh.apply, loop, 2, same=False)
-    kernels = fresh.image_keys("train", 0, count)
+    kernels = np.random.default_rng(SEED).standard_normal((count, 5, 5))
     given = GivenKernels(size, 5, kernels)
     loop = partial(filter_loop, kernels=kernels)
     yield Contest("filter-given", "the same, kernels given to both", given.apply, loop)
@@ -235,7 +242,7 @@ def files_bound(setting: Setting, how: dict[str, Any]) -> str:
     """What the slowest method spends its time on, and how much key material it takes."""
     images = setting.pictures(setting.pick(1000, 100))
     method = METHODS[how["method"]](32, how["k"], how["scope"], SIGMA, STREAM)
-    keys = method.image_keys("train", 0, 1) if how["scope"] == "image" else None
+    keys = method.image_keys(images[:1]) if how["scope"] == "image" else None
     fresh = f"{keys.size * FILE_PICTURES / 1e6:,.0f} million fresh values of key material; " if keys is not None else ""
     return f"{fresh}{hot_spots(partial(method.apply, images))}"
 

@@ -69,10 +69,15 @@ class Loot:
     def channels(self) -> int:
         return int(self.stolen.shape[3])
 
-    def perturbation(self, seed: int) -> Perturbation:
-        """The transformation with a key of the attacker's own, drawn from `seed`."""
+    def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
+        """The transformation with a key of the attacker's own.
+
+        Args:
+            seed, purpose: another of either is another key, so that the same image comes out otherwise.
+        """
         secret = hashlib.sha256(f"an attacker's own key, {seed}".encode()).digest()
-        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, KeyStream(secret))
+        stream = KeyStream(secret, (purpose,))
+        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
 
 
 @dataclass(frozen=True)

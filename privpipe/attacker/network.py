@@ -88,7 +88,7 @@ class RestorationNetwork(Attack):
             trainer = _Trainer(self, loot, public[held_out:], device)
             trainer.learn_from_public()
             # A fresh key for each picture, whatever the scope: the confidence must not hang on one lucky key.
-            trial = replace(loot, scope="image").perturbation(self.seed).apply(public[:held_out], "held out")
+            trial = replace(loot, scope="image").perturbation(self.seed, "held out").apply(public[:held_out])
             error = np.square(trainer.restore(trial) - public[:held_out]).mean(dtype=np.float64)
             spread = np.square(public[:held_out] - public[held_out:].mean(axis=0)).mean(dtype=np.float64)
             explained = max(0.0, 1 - float(error / spread)) if spread > 0 else 0.0
@@ -158,12 +158,11 @@ class _Trainer:
 
     def _public_batches(self) -> Iterator[tuple[Array, Images]]:
         number = 0
-        for epoch in range(self.attack.epochs):
+        for _ in range(self.attack.epochs):
             for rows in torch.split(torch.randperm(len(self.public), generator=self.draws), BATCH):
                 originals = self.public[rows.numpy()]
-                # A name of its own for each batch gives its images fresh keys; a shared key must be drawn anew.
-                seed = self.attack.seed if self.loot.scope == "image" else self.attack.seed + number
-                yield self.loot.perturbation(seed).apply(originals, f"batch {number} of epoch {epoch}"), originals
+                # A key for each batch, so that an image has fresh key material in every epoch.
+                yield self.loot.perturbation(self.attack.seed, f"batch {number}").apply(originals), originals
                 number += 1
 
     def learn_from_pairs(self, pairs: Pairs) -> None:

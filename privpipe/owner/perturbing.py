@@ -12,7 +12,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
 from privpipe.params import Perturb
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import METHODS, Copies, Perturbation
 from privpipe.perturb.base import Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
@@ -54,6 +54,7 @@ def perturb_file(
             key.fingerprint if method.keyed else "",
         )
         squares, total = 0.0, sum(store.counts.values())
+        copies = Copies()  # of the whole file: one image in two splits must not show either
         with (
             create(target, header, store.counts) as writer,
             tqdm(total=total, desc="perturb", unit="img", disable=None if progress else True) as bar,
@@ -61,7 +62,7 @@ def perturb_file(
             for split in SPLITS:
                 for start, stop in store.spans(split):
                     images = store.rows(split, start, stop)
-                    perturbed = method.apply(images, split, start)
+                    perturbed = method.apply(images, copies)
                     writer.write(split, start, perturbed, store.labels(split, start, stop))
                     squares += squared_change(images, perturbed, 255 / (high - low))
                     bar.update(stop - start)

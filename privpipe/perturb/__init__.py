@@ -7,7 +7,7 @@ from privpipe.perturb.base import Perturbation
 from privpipe.perturb.block_mix import BlockMix
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import GaussianBlur
-from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.keystream import Copies, KeyStream
 from privpipe.perturb.noise import CorrelatedNoise, GaussianNoise
 from privpipe.perturb.none import Unperturbed
 from privpipe.perturb.pixelate import Pixelate
@@ -27,4 +27,4 @@ METHODS: dict[str, type[Perturbation]] = {
     )
 }
 
-__all__ = ["METHODS", "KeyStream", "Perturbation"]
+__all__ = ["METHODS", "Copies", "KeyStream", "Perturbation"]

@@ -1,5 +1,6 @@
 """What every transformation is: a pure function of images, public settings and key material."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams
 
 Images = NDArray[np.uint8]
 Array = NDArray[Any]
@@ -49,17 +50,22 @@ class Perturbation(ABC):
         """The values that `k` may have for images of `image_size` pixels; None where k has no meaning."""
 
     @abstractmethod
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         """Perturb `images`, uint8 (N, H, W, C).
 
+        Under `scope: image` the key material of an image follows from the secret, the settings and the image itself,
+        wherever it stands; equal images differ by their running number.
+
         Args:
-            images: the pictures; image i is number `start + i` of its split.
-            split: the part of the data set they belong to; with `start` it names the key material of
-                each image under `scope: image`.
+            copies: numbers equal images over several calls; None where these are all images there are.
         """
 
-    def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
-        """Undo `apply` with the same key material.
+    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
+        """Undo `apply`.
+
+        Args:
+            keys: `dataset_key`, or `image_keys` of the images under `scope: image`, for which one has to have them
+                already; None for a method that is not keyed.
 
         Raises:
             PrivpipeError: the method has no inverse.
@@ -71,9 +77,18 @@ class Perturbation(ABC):
         """What all images share under `scope: dataset`, in the form that the method documents; None if not keyed."""
         return None
 
-    def image_keys(self, split: str, start: int, count: int) -> Array | None:
-        """The same of each of `count` images under `scope: image`, (count, ...); None if not keyed."""
+    def image_keys(self, images: Images, copies: Copies | None = None) -> Array | None:
+        """The same of each of `images` (N, H, W, C) under `scope: image`, (N, ...); None if not keyed.
+
+        Args:
+            copies: as for `apply`.
+        """
         return None
+
+    def skip(self, images: Images, copies: Copies) -> None:
+        """Count `images`, which were perturbed before, so that `copies` numbers those that follow them."""
+        if self.keyed and self.scope == "image":
+            self.own_streams(images, 0, copies).skip(images)
 
     @property
     def image_range(self) -> tuple[float, float]:
@@ -85,19 +100,24 @@ class Perturbation(ABC):
         """Data type of the output."""
         return np.dtype(np.uint8 if self.exact else np.float16)
 
-    def material(self) -> KeyStream:
-        """The stream that all images share (`scope: dataset`)."""
-        return self._keyed_stream().child("dataset")
+    def shared_bytes(self, size: int) -> Bytes:
+        """`size` random bytes that all images share (`scope: dataset`), uint8 (1, size)."""
+        return self._settings_stream("dataset").shared(size)
 
-    def image_material(self, split: str) -> KeyStream:
-        """The stream whose child i is the stream of image i alone (`scope: image`)."""
-        return self._keyed_stream().child("image", split)
+    def own_streams(self, images: Images, size: int, copies: Copies | None) -> OwnStreams:
+        """`size` random bytes for each image alone (`scope: image`), for images of the shape of `images`."""
+        return self._settings_stream("image").own(images.shape[1:], size, Copies() if copies is None else copies)
 
-    def _keyed_stream(self) -> KeyStream:
+    def _settings_stream(self, scope: str) -> KeyStream:
+        """The stream of this method with these settings and no others."""
         if self.stream is None:
             raise PrivpipeError(f"{self.name} needs a key and got none. Pass the key that the keygen stage wrote.")
-        size = [] if self.legal_k(self.image_size) is None else [self.k]
-        return self.stream.child(self.name, *size)
+        settings: list[str | int] = ["image_size", self.image_size]
+        if self.legal_k(self.image_size) is not None:
+            settings += ["k", self.k]
+        if self.noisy:
+            settings += ["sigma", float(self.sigma).hex()]  # exact, and 25 is 25.0
+        return self.stream.child(self.name, *settings, "scope", scope)
 
 
 class BlockPerturbation(Perturbation):
@@ -124,23 +144,33 @@ def odd_sizes(n: int) -> list[int]:
     return list(range(1, n + 1, 2))
 
 
-def to_unit_float16(values: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+HALF_MOST = float(np.finfo(np.float16).max)
+
+
+def to_unit_float16(
+    values: NDArray[np.float32], name: str, most: float = math.inf, out: NDArray[np.float16] | None = None
+) -> NDArray[np.float16]:
     """float32 values as float16, refusing what float16 cannot hold rather than clipping it.
+
+    Args:
+        values: of any shape, contiguous.
+        most: a bound of their absolute values that is known beforehand and saves looking at them.
+        out: where to put the result, contiguous and of the same shape; a new array for None.
 
     Raises:
         PrivpipeError: a value is beyond ±65504 or not finite.
     """
-    most = np.finfo(np.float16).max
     # The extremes of values among which is NaN are NaN, which no comparison holds for.
-    if not (values.min(initial=0) >= -most and values.max(initial=0) <= most):
+    if most > HALF_MOST and not (values.min(initial=0) >= -HALF_MOST and values.max(initial=0) <= HALF_MOST):
         raise PrivpipeError(
             f"{name} gave values that float16 cannot hold (over 65504). Use a smaller perturb.k or sigma."
         )
-    if not values.size:  # OpenCV refuses empty arrays
-        return values.astype(np.float16)
-    # To the nearest value, ties to even, as NumPy rounds, at twenty times its speed.
-    bits: Array = cv2.convertFp16(values.reshape(1, -1))
-    return bits.view(np.float16).reshape(values.shape)
+    if out is None:
+        out = np.empty(values.shape, np.float16)
+    if values.size:  # OpenCV refuses empty arrays
+        # To the nearest value, ties to even, as NumPy rounds, at twenty times its speed.
+        cv2.convertFp16(values.reshape(1, -1), out.reshape(1, -1).view(np.int16))
+    return out
 
 
 # A transformation passes over its values several times, so it takes as many images at a time as stay in the cache of

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +19,12 @@ from privpipe.perturb.base import (
     to_blocks,
     to_unit_float16,
 )
-from privpipe.perturb.keystream import rounded_quantiles
+from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, looked_up, rounded_quantiles
 
 WHITE = 255.0
+LEVEL = np.float32(1 / 255)
 FLOAT_BYTES = 4
+NUMBER_BYTES = 2
 FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
 LARGEST = 4.33  # standard deviations that a weight may be off 0
 CHUNK_VALUES = 4 << 20  # float64 values of images, or of fresh matrices, at a time: 32 MB
@@ -38,8 +39,8 @@ class BlockMix(BlockPerturbation):
     own matrix, the same one for its colours; the same ones for all images under `scope: dataset`, fresh ones for each
     image under `scope: image`. A weight is one of 65,536 equally likely quantiles, rounded so coarsely that products
     with whole levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512 steps to
-    a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the division by 255
-    and float16.
+    a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the product with
+    1/255 and float16.
 
     The inverse with the key is as good as the draw: it amplifies what float16 rounded away, relatively up to 2^-11, by
     the condition number of the matrix, which is a few times k² for a typical block and thousands for an unlucky one.
@@ -52,7 +53,7 @@ class BlockMix(BlockPerturbation):
     @cached_property
     def matrices(self) -> Weights:
         """The matrices of all images (`scope: dataset`), float32 (blocks, k*k, k*k)."""
-        matrices: Weights = self._weights(self.material().halves(0, 1, self._count_weights()))[0]
+        matrices: Weights = self._weights(self.shared_bytes(NUMBER_BYTES * self._count_weights()))[0]
         return matrices
 
     @property
@@ -60,19 +61,21 @@ class BlockMix(BlockPerturbation):
         """`matrices`."""
         return self.matrices
 
-    def image_keys(self, split: str, start: int, count: int) -> Weights:
-        """The matrices of images `start` .. `start + count - 1`, float32 (count, blocks, k*k, k*k)."""
-        keys = np.empty((count, self.n_blocks, self.k * self.k, self.k * self.k), np.float32)
-        for rows in self._own_rows(count):
-            keys[rows] = self._own(split, start, rows)
+    def image_keys(self, images: Images, copies: Copies | None = None) -> Weights:
+        """The matrices of each image, float32 (N, blocks, k*k, k*k)."""
+        keys = np.empty((len(images), self.n_blocks, self.k * self.k, self.k * self.k), np.float32)
+        own = self._own_streams(images, copies)
+        for rows in self._own_rows(len(images)):
+            keys[rows] = self._weights(own.draw(images[rows]))
         return keys
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty(images.shape, np.float16)
         if self.scope == "image":
+            own = self._own_streams(images, copies)
             for rows in self._own_rows(len(images)):
                 blocks = to_blocks(images[rows], self.k).astype(np.float32)
-                perturbed = self._mixed(self._own(split, start, rows), blocks)
+                perturbed = self._mixed(self._weights(own.draw(images[rows])), blocks)
                 out[rows] = from_blocks(perturbed, self.image_size, self.k)
             return out
         # A matrix is read anew for every picture, so a large one wants large pictures.
@@ -81,35 +84,36 @@ class BlockMix(BlockPerturbation):
             out[rows] = one_by_one(from_blocks(perturbed[None], self.image_size, self.k)[0], images.shape[-1])
         return out
 
-    def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
+    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
         """The images as float32 in 0..255, (N, H, W, C), not rounded; see the class for its accuracy."""
-        out = np.empty(perturbed.shape, np.float32)
-        for rows in self._chunks(perturbed):
-            keys, vectors = self._keys(split, start, rows), self._vectors(perturbed[rows])
-            out[rows] = self._images(WHITE * np.asarray(np.linalg.solve(keys, vectors)), perturbed.shape[-1])
+        if keys is None:
+            raise PrivpipeError(f"{self.name} is undone with its matrices; got none. Pass dataset_key or image_keys.")
+        out, own = np.empty(perturbed.shape, np.float32), keys.ndim == 4
+        for rows in self._chunks(perturbed, own):
+            matrices = (keys[rows] if own else keys).astype(np.float64)
+            vectors = self._vectors(perturbed[rows], own)
+            out[rows] = self._images(WHITE * np.asarray(np.linalg.solve(matrices, vectors)), perturbed.shape[-1], own)
         return out
 
     def _mixed(self, weights: Weights, blocks: NDArray[np.float32]) -> NDArray[np.float16]:
         """`weights` times blocks of levels (..., k*k, n), as stored."""
         mixed = weights @ blocks
-        mixed /= np.float32(WHITE)
-        return to_unit_float16(mixed, self.name)
+        mixed *= LEVEL
+        return to_unit_float16(mixed, self.name, 1.001 * LARGEST * self.k)  # a little for rounding
 
-    def _own(self, split: str, start: int, rows: slice) -> Weights:
-        """The matrices of images `start + rows`, (n, blocks, k*k, k*k)."""
-        count = rows.stop - rows.start
-        return self._weights(self.image_material(split).halves(start + rows.start, count, self._count_weights()))
+    def _own_streams(self, images: Images, copies: Copies | None) -> OwnStreams:
+        return self.own_streams(images, NUMBER_BYTES * self._count_weights(), copies)
 
     def _own_rows(self, count: int) -> Iterator[slice]:
         """Rows to handle at a time under `scope: image`."""
         return cached(count, FLOAT_BYTES * self._count_weights())
 
-    def _weights(self, numbers: NDArray[np.uint16]) -> Weights:
-        """Matrices (n, blocks, k*k, k*k) from uniform numbers (n, weights of an image)."""
+    def _weights(self, stream: Bytes) -> Weights:
+        """Matrices (n, blocks, k*k, k*k) from random bytes (n, 2 * weights of an image)."""
         # No sum of k*k products of a level and a weight reaches 2^24 steps.
         step = 2.0 ** math.ceil(math.log2(WHITE * LARGEST * self.k / FLOAT_WHOLE))
-        weights = cv2.LUT(numbers, rounded_quantiles(1 / self.k, step))
-        return np.asarray(weights, np.float32).reshape(len(numbers), self.n_blocks, self.k**2, self.k**2)
+        weights = looked_up(stream, rounded_quantiles(1 / self.k, step))
+        return weights.reshape(len(stream), self.n_blocks, self.k**2, self.k**2)
 
     def _count_weights(self) -> int:
         """How many weights an image has, checked."""
@@ -121,28 +125,26 @@ class BlockMix(BlockPerturbation):
             )
         return weights
 
-    def _keys(self, split: str, start: int, rows: slice) -> NDArray[np.float64]:
-        """What multiplies `_vectors` of the images `rows`."""
-        keys = self.matrices if self.scope == "dataset" else self._own(split, start, rows)
-        return keys.astype(np.float64)
-
-    def _chunks(self, images: Array) -> list[slice]:
-        """Rows to handle at a time."""
+    def _chunks(self, images: Array, own: bool) -> list[slice]:
+        """Rows to handle at a time; `own`: each has matrices of its own."""
         per_image = images[:1].size or 1
-        if self.scope == "image":
+        if own:
             per_image = max(per_image, self.n_blocks * self.k**4)
         step = max(1, CHUNK_VALUES // per_image)
         return [slice(first, min(first + step, len(images))) for first in range(0, len(images), step)]
 
-    def _vectors(self, images: Array) -> NDArray[np.float64]:
-        """Images (N, H, W, C) as columns: (blocks, k*k, N * C), or (N, blocks, k*k, C) under `scope: image`."""
+    def _vectors(self, images: Array, own: bool) -> NDArray[np.float64]:
+        """Images (N, H, W, C) as columns: (N, blocks, k*k, C) where each has its `own` matrices.
+
+        Otherwise (blocks, k*k, N * C).
+        """
         blocks = to_blocks(images, self.k)
-        if self.scope == "dataset":  # one product per block for all images
+        if not own:  # one product per block for all images
             blocks = blocks.transpose(1, 2, 0, 3).reshape(self.n_blocks, self.k * self.k, -1)
         return blocks.astype(np.float64, order="C")
 
-    def _images(self, vectors: NDArray[np.float64], channels: int) -> NDArray[np.float32]:
+    def _images(self, vectors: NDArray[np.float64], channels: int, own: bool) -> NDArray[np.float32]:
         """The inverse of `_vectors`, as float32."""
-        if self.scope == "dataset":
+        if not own:
             vectors = vectors.reshape(self.n_blocks, self.k * self.k, -1, channels).transpose(2, 0, 1, 3)
         return from_blocks(vectors, self.image_size, self.k).astype(np.float32)

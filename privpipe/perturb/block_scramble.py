@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import (
     Array,
     BlockPerturbation,
@@ -15,7 +16,7 @@ from privpipe.perturb.base import (
     side_by_side,
     to_blocks,
 )
-from privpipe.perturb.keystream import order
+from privpipe.perturb.keystream import Copies, OwnStreams, order
 
 KEY_BYTES = 8  # the random numbers whose order is a permutation, one for each pixel
 
@@ -35,36 +36,49 @@ class BlockScramble(BlockPerturbation):
     @cached_property
     def permutations(self) -> NDArray[np.int32]:
         """The permutations of all images (`scope: dataset`), int32 (blocks, k*k)."""
-        return self.material().permutations(self.n_blocks, self.k * self.k)
+        return order(self.shared_bytes(self._size).reshape(self.n_blocks, -1))
 
     @property
     def dataset_key(self) -> NDArray[np.int32]:
         """`permutations`."""
         return self.permutations
 
-    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.int32]:
-        """The permutations of images `start` .. `start + count - 1` (`scope: image`), int32 (count, blocks, k*k)."""
-        n = self.k * self.k
-        keys = self.image_material(split).numbered(start, count, 8 * self.n_blocks * n)
-        return order(keys.view("<u8").reshape(count, self.n_blocks, n))
+    def image_keys(self, images: Images, copies: Copies | None = None) -> NDArray[np.int32]:
+        """The permutations of each image (`scope: image`), int32 (N, blocks, k*k)."""
+        return self._own(images, self.own_streams(images, self._size, copies))
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
-        return self._move(images, split, start, False)
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
+        if self.scope == "dataset":
+            return self._move(images, self.permutations, False)
+        out, own = np.empty_like(images), self.own_streams(images, self._size, copies)
+        for rows in cached(len(images), self._size):
+            out[rows] = self._move(images[rows], self._own(images[rows], own), False)
+        return out
 
-    def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
-        return self._move(perturbed, split, start, True)
+    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
+        if keys is None:
+            raise PrivpipeError(
+                f"{self.name} is undone with its permutations; got none. Pass dataset_key or image_keys."
+            )
+        return self._move(perturbed, keys, True)
 
-    def _move(self, images: Array, split: str, start: int, back: bool) -> Array:
-        out = np.empty_like(images)
+    @property
+    def _size(self) -> int:
+        """Random bytes for the permutations of an image."""
+        return KEY_BYTES * self.image_size * self.image_size
+
+    def _own(self, images: Images, own: OwnStreams) -> NDArray[np.int32]:
+        """The permutations of images, (N, blocks, k*k)."""
+        return order(own.draw(images).reshape(len(images), self.n_blocks, KEY_BYTES * self.k * self.k))
+
+    def _move(self, images: Array, permutations: NDArray[np.int32], back: bool) -> Array:
+        """Permute, or undo it with `back`: the same permutations (blocks, k*k) for all, or (N, blocks, k*k)."""
         height, width, channels = images.shape[1:]
-        if self.scope == "image":
-            for rows in cached(len(images), KEY_BYTES * height * width):
-                pixels = images[rows].reshape(-1, channels)
-                sources = self._sources(self.image_keys(split, start + rows.start, rows.stop - rows.start), back)
-                sources += height * width * np.arange(len(sources))[:, None]
-                out[rows] = np.take(pixels, sources.ravel(), axis=0).reshape(-1, height, width, channels)
-            return out
-        sources = self._sources(self.permutations[None], back)[0]
+        if permutations.ndim == 3:
+            pixels, sources = images.reshape(-1, channels), self._sources(permutations, back)
+            sources += height * width * np.arange(len(sources))[:, None]
+            return np.take(pixels, sources.ravel(), axis=0).reshape(-1, height, width, channels)
+        out, sources = np.empty_like(images), self._sources(permutations[None], back)[0]
         for rows, picture in side_by_side(images):
             moved = np.take(picture.reshape(height * width, -1), sources, axis=0)
             out[rows] = one_by_one(moved.reshape(picture.shape), channels)

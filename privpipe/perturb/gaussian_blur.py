@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.perturb.base import Array, Images, Perturbation, odd_sizes, one_by_one, side_by_side
+from privpipe.perturb.keystream import Copies
 
 ALONE_VALUES = 96 * 96 * 3  # a picture of more fills the cache alone: side by side with others it takes longer
 
@@ -39,7 +40,7 @@ class GaussianBlur(Perturbation):
     def legal_k(image_size: int) -> list[int] | None:
         return odd_sizes(image_size)
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty_like(images)
         sigma = blur_sigma(self.k)
         if math.prod(images.shape[1:]) > ALONE_VALUES:

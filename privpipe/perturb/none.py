@@ -1,6 +1,7 @@
 """No perturbation: the images as they are, the yardstick for all others."""
 
 from privpipe.perturb.base import Array, Images, Perturbation
+from privpipe.perturb.keystream import Copies
 
 
 class Unperturbed(Perturbation):
@@ -14,8 +15,8 @@ class Unperturbed(Perturbation):
     def legal_k(image_size: int) -> list[int] | None:
         return None
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         return images
 
-    def invert(self, perturbed: Array, split: str = "train", start: int = 0) -> Array:
+    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
         return perturbed

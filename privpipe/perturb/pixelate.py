@@ -3,6 +3,7 @@
 import numpy as np
 
 from privpipe.perturb.base import Array, BlockPerturbation, Images, one_by_one, side_by_side
+from privpipe.perturb.keystream import Copies
 
 
 class Pixelate(BlockPerturbation):
@@ -15,7 +16,7 @@ class Pixelate(BlockPerturbation):
     name = "pixelate"
     exact = True
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty_like(images)
         n = self.k * self.k
         whole = np.min_scalar_type((2 * 255 + 1) * n)  # the smallest type that holds twice a sum and n

@@ -20,10 +20,11 @@ from privpipe.perturb.base import (
     side_by_side,
     to_unit_float16,
 )
-from privpipe.perturb.keystream import normal
+from privpipe.perturb.keystream import NORMAL_END, Copies, OwnStreams, normal
 
 WHITE = 255.0
 FLOAT_BYTES = 4
+NUMBER_BYTES = 4
 
 
 class RandomFilter(Perturbation):
@@ -45,30 +46,38 @@ class RandomFilter(Perturbation):
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """The kernel of all images (`scope: dataset`), float64 (k, k)."""
-        return self.material().normal(self.k, self.k)
+        return normal(self.shared_bytes(NUMBER_BYTES * self.k * self.k)).reshape(self.k, self.k)
 
     @property
     def dataset_key(self) -> NDArray[np.float64]:
         """`weights`."""
         return self.weights
 
-    def image_keys(self, split: str, start: int, count: int) -> NDArray[np.float64]:
-        """The kernels of images `start` .. `start + count - 1` (`scope: image`), float64 (count, k, k)."""
-        drawn = normal(self.image_material(split).numbered(start, count, 4 * self.k * self.k))
-        return drawn.reshape(count, self.k, self.k)
+    def image_keys(self, images: Images, copies: Copies | None = None) -> NDArray[np.float64]:
+        """The kernels of each image (`scope: image`), float64 (N, k, k)."""
+        return self._kernels(images, self._own(images, copies))
 
-    def apply(self, images: Images, split: str = "train", start: int = 0) -> Array:
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty(images.shape, np.float16)
+        most = 1.001 * NORMAL_END * self.k * self.k  # all weights at their end on a white image; a little for rounding
         if self.scope == "dataset":
             for rows, picture in side_by_side(images, FLOAT_BYTES):
                 shared: Array = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
-                out[rows] = one_by_one(to_unit_float16(shared, self.name), images.shape[-1])
+                out[rows] = one_by_one(to_unit_float16(shared, self.name, most), images.shape[-1])
             return out
+        own = self._own(images, copies)
         for rows in cached(len(images), FLOAT_BYTES * math.prod(images.shape[1:])):
             plain = images[rows].astype(np.float32)
             filtered = np.empty_like(plain)
-            kernels = self.image_keys(split, start + rows.start, len(plain)) / WHITE
+            kernels = self._kernels(images[rows], own) / WHITE
             for image, kernel, result in zip(plain, kernels, filtered, strict=True):
-                cv2.filter2D(image, cv2.CV_32F, kernel, dst=result)  # nothing but this is done image by image
-            out[rows] = to_unit_float16(filtered, self.name)
+                cv2.filter2D(image, cv2.CV_32F, kernel, result)  # nothing but this is done image by image
+            to_unit_float16(filtered, self.name, most, out[rows])
         return out
+
+    def _own(self, images: Images, copies: Copies | None) -> OwnStreams:
+        return self.own_streams(images, NUMBER_BYTES * self.k * self.k, copies)
+
+    def _kernels(self, images: Images, own: OwnStreams) -> NDArray[np.float64]:
+        """The kernels of images, float64 (N, k, k)."""
+        return normal(own.draw(images)).reshape(len(images), self.k, self.k)

@@ -15,11 +15,12 @@ from privpipe.attacker.base import Loot
 from privpipe.attacker.records import Record, as_pictures
 from privpipe.attacker.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import Perturbation
+from privpipe.perturb import Copies, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.report import privacy
 from privpipe.report.recogniser import Recognise
-from privpipe.store import RAW, open_store
+from privpipe.report.second_release import second_release
+from privpipe.store import RAW, SPLITS, open_store
 
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
@@ -91,6 +92,16 @@ def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
         return store.rows("test", 0, count), store.labels("test")[:count]
 
 
+def count_copies(images: str | Path, perturbation: Perturbation) -> Copies:
+    """The images of a RAW file that stand before its test images: equal ones among those have higher numbers."""
+    copies = Copies()
+    with open_store(images, RAW) as store:
+        for split in SPLITS[: SPLITS.index("test")]:
+            for start, stop in store.spans(split):
+                perturbation.skip(store.rows(split, start, stop), copies)
+    return copies
+
+
 def judge(
     loot: Loot,
     records: Sequence[Record],
@@ -98,6 +109,7 @@ def judge(
     labels: Any,
     perturbation: Perturbation,
     recognise: Recognise,
+    copies: Copies | None = None,
 ) -> Judgement:
     """Score every record, with the key as level L3, the matching of the perturbed images, and the baselines.
 
@@ -107,12 +119,14 @@ def judge(
         records: from `privpipe.attacker.campaign`.
         originals: uint8 (T, H, W, C), rows of the test split from the first on; `labels`: int64 (T,).
         perturbation: the owner's, with the key.
+        copies: from `count_copies`; None where no image stands before the originals.
     """
+    copies = Copies() if copies is None else copies
     method, k = loot.method, loot.k
     recognise = _remembering(recognise)  # several attacks bring the originals themselves
-    truth = true_key(perturbation, len(originals))
+    truth = true_key(perturbation, originals, copies)
     tried = [record for record in records if record.problem is None]
-    bound = upper_bound(loot, perturbation, truth)
+    bound = upper_bound(loot, perturbation, truth, originals, copies)
     whole = max((record.stolen for record in tried), default=0)  # fewer stolen images are for the cost alone
     attempts = [record for record in tried if record.stolen == whole] + ([bound] if bound else [])
     rows = [
@@ -137,7 +151,7 @@ def judge(
     attacked = ("L0", *(["L1"] if loot.public is not None else []), *(["L2"] if loot.pairs is not None else []), "L3")
     metrics = privacy.metrics(rows, baselines, guessing, original_recognised, attacked)
     return Judgement(
-        {**metrics, **data_needed(measured)},
+        {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
         measured,
         problems,
@@ -158,37 +172,45 @@ def _remembering(recognise: Recognise) -> Recognise:
     return ask
 
 
-def true_key(perturbation: Perturbation, count: int) -> Array | None:
-    """What a found key is compared with: the shared key, or those of the first test images under `scope: image`."""
+def true_key(perturbation: Perturbation, originals: Images, copies: Copies) -> Array | None:
+    """What a found key is compared with: the shared key, or those of the first originals under `scope: image`."""
     if perturbation.scope == "dataset":
         return perturbation.dataset_key
-    return perturbation.image_keys("test", 0, min(count, KEYS_COMPARED, _keys_at_once(perturbation)))
+    count = min(KEYS_COMPARED, _keys_at_once(perturbation, originals))
+    return perturbation.image_keys(originals[:count], copies.copy())
 
 
-def upper_bound(loot: Loot, perturbation: Perturbation, truth: Array | None) -> Record | None:
-    """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large."""
+def upper_bound(
+    loot: Loot, perturbation: Perturbation, truth: Array | None, originals: Images, copies: Copies
+) -> Record | None:
+    """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large.
+
+    Args:
+        originals, copies: by which the keys of single images are known, as for `judge`.
+    """
     if not perturbation.keyed or loot.image_size**2 > MAX_PIXELS:
         return None
     prior = Prior.known(loot.public, loot.image_size, loot.channels)
     parts = [
         restore(loot.targets[rows], loot.method, loot.k, key, loot.sigma, prior)
-        for rows, key in _keys(perturbation, len(loot.targets))
+        for rows, key in _keys(perturbation, originals, copies.copy())
     ]
     return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), truth)
 
 
-def _keys(perturbation: Perturbation, count: int) -> Iterator[tuple[slice, Array | None]]:
+def _keys(perturbation: Perturbation, originals: Images, copies: Copies) -> Iterator[tuple[slice, Array | None]]:
+    count = len(originals)
     if perturbation.scope == "dataset":
         yield slice(0, count), perturbation.dataset_key
         return
-    step = _keys_at_once(perturbation)
+    step = _keys_at_once(perturbation, originals)
     for first in tqdm(range(0, count, step), desc="restore with the keys", disable=None):
-        stop = min(first + step, count)
-        yield slice(first, stop), perturbation.image_keys("test", first, stop - first)
+        rows = slice(first, min(first + step, count))
+        yield rows, perturbation.image_keys(originals[rows], copies)
 
 
-def _keys_at_once(perturbation: Perturbation) -> int:
-    one = perturbation.image_keys("test", 0, 1)
+def _keys_at_once(perturbation: Perturbation, originals: Images) -> int:
+    one = perturbation.image_keys(originals[:1])
     return 1 if one is None else max(1, KEY_BYTES // one.nbytes)
 
 

@@ -19,7 +19,7 @@ from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file, perturbation
 from privpipe.params import Params, check_params, unknown
 from privpipe.report.recogniser import load_recogniser
-from privpipe.report.scoring import judge, load_originals
+from privpipe.report.scoring import count_copies, judge, load_originals
 
 LEVELS = ("l0", "l1", "l2", "l3")
 ACCURACY = ("val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
@@ -85,7 +85,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     originals, labels = load_originals(inputs.images, len(loot.targets))
     method = perturbation(params.perturb, loot.image_size, key)
     recognise = load_recogniser(inputs.recogniser, machine.device, machine.threads)
-    found = judge(loot, records, originals, labels, method, recognise)
+    found = judge(loot, records, originals, labels, method, recognise, count_copies(inputs.images, method))
     return {
         "parameters": params.perturb.model_dump(),
         "perturb": changed,

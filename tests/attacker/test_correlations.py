@@ -77,7 +77,7 @@ def test_a_permutation_for_each_image_leaves_chance(private: Pixels, public: Pix
     found = attack(stolen, k, public if level == "public images" else None)
     blocks, n = found.permutations.shape
     # Against the permutations of one image, five standard deviations of random ones (variance 1 right per block).
-    truth = scramble(k, "image").image_keys("train", 0, 1)[0]
+    truth = scramble(k, "image").image_keys(private[:1])[0]
     assert (found.permutations == truth).mean() < 1 / n + 5 / (n * blocks**0.5)
     assert found.confidence < 0.1
 

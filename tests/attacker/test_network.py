@@ -21,17 +21,16 @@ KEY = KeyStream(bytes(range(32)))
 ATTACK = RestorationNetwork(epochs=4, seed=0, threads=1, device="cpu")
 
 
-def perturbed(images: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, split: str) -> Array:
-    return METHODS[method](images.shape[1], k, scope, sigma, KEY).apply(images, split)
+def perturbed(images: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, key: str) -> Array:
+    return METHODS[method](images.shape[1], k, scope, sigma, KEY.child(key)).apply(images)
 
 
 def loot(method: str, k: int, scope: str = "image", sigma: float = 0.0, pairs: int = 0) -> Loot:
     """The targets are the first `STOLEN` of `PRIVATE`, the known pairs the last ones."""
     setting = (method, k, scope, sigma)
-    known = Pairs(PRIVATE[-pairs:], perturbed(PRIVATE[-pairs:], *setting, "train")) if pairs else None
+    known = Pairs(PRIVATE[-pairs:], perturbed(PRIVATE[-pairs:], *setting, "owner")) if pairs else None
     stolen, targets = (
-        perturbed(images, *setting, split)
-        for images, split in ((PRIVATE[STOLEN : 2 * STOLEN], "other"), (PRIVATE[:STOLEN], "test"))
+        perturbed(images, *setting, "owner") for images in (PRIVATE[STOLEN : 2 * STOLEN], PRIVATE[:STOLEN])
     )
     return Loot(*setting, stolen, targets, KNOWN, known)
 
@@ -142,8 +141,8 @@ def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
     levels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) * 255
     images = levels.permute(0, 2, 3, 1).numpy().astype(np.uint8)
     first, second = (
-        torch.from_numpy(perturbed(images, "block_scramble", 4, "image", 0, split)).permute(0, 3, 1, 2).float()
-        for split in ("one", "two")
+        torch.from_numpy(perturbed(images, "block_scramble", 4, "image", 0, key)).permute(0, 3, 1, 2).float()
+        for key in ("one", "two")
     )
     assert not torch.equal(first, second)
     seen = [network.invariants(image / 64) for image in (first, second)]

@@ -32,10 +32,10 @@ def method_of(name: str, k: int, scope: str = "dataset", sigma: float = 20.0) ->
     return METHODS[name](SIZE, k, scope, sigma, KEY)
 
 
-def key_of(method: Perturbation, count: int) -> Array | None:
+def key_of(method: Perturbation, images: Pixels) -> Array | None:
     if method.name not in KEYED:
         return None
-    return method.dataset_key if method.scope == "dataset" else method.image_keys("train", 0, count)
+    return method.dataset_key if method.scope == "dataset" else method.image_keys(images)
 
 
 def error(images: NDArray[Any], originals: Pixels) -> float:
@@ -45,7 +45,7 @@ def error(images: NDArray[Any], originals: Pixels) -> float:
 @pytest.mark.parametrize(("name", "k"), [("gaussian_blur", 5), ("random_filter", 3), ("block_mix", 4)])
 def test_the_operator_is_what_the_method_does(private: Pixels, name: str, k: int) -> None:
     method = method_of(name, k)
-    matrix = operator(name, k, key_of(method, 1), SIZE)
+    matrix = operator(name, k, key_of(method, private[:1]), SIZE)
     expected = matrix @ private[0].reshape(-1, 3)
     tolerance = 0.5001 if method.exact else np.abs(expected).max() / 2048
     np.testing.assert_allclose(
@@ -64,7 +64,7 @@ def test_the_blur_has_the_weights_of_opencv(k: int) -> None:
 
 @pytest.mark.parametrize(("name", "k"), [("gaussian_noise", 1), ("correlated_noise", 5)])
 def test_the_covariance_is_that_of_the_noise(name: str, k: int) -> None:
-    fields = method_of(name, k, "image").image_keys("train", 0, 400)
+    fields = method_of(name, k, "image").image_keys(np.zeros((400, SIZE, SIZE, 3), np.uint8))
     assert fields is not None
     rows = fields.transpose(0, 3, 1, 2).reshape(-1, SIZE * SIZE)
     expected = noise_covariance(name, k, 20.0, SIZE)
@@ -75,7 +75,7 @@ def test_the_covariance_is_that_of_the_noise(name: str, k: int) -> None:
 @pytest.mark.parametrize("name", ["gaussian_blur", "random_filter", "correlated_noise"])
 def test_is_the_textbook_formula_of_all_colours_together(private: Pixels, prior: Prior, name: str) -> None:
     method = method_of(name, 3, "image" if name == "correlated_noise" else "dataset")
-    perturbed, key = method.apply(private), key_of(method, 1)
+    perturbed, key = method.apply(private), key_of(method, private[:1])
     # One covariance of all pixels and colours, and K and N as they act on it.
     joint = np.einsum("ca,cpq,cb->paqb", prior.colours, prior.covariances, prior.colours).reshape(3 * SIZE**2, -1)
     matrix = np.kron(operator(name, 3, key, SIZE).toarray(), np.eye(3))
@@ -118,7 +118,7 @@ def test_a_known_key_gives_the_picture_back(
     private: Pixels, prior: Prior, name: str, k: int, most: float, scope: str
 ) -> None:
     method = method_of(name, k, scope)
-    found = restore(method.apply(private), name, k, key_of(method, len(private)), 0.0, prior)
+    found = restore(method.apply(private), name, k, key_of(method, private), 0.0, prior)
     assert error(found, private) < most
 
 
@@ -134,14 +134,14 @@ def test_one_key_for_each_image_gives_what_the_same_key_for_all_gives(private: P
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_a_scramble_is_undone_exactly(private: Pixels, prior: Prior, scope: str) -> None:
     method = method_of("block_scramble", 4, scope)
-    found = restore(method.apply(private), "block_scramble", 4, key_of(method, len(private)), 0.0, prior)
+    found = restore(method.apply(private), "block_scramble", 4, key_of(method, private), 0.0, prior)
     np.testing.assert_array_equal(found, private)
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_a_known_field_is_subtracted(private: Pixels, prior: Prior, scope: str) -> None:
     method = method_of("correlated_noise", 3, scope)
-    key = method.dataset_key if scope == "dataset" else method.image_keys("train", 0, len(private))
+    key = method.dataset_key if scope == "dataset" else method.image_keys(private)
     found = restore(method.apply(private), "correlated_noise", 3, key, 20.0, prior)
     np.testing.assert_allclose(found, private, atol=0.2)
 

@@ -17,6 +17,7 @@ from privpipe.owner.key import Key, new_key
 from privpipe.owner.perturbing import check_perturbed_with, perturb_file, perturbation, squared_change
 from privpipe.owner.split import write_images
 from privpipe.params import Perturb
+from privpipe.perturb import Copies
 
 SIZE = 8
 ROW = SIZE * SIZE * 3  # bytes of an image
@@ -69,12 +70,12 @@ def target(tmp_path: Path) -> Path:
 
 @each_setting
 def test_chunks_give_what_the_method_gives_at_once(source: Path, target: Path, settings: Perturb) -> None:
-    key = new_key(0)
+    key, copies = new_key(0), Copies()
     perturb_file(source, target, settings, key)
     for split in COUNTS:
         raw, labels = read(source, split)
         images, kept = read(target, split)
-        expected = perturbation(settings, SIZE, key).apply(raw.copy(), split, 0)
+        expected = perturbation(settings, SIZE, key).apply(raw.copy(), copies)
         assert images.dtype == expected.dtype
         assert np.array_equal(images, expected)
         assert np.array_equal(kept, labels)
@@ -221,13 +222,13 @@ def test_the_key_undoes_it(source: Path, target: Path, key: Key) -> None:
     perturb_file(source, target, SCRAMBLE, key)
     method = perturbation(SCRAMBLE, SIZE, key)
     for split in COUNTS:
-        assert np.array_equal(method.invert(read(target, split)[0], split), read(source, split)[0])
+        assert np.array_equal(method.invert(read(target, split)[0], method.dataset_key), read(source, split)[0])
 
 
 def test_the_key_of_a_perturbed_file_is_told_from_others(source: Path, target: Path) -> None:
     perturb_file(source, target, SCRAMBLE, new_key(0))
     check_perturbed_with(target, new_key(0))
-    with pytest.raises(PrivpipeError, match=rf"perturbed\.h5 was made with {new_key(0).fingerprint}"):
+    with pytest.raises(PrivpipeError, match=rf"perturbed\.h5, which was made with {new_key(0).fingerprint}"):
         check_perturbed_with(target, new_key(1))
     perturb_file(source, target, Perturb(method="none", k=1, scope="dataset", sigma=0.0), new_key(0))
     check_perturbed_with(target, new_key(1))  # no key was involved
@@ -277,12 +278,13 @@ def test_failing_half_way_leaves_no_half_file(source: Path, target: Path, monkey
     target.write_bytes(b"what was there")
     settings = Perturb(method="gaussian_noise", k=1, scope="image", sigma=25.0)
     method = type(perturbation(settings, SIZE, new_key(0)))
-    original = method.apply
+    original, calls = method.apply, []
 
-    def fail_late(self: object, images: NDArray[np.uint8], split: str, start: int) -> NDArray[np.float16]:
-        if split == "val":
+    def fail_late(self: object, images: NDArray[np.uint8], copies: Copies) -> NDArray[np.float16]:
+        calls.append(len(images))
+        if len(calls) == 4:  # the first chunk of val
             raise PrivpipeError("too large for float16")
-        return original(self, images, split, start)
+        return original(self, images, copies)
 
     monkeypatch.setattr(method, "apply", fail_late)
     with pytest.raises(PrivpipeError, match="too large for float16"):
@@ -320,3 +322,42 @@ def test_on_a_terminal_the_bar_shows_unless_switched_off(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     perturb_file(source, source.with_name("perturbed.h5"), SCRAMBLE, new_key(SEED), progress)
     assert ("perturb" in capsys.readouterr().err) == progress
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "random_filter", "block_mix", "gaussian_noise", "correlated_noise"])
+def test_equal_images_of_a_file_do_not_show(
+    name: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 4 * ROW + 5)
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    source, k = tmp_path / "equal.h5", 3 if name in ("random_filter", "correlated_noise") else 4
+    header = store.Header(store.RAW, "none", 1, "dataset", ("a", "b"), (0.0, 255.0), image.shape, "uint8")
+    with store.create(source, header, COUNTS) as writer:
+        for split, count in COUNTS.items():
+            writer.write(split, 0, np.stack(count * [image]), np.zeros(count, np.int64))
+    perturb_file(source, target, Perturb(method=name, k=k, scope="image", sigma=25.0), new_key(0))
+    rows = [row.tobytes() for split in COUNTS for row in read(target, split)[0]]
+    assert len(set(rows)) == sum(COUNTS.values())
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "random_filter", "block_mix", "gaussian_noise", "correlated_noise"])
+def test_a_set_that_grew_is_released_as_before(name: str, source: Path, tmp_path: Path, target: Path) -> None:
+    settings = Perturb(
+        method=name, k=3 if name in ("random_filter", "correlated_noise") else 4, scope="image", sigma=25
+    )
+    key, grown = new_key(0), tmp_path / "grown.h5"
+    new = np.full((1, SIZE, SIZE, 3), 7, np.uint8)
+    with (
+        store.open_store(source, store.RAW) as raw,
+        store.create(grown, raw.header, {**COUNTS, "train": COUNTS["train"] + 1}) as writer,
+    ):
+        for split in COUNTS:
+            images, labels = raw.images(split), raw.labels(split)
+            if split == "train":  # a new first image: every other stands one row further
+                images, labels = np.concatenate([new, images]), np.concatenate([labels[:1], labels])
+            writer.write(split, 0, images, labels)
+    perturb_file(source, target, settings, key)
+    perturb_file(grown, tmp_path / "second.h5", settings, key)
+    for split in COUNTS:
+        rows = slice(1, None) if split == "train" else slice(None)
+        assert np.array_equal(read(tmp_path / "second.h5", split)[0][rows], read(target, split)[0])

@@ -1,5 +1,8 @@
 """What holds for every transformation, those to come included, and the tools that they share."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from numpy.typing import NDArray
 from samples import KEY, OTHER_KEY, method, pictures
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import METHODS, Copies, Perturbation
 from privpipe.perturb.base import (
     CACHE_BYTES,
     cached,
@@ -44,7 +47,13 @@ WELL_CONDITIONED = [name for name in METHODS if METHODS[name].invertible and nam
 every_well_conditioned = pytest.mark.parametrize("name", WELL_CONDITIONED)
 every_keyed_inverse = pytest.mark.parametrize("name", [name for name in WELL_CONDITIONED if METHODS[name].keyed])
 every_lossy = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].invertible])
-both_scopes = pytest.mark.parametrize("scope", ["dataset", "image"])
+SCOPES = ["dataset", "image"]
+both_scopes = pytest.mark.parametrize("scope", SCOPES)
+
+
+def keys_of(perturbation: Perturbation, images: NDArray[np.uint8] = IMAGES) -> NDArray | None:
+    """What `invert` takes."""
+    return perturbation.dataset_key if perturbation.scope == "dataset" else perturbation.image_keys(images)
 
 
 def differ(one: NDArray, two: NDArray) -> bool:
@@ -73,18 +82,30 @@ def test_the_input_is_not_modified(name: str, scope: str) -> None:
     kept = perturbed.copy()
     np.testing.assert_array_equal(images, IMAGES)
     if perturbation.invertible:
-        perturbation.invert(perturbed)
+        perturbation.invert(perturbed, keys_of(perturbation))
         np.testing.assert_array_equal(perturbed, kept)
 
 
 @both_scopes
 @every_method
 @settings(max_examples=15, deadline=None)
-@given(first=st.integers(0, len(IMAGES)), count=st.integers(0, len(IMAGES)), start=st.integers(0, 10**6))
-def test_results_do_not_depend_on_chunks(name: str, scope: str, first: int, count: int, start: int) -> None:
-    perturbation, rows = case(name, scope), slice(first, first + count)
-    whole = perturbation.apply(IMAGES, "val", start)
-    np.testing.assert_array_equal(perturbation.apply(IMAGES[rows], "val", start + first), whole[rows])
+@given(places=st.permutations(range(len(IMAGES))), count=st.integers(0, len(IMAGES)))
+def test_results_depend_neither_on_chunks_nor_on_the_order(
+    name: str, scope: str, places: list[int], count: int
+) -> None:
+    perturbation, rows = case(name, scope), places[:count]
+    np.testing.assert_array_equal(perturbation.apply(IMAGES[rows]), perturbation.apply(IMAGES)[rows])
+
+
+@both_scopes
+@every_method
+@settings(max_examples=15, deadline=None)
+@given(first=st.integers(0, 12), second=st.integers(0, 12))
+def test_equal_images_do_not_depend_on_chunks_either(name: str, scope: str, first: int, second: int) -> None:
+    images, perturbation = np.concatenate([SAME, IMAGES[:5], SAME[:3]]), case(name, scope)
+    copies, ends = Copies(), sorted([first, second])
+    parts = [perturbation.apply(part, copies) for part in np.split(images, ends)]
+    np.testing.assert_array_equal(np.concatenate(parts), perturbation.apply(images))
 
 
 @both_scopes
@@ -95,7 +116,7 @@ def test_results_do_not_depend_on_chunks_of_more_than_512_channels(name: str, sc
     perturbation = case(name, scope)
     whole = perturbation.apply(images)
     for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 512 // channels)]:
-        np.testing.assert_array_equal(perturbation.apply(images[first:stop], start=first), whole[first:stop])
+        np.testing.assert_array_equal(perturbation.apply(images[first:stop]), whole[first:stop])
 
 
 @both_scopes
@@ -105,12 +126,14 @@ def test_results_do_not_depend_on_the_size_of_the_cache(
     name: str, scope: str, images_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     perturbation = case(name, scope)
-    perturbed = perturbation.apply(IMAGES, "val", 3)
-    back = perturbation.invert(perturbed, "val", 3) if name in WELL_CONDITIONED else None
+    keys, perturbed = keys_of(perturbation), perturbation.apply(IMAGES)
+    back = perturbation.invert(perturbed, keys) if name in WELL_CONDITIONED else None
     monkeypatch.setattr("privpipe.perturb.base.CACHE_BYTES", images_at_once * 4 * IMAGES[0].size)
-    np.testing.assert_array_equal(perturbation.apply(IMAGES, "val", 3), perturbed)
+    np.testing.assert_array_equal(perturbation.apply(IMAGES), perturbed)
+    if keys is not None:
+        np.testing.assert_array_equal(keys_of(perturbation), keys)
     if back is not None:
-        np.testing.assert_array_equal(perturbation.invert(perturbed, "val", 3), back)
+        np.testing.assert_array_equal(perturbation.invert(perturbed, keys), back)
 
 
 @every_keyed
@@ -118,10 +141,11 @@ def test_results_do_not_depend_on_the_size_of_the_cache(
 def test_the_keys_of_images_are_the_same_wherever_one_begins(name: str, size: int) -> None:
     # Fields of 5x5x3 values do not fill whole blocks of the cipher.
     perturbation = method(name, size, 1 if size == 5 else some_k(name), "image")
-    keys = perturbation.image_keys("val", 0, 7)
+    images = pictures(7, size)
+    keys = perturbation.image_keys(images)
     assert keys is not None
-    for start, count in [(5, 2), (0, 1), (6, 1), (3, 0), (1, 6)]:
-        np.testing.assert_array_equal(perturbation.image_keys("val", start, count), keys[start : start + count])
+    for start, stop in [(5, 7), (0, 1), (6, 7), (3, 3), (1, 7)]:
+        np.testing.assert_array_equal(perturbation.image_keys(images[start:stop]), keys[start:stop])
 
 
 @both_scopes
@@ -132,7 +156,9 @@ def test_any_number_of_channels_is_kept(name: str, scope: str, channels: int) ->
     out = perturbation.apply(images)
     assert out.shape == images.shape
     if perturbation.invertible:
-        assert perturbation.invert(out).shape == images.shape
+        keys = keys_of(perturbation, images)
+        if not (perturbation.noisy and scope == "dataset"):  # whose key is given for three colours
+            assert perturbation.invert(out, keys).shape == images.shape
 
 
 @every_lossy
@@ -146,22 +172,31 @@ def test_a_method_without_inverse_says_so(name: str) -> None:
 @every_well_conditioned
 def test_the_inverse_undoes(name: str, scope: str) -> None:
     perturbation = case(name, scope)
-    back = perturbation.invert(perturbation.apply(IMAGES, "test", 7), "test", 7)
+    back = perturbation.invert(perturbation.apply(IMAGES), keys_of(perturbation))
     # float16 rounds values under 2 by at most 2^-11 (of a range of 1).
     np.testing.assert_allclose(back, IMAGES, rtol=0, atol=0 if perturbation.exact else 255 * 2**-11 + 1e-3)
 
 
 @both_scopes
 @every_keyed_inverse
-def test_undoing_needs_the_key_and_for_scope_image_the_split_and_number(name: str, scope: str) -> None:
+def test_undoing_needs_the_key_and_for_scope_image_that_of_the_image(name: str, scope: str) -> None:
     perturbation = case(name, scope)
     perturbed = perturbation.apply(IMAGES)
-    for back, undone in [
-        (case(name, scope, key=OTHER_KEY).invert(perturbed), False),
-        (perturbation.invert(perturbed, "val"), scope == "dataset"),
-        (perturbation.invert(perturbed, start=1), scope == "dataset"),
+    for keys, undone in [
+        (keys_of(case(name, scope, key=OTHER_KEY)), False),
+        (keys_of(perturbation, np.roll(IMAGES, 1, axis=0)), scope == "dataset"),
+        (keys_of(perturbation, IMAGES ^ 1), scope == "dataset"),
     ]:
+        back = perturbation.invert(perturbed, keys)
         assert (np.abs(back.astype(float) - IMAGES).max() < 1) == undone
+
+
+@every_keyed_inverse
+def test_undoing_without_keys_says_what_to_pass(name: str) -> None:
+    with pytest.raises(
+        PrivpipeError, match=rf"^{name} is undone with its \w+; got none\. Pass dataset_key or image_keys"
+    ):
+        case(name, "image").invert(IMAGES)
 
 
 @both_scopes
@@ -173,17 +208,79 @@ def test_the_key_decides(name: str, scope: str) -> None:
 
 
 @every_keyed
-def test_scope_image_is_fresh_for_every_image_and_split(name: str) -> None:
-    perturbation = case(name, "image")
-    outs = [*perturbation.apply(SAME), *perturbation.apply(SAME, "val"), *perturbation.apply(SAME, start=4)]
-    assert len({out.tobytes() for out in outs}) == 12
+def test_scope_image_differs_among_equal_images_also_in_another_chunk(name: str) -> None:
+    perturbation, copies = case(name, "image"), Copies()
+    outs = [*perturbation.apply(SAME, copies), *perturbation.apply(SAME, copies)]
+    assert len({out.tobytes() for out in outs}) == 8
     assert differ(perturbation.apply(SAME), case(name, "dataset").apply(SAME))
 
 
 @every_keyed
-def test_scope_dataset_is_the_same_for_all_images_and_splits(name: str) -> None:
+def test_scope_image_gives_an_image_the_same_bytes_in_every_release(name: str) -> None:
+    perturbation = case(name, "image")
+    first = perturbation.apply(IMAGES[1:])
+    np.testing.assert_array_equal(perturbation.apply(IMAGES)[1:], first)  # the set grew by one
+    for image, out in zip(IMAGES[1:], first, strict=True):
+        np.testing.assert_array_equal(perturbation.apply(image[None])[0], out)  # a query
+
+
+@every_keyed
+def test_images_that_were_skipped_count(name: str) -> None:
+    perturbation, counted, skipped = case(name, "image"), Copies(), Copies()
+    perturbation.apply(SAME[:2], counted)
+    perturbation.skip(SAME[:2], skipped)
+    kept = skipped.copy()
+    expected = perturbation.image_keys(SAME[:1], counted)
+    np.testing.assert_array_equal(perturbation.image_keys(SAME[:1], skipped), expected)
+    np.testing.assert_array_equal(perturbation.image_keys(SAME[:1], kept), expected)
+    assert differ(perturbation.image_keys(SAME[:1]), expected)
+
+
+def bytes_drawn(perturbation: Perturbation, size: int = 64) -> bytes:
+    """The first random bytes, of the first image where each has its own."""
+    if perturbation.scope == "dataset":
+        return perturbation.shared_bytes(size).tobytes()
+    return perturbation.own_streams(IMAGES, size, None).draw(IMAGES[:1]).tobytes()
+
+
+@both_scopes
+@every_keyed
+def test_other_settings_draw_independent_bytes(name: str, scope: str) -> None:
+    legal = METHODS[name].legal_k(48) or [1]
+    drawn = [
+        bytes_drawn(METHODS[name](size, k, scope, sigma, KEY))
+        for size in (8, 24, 48)
+        for k in ([k for k in legal if k in (1, 3)])
+        for sigma in ((25.0, 50.0, 25.000000000000004) if METHODS[name].noisy else (25.0,))
+    ]
+    assert len(set(drawn)) == len(drawn)
+    for one, two in itertools.combinations(drawn, 2):
+        # 64 bytes of unrelated streams agree in 0.25 bytes on average.
+        assert sum(a == b for a, b in zip(one, two, strict=True)) < 6
+
+
+@both_scopes
+@every_keyed
+def test_settings_without_meaning_and_types_of_numbers_change_nothing(name: str, scope: str) -> None:
+    perturbation = case(name, scope)
+    expected = bytes_drawn(perturbation)
+    assert bytes_drawn(replace(perturbation, sigma=int(perturbation.sigma))) == expected
+    if not perturbation.noisy:
+        assert bytes_drawn(replace(perturbation, sigma=3.0)) == expected
+    if METHODS[name].legal_k(SIZE) is None:
+        assert bytes_drawn(replace(perturbation, k=7)) == expected
+
+
+@every_keyed
+def test_methods_and_scopes_draw_independent_bytes(name: str) -> None:
+    others = [bytes_drawn(case(other, scope)) for other in METHODS if METHODS[other].keyed for scope in SCOPES]
+    assert len(set(others)) == len(others)
+
+
+@every_keyed
+def test_scope_dataset_is_the_same_for_all_images(name: str) -> None:
     perturbation = case(name, "dataset")
-    outs = [*perturbation.apply(SAME), *perturbation.apply(SAME, "val"), *perturbation.apply(SAME, start=4)]
+    outs = [*perturbation.apply(SAME), *perturbation.apply(np.concatenate([IMAGES[1:3], SAME]))[2:]]
     assert len({out.tobytes() for out in outs}) == 1
 
 
@@ -196,10 +293,10 @@ def test_a_keyed_method_without_a_key_says_so(name: str, scope: str) -> None:
 
 
 @every_keyless
-def test_a_keyless_method_ignores_key_scope_and_place(name: str) -> None:
+def test_a_keyless_method_ignores_key_and_scope(name: str) -> None:
     first = case(name, "dataset", key=None).apply(IMAGES)
     for key in (KEY, OTHER_KEY):
-        np.testing.assert_array_equal(case(name, "image", key=key).apply(IMAGES, "test", 3), first)
+        np.testing.assert_array_equal(case(name, "image", key=key).apply(IMAGES), first)
 
 
 @every_method

@@ -7,17 +7,26 @@ from samples import KEY, OTHER_KEY, method, pictures
 from scipy.special import ndtri
 
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
 from privpipe.perturb.block_mix import CHUNK_VALUES, BlockMix
-from privpipe.perturb.keystream import rounded_quantiles
+from privpipe.perturb.keystream import Copies, rounded_quantiles
 
 CASES = [(16, 2, 3), (16, 8, 3), (12, 3, 3), (16, 16, 3), (16, 4, 1), (16, 1, 3)]  # size, k, channels
 
 
-def expected_matrices(size: int, k: int, scope: str, index: int) -> NDArray[np.float64]:
-    """From the numbers and the quantile function alone, not rounded."""
-    place, row = (("dataset",), 0) if scope == "dataset" else (("image", "train"), index)
-    numbers = KEY.child("block_mix", k, *place).halves(row, 1, (size // k) ** 2 * k**4)[0]
+def expected_matrices(size: int, k: int, image: NDArray[np.uint8] | None) -> NDArray[np.float64]:
+    """From the numbers and the quantile function alone, not rounded: of an image, or of all for None."""
+    stream, count = KEY.child("block_mix", "image_size", size, "k", k, "scope"), 2 * (size // k) ** 2 * k**4
+    if image is None:
+        drawn = stream.child("dataset").shared(count)
+    else:
+        drawn = stream.child("image").own(image.shape, count, Copies()).draw(image[None])
+    numbers = drawn[0].view("<u2")
     return ndtri((numbers + 0.5) / 65536).reshape((size // k) ** 2, k * k, k * k) / k
+
+
+def keys_of(perturbation: Perturbation, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return perturbation.dataset_key if perturbation.scope == "dataset" else perturbation.image_keys(images)
 
 
 def step(k: int) -> float:
@@ -38,21 +47,22 @@ def mix(image: NDArray[np.uint8], matrices: NDArray[np.float64], k: int) -> NDAr
 @pytest.mark.parametrize(("size", "k", "channels"), CASES)
 def test_as_a_loop_over_blocks_and_pixels_in_float16(size: int, k: int, channels: int, scope: str) -> None:
     images = pictures(2, size, channels)
-    out = method("block_mix", size, k, scope).apply(images, start=40)
+    out = method("block_mix", size, k, scope).apply(images)
     for i, image in enumerate(images):
         own = method("block_mix", size, k, scope)
-        matrices = own.dataset_key if scope == "dataset" else own.image_keys("train", 40 + i, 1)[0]
+        matrices = own.dataset_key if scope == "dataset" else own.image_keys(image[None])[0]
         expected = mix(image, matrices.astype(float), k)
         np.testing.assert_allclose(out[i].astype(float), expected, rtol=2**-11, atol=1e-7)
 
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_the_key_is_the_matrices(k: int) -> None:
-    shared, own = method("block_mix", 16, k), method("block_mix", 16, k, "image").image_keys("train", 5, 2)
+    images = pictures(2, 16)
+    shared, own = method("block_mix", 16, k), method("block_mix", 16, k, "image").image_keys(images)
     assert shared.dataset_key.dtype == own.dtype == np.float32
     near = {"rtol": 1e-4, "atol": step(k) / 2}  # the quantiles are scaled to variance 1, by less than a ten-thousandth
-    np.testing.assert_allclose(shared.dataset_key, expected_matrices(16, k, "dataset", 0), **near)
-    np.testing.assert_allclose(own, [expected_matrices(16, k, "image", i) for i in (5, 6)], **near)
+    np.testing.assert_allclose(shared.dataset_key, expected_matrices(16, k, None), **near)
+    np.testing.assert_allclose(own, [expected_matrices(16, k, image) for image in images], **near)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 8, 16, 32])
@@ -65,7 +75,7 @@ def test_sums_are_exact_in_float32_in_any_order(k: int) -> None:
 
 
 def test_no_key_for_no_images() -> None:
-    assert method("block_mix", 16, 4, "image").image_keys("train", 0, 0).shape == (0, 16, 16, 16)
+    assert method("block_mix", 16, 4, "image").image_keys(pictures(0, 16)).shape == (0, 16, 16, 16)
 
 
 @pytest.mark.parametrize("k", [2, 4, 8])
@@ -102,10 +112,10 @@ def test_is_linear_in_the_image() -> None:
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_amplifies(k: int, scope: str) -> None:
     images, perturbation = pictures(3, 16), method("block_mix", 16, k, scope)
-    perturbed = perturbation.apply(images, "test", 7)
-    back = perturbation.invert(perturbed, "test", 7)
+    perturbed = perturbation.apply(images)
+    keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
+    back = perturbation.invert(perturbed, keys)
     assert back.dtype == np.float32
-    keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys("test", 7, 3)
     amplification = np.linalg.norm(np.linalg.inv(keys), 2, axis=(-2, -1)).max()
     rounding = 2**-11 * float(np.abs(perturbed).max()) * k  # k is the norm of a block of k*k ones
     assert np.abs(back - images).max() <= 255 * rounding * amplification + 1e-3
@@ -113,33 +123,35 @@ def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_ampli
 
 def test_most_of_a_picture_comes_back_to_the_level() -> None:
     images, perturbation = pictures(20, 32), method("block_mix", 32, 2)
-    back = perturbation.invert(perturbation.apply(images))
+    back = perturbation.invert(perturbation.apply(images), perturbation.dataset_key)
     assert np.mean(np.abs(back - images) < 0.5) > 0.9
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
-def test_undoing_needs_the_key_and_for_scope_image_the_split_and_number(scope: str) -> None:
+def test_undoing_needs_the_key_and_for_scope_image_that_of_the_image(scope: str) -> None:
     images, perturbation = pictures(9, 16), method("block_mix", 16, 2, scope)
     perturbed = perturbation.apply(images)
-    for back, undone in [
-        (perturbation.invert(perturbed), True),
-        (method("block_mix", 16, 2, scope, key=OTHER_KEY).invert(perturbed), False),
-        (perturbation.invert(perturbed, "val"), scope == "dataset"),
-        (perturbation.invert(perturbed, start=1), scope == "dataset"),
+    for keys, undone in [
+        (keys_of(perturbation, images), True),
+        (keys_of(method("block_mix", 16, 2, scope, key=OTHER_KEY), images), False),
+        (keys_of(perturbation, images[::-1]), scope == "dataset"),
     ]:
+        # The middle image of nine stays in its place.
+        back, images = np.delete(perturbation.invert(perturbed, keys), 4, axis=0), np.delete(pictures(9, 16), 4, axis=0)
         assert (np.median(np.abs(back - images)) < 0.5) == undone
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_chunks_of_bounded_memory_change_nothing(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images, perturbation = pictures(7, 16), method("block_mix", 16, 4, scope)
-    out = perturbation.apply(images)
-    back = perturbation.invert(out)
+    out, keys = perturbation.apply(images), keys_of(perturbation, images)
+    back = perturbation.invert(out, keys)
     assert images.size < CHUNK_VALUES
     monkeypatch.setattr("privpipe.perturb.block_mix.CHUNK_VALUES", 2 * images[0].size)
     monkeypatch.setattr("privpipe.perturb.base.CACHE_BYTES", 1)
     np.testing.assert_array_equal(perturbation.apply(images), out)
-    np.testing.assert_allclose(perturbation.invert(out), back, rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(keys_of(perturbation, images), keys)
+    np.testing.assert_allclose(perturbation.invert(out, keys), back, rtol=0, atol=1e-3)
 
 
 def test_refuses_matrices_that_would_fill_the_memory() -> None:

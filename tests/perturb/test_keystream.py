@@ -14,13 +14,26 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import KeyStream
-from privpipe.perturb.keystream import order, quantiles, rounded_quantiles
+from privpipe.perturb import Copies, KeyStream
+from privpipe.perturb.keystream import (
+    NOISE_END,
+    NORMAL_END,
+    SHORT,
+    half_quantiles,
+    looked_up,
+    noise,
+    normal,
+    order,
+    quantiles,
+    rounded_quantiles,
+)
 
 SECRET = bytes(range(32))
 STREAM = KeyStream(SECRET, ("block_scramble", 4, "dataset"))
-ENCODED = b'["shake256/1","block_scramble",4,"dataset"]'
+ENCODED = b'["shake256-aes256ctr-content/2","block_scramble",4,"dataset"]'
 TABLE = "dfdb399543b1ac6e4d1d912ee78c6c4a887fba09462a409b98081dfbc7543be3"  # SHA-256 of `quantiles`
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 1), np.uint8)
+EQUAL = IMAGES[[0, 1, 0, 0, 1]]
 LABELS = st.lists(st.text(max_size=4) | st.integers(), max_size=4).map(tuple)
 
 
@@ -57,35 +70,130 @@ def test_another_secret_gives_other_bytes() -> None:
 
 def test_a_longer_request_begins_with_a_shorter_one() -> None:
     assert STREAM.bytes(500)[:77] == STREAM.bytes(77)
-    np.testing.assert_array_equal(STREAM.normal(50)[:7], STREAM.normal(7))
-    np.testing.assert_array_equal(STREAM.permutations(9, 4)[:2], STREAM.permutations(2, 4))
+
+
+def aes(key: bytes, block: bytes) -> bytes:
+    """One block, or several by themselves."""
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+
+
+def ghash(key: bytes, message: bytes) -> bytes:
+    """GMAC (NIST SP 800-38D) with a nonce of 12 zero bytes, by schoolbook multiplication in GF(2^128)."""
+    h = int.from_bytes(aes(key, bytes(16)), "big")
+    padded = message + bytes(-len(message) % 16) + (8 * len(message)).to_bytes(8, "big") + bytes(8)
+    total = 0
+    for i in range(0, len(padded), 16):
+        x, product, shifted = total ^ int.from_bytes(padded[i : i + 16], "big"), 0, h
+        for bit in range(127, -1, -1):
+            product ^= shifted if x >> bit & 1 else 0
+            shifted = shifted >> 1 ^ (0xE1 << 120 if shifted & 1 else 0)
+        total = product
+    return xor(total.to_bytes(16, "big"), aes(key, bytes(12) + b"\0\0\0\1"))
+
+
+def xor(one: bytes, two: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, two, strict=True))
+
+
+def counted(key: bytes, name: bytes, size: int) -> bytes:
+    """AES of each counter block by itself."""
+    return b"".join(aes(key, name + i.to_bytes(4, "big")) for i in range(-(-size // 16)))[:size]
+
+
+def expected_own(image: np.ndarray, number: int, size: int) -> bytes:
+    """As the class says, step by step."""
+    label = ENCODED[:-1] + b',"own",%d,%d,%d,"%%s"]' % image.shape
+    hashing, naming, streaming = (
+        hashlib.shake_256(SECRET + label % purpose).digest(32) for purpose in (b"hash", b"name", b"stream")
+    )
+    name = aes(naming, xor(aes(naming, ghash(hashing, image.tobytes())), number.to_bytes(16, "big")))
+    return counted(streaming, name[:12], size)
+
+
+@pytest.mark.parametrize("size", [1, 16, 75, SHORT, SHORT + 1, 3000])
+def test_own_streams_are_as_documented(size: int) -> None:
+    drawn = STREAM.own(IMAGES.shape[1:], size, Copies()).draw(EQUAL)
+    assert drawn.dtype == np.uint8 and drawn.shape == (5, size) and drawn.flags.c_contiguous
+    for row, place, number in zip(drawn, [0, 1, 0, 0, 1], [0, 0, 1, 2, 1], strict=True):
+        assert row.tobytes() == expected_own(IMAGES[place], number, size)
+
+
+@pytest.mark.parametrize("size", [1, 16, 75, 3000])
+def test_the_shared_stream_is_aes_in_counter_mode(size: int) -> None:
+    key = hashlib.shake_256(SECRET + ENCODED[:-1] + b',"shared",%d]' % size).digest(32)
+    drawn = STREAM.shared(size)
+    assert drawn.shape == (1, size) and drawn.dtype == np.uint8
+    assert drawn.tobytes() == counted(key, bytes(12), size)
+
+
+def test_own_streams_do_not_depend_on_how_the_images_lie_in_memory() -> None:
+    turned = IMAGES.transpose(0, 2, 1, 3)
+    drawn = [STREAM.own((2, 3, 1), 40, Copies()).draw(images) for images in (turned, turned.copy())]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_no_own_streams() -> None:
+    for count, size in [(0, 5), (0, 5000), (2, 0)]:
+        assert STREAM.own((3, 2, 1), size, Copies()).draw(IMAGES[:count]).shape == (count, size)
+
+
+def test_images_of_the_same_bytes_and_another_shape_have_other_streams() -> None:
+    shapes = [(3, 2, 1), (2, 3, 1), (1, 2, 3), (6, 1, 1)]
+    drawn = {STREAM.own(shape, 32, Copies()).draw(IMAGES[:1].reshape(1, *shape)).tobytes() for shape in shapes}
+    assert len(drawn) == len(shapes)
+
+
+def test_one_changed_bit_changes_half_of_the_stream() -> None:
+    changed = IMAGES[:1].copy()
+    changed[0, 2, 1, 0] ^= 1
+    one, two = (STREAM.own((3, 2, 1), 4000, Copies()).draw(images) for images in (IMAGES[:1], changed))
+    assert np.unpackbits(one ^ two).mean() == pytest.approx(0.5, abs=4 * 0.5 / 32_000**0.5)
+
+
+def test_copies_are_counted_over_calls_and_go_on_in_a_copy() -> None:
+    copies = Copies()
+    own = STREAM.own(IMAGES.shape[1:], 32, copies)
+    first, then = own.draw(EQUAL), own.draw(EQUAL)
+    assert len({row.tobytes() for row in (*first, *then)}) == 10
+    skipped = Copies()
+    STREAM.own(IMAGES.shape[1:], 0, skipped).skip(EQUAL)
+    for again in (skipped.copy(), skipped):
+        np.testing.assert_array_equal(STREAM.own(IMAGES.shape[1:], 32, again).draw(EQUAL), then)
+
+
+def random_bytes(size: int) -> np.ndarray:
+    return np.frombuffer(STREAM.bytes(size), np.uint8)
+
+
+def permutations(rows: int, n: int) -> np.ndarray:
+    return order(random_bytes(8 * rows * n).reshape(rows, 8 * n))
 
 
 def test_permutations_order_little_endian_64_bit_numbers() -> None:
     rows, n = 5, 16
     numbers = struct.unpack(f"<{rows * n}Q", expected_bytes(8 * rows * n))
     expected = [sorted(range(n), key=lambda j, row=row: numbers[row * n + j]) for row in range(rows)]
-    drawn = STREAM.permutations(rows, n)
+    drawn = permutations(rows, n)
     assert drawn.tolist() == expected
     assert drawn.dtype == np.int32
 
 
 @pytest.mark.parametrize(("rows", "n"), [(1, 1), (7, 1), (1, 64), (100, 16), (0, 4)])
 def test_permutations_are_permutations(rows: int, n: int) -> None:
-    drawn = STREAM.permutations(rows, n)
+    drawn = permutations(rows, n)
     assert drawn.shape == (rows, n)
     assert all(sorted(row) == list(range(n)) for row in drawn.tolist())
 
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_permutations_are_uniform(n: int) -> None:
-    drawn = [tuple(row) for row in STREAM.permutations(12_000, n).tolist()]
+    drawn = [tuple(row) for row in permutations(12_000, n).tolist()]
     counts = [drawn.count(p) for p in itertools.permutations(range(n))]
     assert stats.chisquare(counts).pvalue > 0.001
 
 
 def test_consecutive_permutations_are_independent() -> None:
-    drawn = [tuple(row) for row in STREAM.permutations(24_000, 3).tolist()]
+    drawn = [tuple(row) for row in permutations(24_000, 3).tolist()]
     pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
     cells = itertools.product(itertools.permutations(range(3)), repeat=2)
     assert stats.chisquare([pairs.count(cell) for cell in cells]).pvalue > 0.001
@@ -99,82 +207,55 @@ def test_order_sorts_unsigned_numbers_along_the_last_axis() -> None:
 def test_normal_inverts_the_distribution_function() -> None:
     numbers = struct.unpack("<24I", expected_bytes(96))
     expected = [NormalDist().inv_cdf((number + 0.5) / 2**32) for number in numbers]
-    np.testing.assert_allclose(STREAM.normal(2, 3, 4).ravel(), expected, rtol=1e-9)
+    np.testing.assert_allclose(normal(random_bytes(96).reshape(2, 48)).ravel(), expected, rtol=1e-9)
 
 
 def test_normal_passes_kolmogorov_smirnov() -> None:
-    assert stats.kstest(STREAM.normal(50_000), "norm").pvalue > 0.001
+    assert stats.kstest(normal(random_bytes(200_000)), "norm").pvalue > 0.001
 
 
 def test_normal_has_the_moments_of_the_normal_distribution() -> None:
     n = 50_000
-    values = STREAM.normal(n)
+    values = normal(random_bytes(4 * n))
     # Standard deviations of the sample moments: sqrt((E x^2p - (E x^p)^2) / n), with E x^p = (p - 1)!! for even p.
     for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
         assert np.mean(values**power) == pytest.approx(mean, abs=4 * math.sqrt(variance / n)), power
 
 
 @pytest.mark.parametrize(("byte", "sign"), [(b"\x00", -1), (b"\xff", 1)])
-def test_the_ends_of_the_normal_are_finite(monkeypatch: pytest.MonkeyPatch, byte: bytes, sign: int) -> None:
-    monkeypatch.setattr(KeyStream, "bytes", lambda self, count: byte * count)
-    assert STREAM.normal(1).item() == pytest.approx(sign * NormalDist().inv_cdf(1 - 2**-33), rel=1e-6)
+def test_the_ends_of_the_normal_are_finite(byte: bytes, sign: int) -> None:
+    end = normal(np.frombuffer(4 * byte, np.uint8)).item()
+    assert end == pytest.approx(sign * NormalDist().inv_cdf(1 - 2**-33), rel=1e-6)
+    assert NORMAL_END - 0.02 < abs(end) < NORMAL_END
 
 
-@pytest.mark.parametrize("label", [(), ("é", 'a"b', -3)])
-def test_numbered_is_the_bytes_of_children(label: tuple[str | int, ...]) -> None:
-    stream = KeyStream(SECRET, label)
-    found = stream.numbered(9, 4, 50)
-    assert found.dtype == np.uint8
-    assert [row.tobytes() for row in found] == [stream.child(i).bytes(50) for i in range(9, 13)]
-    assert stream.numbered(9, 0, 50).shape == (0, 50)
+def test_noise_is_two_quantiles_of_numbers_of_the_two_halves() -> None:
+    numbers = struct.unpack("<24H", random_bytes(48).tobytes())
+    of = [NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(65536)]
+    scale = 7 / math.sqrt(2 * math.fsum(x * x for x in of) / 65536)
+    found = noise(random_bytes(48).reshape(2, 24), 7)
+    assert found.dtype == np.float32 and found.shape == (2, 6)
+    for row, place in np.ndindex(2, 6):
+        one, two = numbers[12 * row + place], numbers[12 * row + 6 + place]
+        assert found[row, place] == pytest.approx((of[one] + of[two]) * scale, abs=1e-5)
 
 
-def expected_fields(start: int, count: int, size: int) -> list[list[float]]:
-    """The counter of each block encrypted by itself, and the quantiles of Python's own normal distribution."""
-    label = ENCODED[:-1] + b',"aes256ctr/1",%d]' % size
-    key = hashlib.shake_256(SECRET + label).digest(32)
-    encrypt = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update
-    normal = [NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(65536)]
-    scale = math.sqrt(2 * math.fsum(x * x for x in normal) / 65536)
-    blocks, fields = math.ceil(size / 4), []
-    for i in range(start, start + count):
-        stream = b"".join(encrypt((i * blocks + b).to_bytes(16, "big")) for b in range(blocks))
-        numbers = struct.unpack_from(f"<{size}I", stream)
-        fields.append([(normal[number % 65536] + normal[number // 65536]) / scale for number in numbers])
-    return fields
+def test_noise_is_the_same_for_single_rows() -> None:
+    stream = random_bytes(9 * 300).reshape(9, 300)
+    whole = noise(stream, 0.1)
+    for row in range(9):
+        np.testing.assert_array_equal(noise(stream[row : row + 1], 0.1), whole[row : row + 1])
 
 
-@pytest.mark.parametrize(("start", "count", "size"), [(0, 2, 8), (7, 3, 5), (10**12, 1, 1), (0, 1, 48)])
-def test_fields_are_two_quantiles_of_aes_in_counter_mode(start: int, count: int, size: int) -> None:
-    found = STREAM.fields(start, count, size)
-    assert found.dtype == np.float32 and found.shape == (count, size)
-    np.testing.assert_allclose(found, expected_fields(start, count, size), atol=1e-6)
+def test_values_are_looked_up_by_little_endian_numbers() -> None:
+    table = np.arange(65536, dtype=np.float32)
+    numbers = looked_up(random_bytes(48).reshape(2, 24), table)
+    np.testing.assert_array_equal(numbers.ravel(), struct.unpack("<24H", random_bytes(48).tobytes()))
 
 
-@pytest.mark.parametrize("size", [4, 75, 3072])
-def test_a_field_is_the_same_wherever_one_begins(size: int) -> None:
-    fields = STREAM.fields(0, 9, size)
-    for start, count in [(0, 1), (5, 2), (8, 1), (2, 7), (4, 0)]:
-        np.testing.assert_array_equal(STREAM.fields(start, count, size), fields[start : start + count])
-    assert len(np.unique(fields)) > 0.99 * fields.size  # no field repeats another
-
-
-@pytest.mark.parametrize("size", [1, 8, 75, 3072])
-def test_halves_are_the_numbers_of_aes_in_counter_mode_wherever_one_begins(size: int) -> None:
-    whole = STREAM.halves(0, 9, size)
-    assert whole.dtype == np.uint16 and whole.shape == (9, size)
-    blocks = -(-2 * size // 16)
-    cipher = Cipher(algorithms.AES(STREAM.child("aes256ctr16/1", size).bytes(32)), modes.ECB()).encryptor()
-    for row in (0, 1, 8):
-        counters = b"".join(n.to_bytes(16, "big") for n in range(row * blocks, (row + 1) * blocks))
-        expected = np.frombuffer(cipher.update(counters)[: 2 * size], "<u2")
-        np.testing.assert_array_equal(whole[row], expected)
-        np.testing.assert_array_equal(STREAM.halves(row, 1, size)[0], expected)
-    assert STREAM.halves(3, 0, size).shape == (0, size)
-
-
-def test_halves_are_uniform() -> None:
-    numbers = STREAM.halves(0, 20, 50_000).ravel()
+def test_own_streams_are_uniform() -> None:
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
+    numbers = STREAM.own((1, 1, 1), 100_000, Copies()).draw(images).view("<u2").ravel()
     counts = np.bincount(numbers >> 6, minlength=1024)
     assert stats.chisquare(counts).pvalue > 0.001
 
@@ -188,14 +269,10 @@ def test_rounded_quantiles_are_quantiles_of_the_normal_law_on_a_grid() -> None:
     assert hashlib.sha256(table.astype("<f4").tobytes()).hexdigest()[:16] == "2967b8c625f8e690"
 
 
-def test_no_fields() -> None:
-    assert STREAM.fields(0, 0, 5).shape == (0, 5) and STREAM.fields(3, 2, 0).shape == (2, 0)
-
-
-def test_fields_of_another_size_label_or_secret_are_others() -> None:
-    streams = [STREAM, STREAM.child("a"), KeyStream(bytes(32), STREAM.label)]
-    drawn = [stream.fields(0, 1, size)[0, :64] for stream in streams for size in (64, 65)]
-    assert max(abs(np.corrcoef(drawn) - np.eye(6)).ravel()) < 0.5
+def test_nothing_is_made_of_nothing() -> None:
+    assert noise(np.empty((0, 20), np.uint8), 1).shape == (0, 5)
+    assert noise(np.empty((2, 0), np.uint8), 1).shape == (2, 0)
+    assert looked_up(np.empty((0, 6), np.uint8), quantiles()).shape == (0, 3)
 
 
 def test_the_table_is_frozen() -> None:
@@ -225,10 +302,12 @@ def test_the_exact_law_of_a_field_is_near_the_normal_one_up_to_5_sigma() -> None
         assert law(t) / stats.norm.sf(t) == pytest.approx(ratio, abs=0.0005)
     assert 2 * quantiles()[-1] == pytest.approx(6.12, abs=0.005)
     assert law(6.12) == 0 < law(6.1)
+    assert 2 * half_quantiles(0.1)[-1] == pytest.approx(0.612, abs=0.0005)
+    assert 2 * quantiles()[-1] < NOISE_END
 
 
-def test_fields_pass_kolmogorov_smirnov_and_have_the_moments() -> None:
-    values = STREAM.fields(0, 20, 50_000).ravel().astype(float)
+def test_noise_passes_kolmogorov_smirnov_and_has_the_moments() -> None:
+    values = noise(random_bytes(4_000_000).reshape(20, -1), 1.0).ravel().astype(float)
     assert stats.kstest(values, "norm").pvalue > 0.001
     for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
         assert np.mean(values**power) == pytest.approx(mean, abs=4 * math.sqrt(variance / len(values))), power

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from samples import KEY, method, pictures
 
 from privpipe.errors import PrivpipeError
+from privpipe.owner.synthetic import draw
 from privpipe.perturb.gaussian_blur import blur_sigma
-from privpipe.perturb.noise import correlate
+from privpipe.perturb.keystream import NOISE_END, Copies, noise
+from privpipe.perturb.noise import smooth
 
 NOISES = ["gaussian_noise", "correlated_noise"]
 SIZE, SIGMA = 32, 25.0
@@ -21,12 +23,15 @@ def blur_kernel(k: int) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def expected_field(
-    name: str, k: int, place: tuple[str | int, ...], index: int = 0, channels: int = 3
-) -> NDArray[np.float64]:
-    """The noise in levels, (SIZE, SIZE, channels)."""
-    stream = KEY.child(name, *([] if name == "gaussian_noise" else [k]), *place)
-    white = stream.fields(index, 1, SIZE * SIZE * channels).reshape(SIZE, SIZE, channels).astype(float)
+def expected_field(name: str, k: int, image: NDArray[np.uint8] | None = None, channels: int = 3) -> NDArray[np.float64]:
+    """The noise in levels, (SIZE, SIZE, channels): that of an image, or of all images for None."""
+    settings = ("image_size", SIZE, *(() if name == "gaussian_noise" else ("k", k)), "sigma", SIGMA.hex())
+    stream, size = KEY.child(name, *settings, "scope"), 4 * SIZE * SIZE * channels
+    if image is None:
+        drawn = stream.child("dataset").shared(size)
+    else:
+        drawn = stream.child("image").own(image.shape, size, Copies()).draw(image[None])
+    white = noise(drawn, 1.0).reshape(SIZE, SIZE, channels).astype(float)
     if name == "gaussian_noise":
         return SIGMA * white
     weights, radius = blur_kernel(k), k // 2
@@ -38,8 +43,8 @@ def expected_field(
 def fields(name: str, k: int, count: int = 100) -> NDArray[np.float64]:
     """The noise of many images in levels, without the borders, (count, h, w, 3)."""
     grey = np.full((count, SIZE, SIZE, 3), 128, np.uint8)
-    noise = method(name, SIZE, k, "image", sigma=SIGMA).apply(grey).astype(float) * 255 - 128
-    return noise[:, k:-k, k:-k]
+    drawn = method(name, SIZE, k, "image", sigma=SIGMA).apply(grey).astype(float) * 255 - 128
+    return drawn[:, k:-k, k:-k]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -47,41 +52,44 @@ def fields(name: str, k: int, count: int = 100) -> NDArray[np.float64]:
 @pytest.mark.parametrize(("name", "k"), [("gaussian_noise", 1), *(("correlated_noise", k) for k in (1, 3, 7))])
 def test_image_plus_field_in_float16(name: str, k: int, scope: str, channels: int) -> None:
     images = pictures(3, SIZE, channels)
-    out = method(name, SIZE, k, scope, sigma=SIGMA).apply(images, "test", 5)
+    out = method(name, SIZE, k, scope, sigma=SIGMA).apply(images)
     for i, image in enumerate(images):
-        place, index = (("dataset",), 0) if scope == "dataset" else (("image", "test"), 5 + i)
-        expected = (image + expected_field(name, k, place, index, channels)) / 255
+        expected = (image + expected_field(name, k, image if scope == "image" else None, channels)) / 255
         np.testing.assert_allclose(out[i].astype(float), expected, rtol=2**-11, atol=1e-6)
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize("name", NOISES)
-def test_the_key_and_the_image_in_this_order_of_float32_operations(name: str, scope: str) -> None:
+def test_the_key_and_the_image_in_this_order_of_float32_operations(
+    name: str, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images, perturbation = pictures(4, SIZE), method(name, SIZE, 5, scope, sigma=SIGMA)
-    key = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys("val", 2, 4)
+    key = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     assert key is not None and key.dtype == np.float32
-    expected = ((images.astype(np.float32) + key) / np.float32(255)).astype(np.float16)
-    np.testing.assert_array_equal(perturbation.apply(images, "val", 2), expected)
+    monkeypatch.setattr("privpipe.perturb.noise.WHITE", np.float32(1))  # the key in the units in which it is added
+    added = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(key, added * np.float32(255))
+    expected = (images.astype(np.float32) * np.float32(1 / 255) + added).astype(np.float16)
+    np.testing.assert_array_equal(perturbation.apply(images), expected)
     back = expected.astype(np.float32) * np.float32(255) - key
-    np.testing.assert_array_equal(perturbation.invert(expected, "val", 2), back)
+    np.testing.assert_array_equal(perturbation.invert(expected, key), back)
 
 
-@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("k", [1, 3, 5, 9])
-def test_smoothing_is_opencvs_filter_of_one_axis(k: int, axis: int) -> None:
-    values = np.random.default_rng(0).normal(size=(9, 9, 4)).astype(np.float32)
+def test_smoothing_is_opencvs_filter(k: int, channels: int) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 9, 9, channels)).astype(np.float32)
     weights = cv2.getGaussianKernel(k, blur_sigma(k), cv2.CV_32F)
-    identity = np.ones((1, 1), np.float32)
-    kernels = (identity, weights) if axis == 0 else (weights, identity)
-    np.testing.assert_allclose(
-        correlate(values, weights.ravel(), axis), cv2.sepFilter2D(values, cv2.CV_32F, *kernels), atol=1e-6
-    )
+    for before, after in zip(values, smooth(values, weights.ravel()), strict=True):
+        expected = cv2.sepFilter2D(before, cv2.CV_32F, weights, weights).reshape(before.shape)
+        np.testing.assert_allclose(after, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NOISES)
 def test_the_dataset_key_is_what_is_added_to_all(name: str) -> None:
     perturbation = method(name, SIZE, 3, sigma=SIGMA)
-    np.testing.assert_allclose(perturbation.dataset_key, expected_field(name, 3, ("dataset",)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(perturbation.dataset_key, expected_field(name, 3), rtol=1e-5, atol=1e-5)
 
 
 def test_gaussian_noise_does_not_depend_on_k() -> None:
@@ -101,30 +109,30 @@ def test_correlated_noise_of_another_k_comes_from_other_random_numbers() -> None
 
 @pytest.mark.parametrize(("name", "k"), [("gaussian_noise", 1), ("correlated_noise", 3), ("correlated_noise", 7)])
 def test_the_standard_deviation_is_sigma(name: str, k: int) -> None:
-    noise = fields(name, k)
-    assert noise.std() == pytest.approx(SIGMA, rel=0.02)
-    assert abs(noise.mean()) < 0.03 * SIGMA
+    drawn = fields(name, k)
+    assert drawn.std() == pytest.approx(SIGMA, rel=0.02)
+    assert abs(drawn.mean()) < 0.03 * SIGMA
 
 
 @pytest.mark.parametrize("k", [3, 5, 7])
 def test_neighbours_correlate_as_the_kernel_with_itself_shifted(k: int) -> None:
-    noise, weights = fields("correlated_noise", k), blur_kernel(k)
+    drawn, weights = fields("correlated_noise", k), blur_kernel(k)
     for shift in (1, 2):
         expected = (weights[shift:] * weights[:-shift]).sum() / (weights**2).sum()
-        for one, two in [(noise[:, shift:], noise[:, :-shift]), (noise[:, :, shift:], noise[:, :, :-shift])]:
+        for one, two in [(drawn[:, shift:], drawn[:, :-shift]), (drawn[:, :, shift:], drawn[:, :, :-shift])]:
             assert np.corrcoef(one.ravel(), two.ravel())[0, 1] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("name", NOISES)
 def test_colours_and_images_are_independent(name: str) -> None:
-    noise = fields(name, 3)
-    pairs = [(noise[..., 0], noise[..., 1]), (noise[..., 1], noise[..., 2]), (noise[1:], noise[:-1])]
+    drawn = fields(name, 3)
+    pairs = [(drawn[..., 0], drawn[..., 1]), (drawn[..., 1], drawn[..., 2]), (drawn[1:], drawn[:-1])]
     assert all(abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.02 for one, two in pairs)
 
 
 def test_neighbours_of_independent_noise_do_not_correlate() -> None:
-    noise = fields("gaussian_noise", 1)
-    assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 0.01
+    drawn = fields("gaussian_noise", 1)
+    assert abs(np.corrcoef(drawn[:, 1:].ravel(), drawn[:, :-1].ravel())[0, 1]) < 0.01
 
 
 @pytest.mark.parametrize("name", NOISES)
@@ -148,3 +156,31 @@ def test_noise_that_float16_cannot_hold_is_refused(name: str, scope: str) -> Non
     message = rf"^{name} gave values that float16 cannot hold \(over 65504\)\. Use a smaller perturb\.k or sigma\.$"
     with pytest.raises(PrivpipeError, match=message):
         method(name, SIZE, 3, scope, sigma=1e8).apply(pictures(2, SIZE))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_under_the_bound_is_not_looked_at_and_never_overflows(name: str) -> None:
+    # The largest values that there are, not those of one key: the bound that spares the check must hold for them.
+    perturbation = method(name, SIZE, 3, "image", sigma=1.0)
+    ends = perturbation._fields(np.full((1, 4 * SIZE * SIZE * 3), 255, np.uint8), 3) * np.float32(255)
+    assert np.abs(ends).max() <= NOISE_END * perturbation._gain
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_two_strengths_under_one_key_subtract_to_nothing(name: str) -> None:
+    images = draw(100, SIZE, rng=np.random.default_rng(0)).images
+    at = {sigma: method(name, SIZE, 3, "image", sigma=sigma).apply(images).astype(float) * 255 for sigma in (100, 200)}
+    left = (2 * at[100] - at[200] - images)[:, 3:-3, 3:-3]
+    assert left.std() == pytest.approx(200 * 2**0.5, rel=0.02)  # as of independent noise; 0.1 if one is twice the other
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_rows_of_a_grown_set_keep_their_noise(name: str) -> None:
+    images, perturbation = (
+        draw(101, SIZE, rng=np.random.default_rng(0)).images,
+        method(name, SIZE, 3, "image", sigma=200),
+    )
+    first, grown = (perturbation.apply(part).astype(float) * 255 for part in (images[1:], images))
+    left = (grown[:-1] - first) - (images[:-1].astype(float) - images[1:])
+    assert left[:, 3:-3, 3:-3].std() == pytest.approx(200 * 2**0.5, rel=0.02)
+    np.testing.assert_array_equal(grown[1:], first)

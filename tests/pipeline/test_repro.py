@@ -23,6 +23,9 @@ KEYS = {
         *(f"chance_{name}" for name in GUESSED),
         *(f"{data}_for_{share}" for data in ("images", "pairs") for share in (50, 90, 99)),
         "original_recognised",
+        "second_release_setting", "second_release_gain_db", "second_release_independent_gain_db",
+        "second_release_filters_found",
+        "grown_release_changed", "grown_release_gain_db", "second_release_problem",
     },
     "perturb": {"n_train", "n_val", "n_test", "bytes", "rms_change", "key_fingerprint", "key_research"},
     "train": {

@@ -1,7 +1,6 @@
 """Classified pictures: perturbed as the training set was, judged as the evaluation judges it, each for itself."""
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -85,14 +84,15 @@ def test_pictures_are_judged_as_the_rows_of_the_perturbed_file(experiment: Make,
 
 
 @pytest.mark.parametrize(("method", "scope"), OWN)
-def test_a_query_has_key_material_named_by_its_pixels(experiment: Make, method: str, scope: str) -> None:
+def test_a_query_has_the_key_material_of_its_pixels(experiment: Make, method: str, scope: str) -> None:
     made = experiment(method, scope)
     how = perturbation(made.settings, SIZE, made.key)
-    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in made.images]
-    queries = [how.apply(i[None], f"query {d}", 0)[0] for i, d in zip(made.images, digests, strict=True)]
+    queries = [how.apply(image[None])[0] for image in made.images]
     check(run(made, made.pictures), by_hand(made.bundle, np.stack(queries)))
-    with open_store(made / "perturbed.h5", PERTURBED) as store:  # no material of the training set is used again
-        assert not any(np.array_equal(a, b) for a, b in zip(queries, store.images("test"), strict=True))
+    with open_store(
+        made / "perturbed.h5", PERTURBED
+    ) as store:  # as the release has it, so that averaging gains nothing
+        assert np.array_equal(queries, store.images("test"))  # no second draw to average with
 
 
 @pytest.mark.parametrize(("method", "scope"), [*SHARED, *OWN])

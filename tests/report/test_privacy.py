@@ -92,7 +92,7 @@ def test_key_recovery_of_permutations_counts_pixels_and_blocks() -> None:
 
 def test_key_recovery_is_a_mean_over_images_where_each_has_its_key() -> None:
     method = METHODS["block_scramble"](16, 4, "image", 0, KEY)
-    truth = method.image_keys("test", 0, 5)
+    truth = method.image_keys(np.zeros((5, 16, 16, 3), np.uint8))
     assert truth is not None
     one = key_recovery("block_scramble", truth[2], truth)
     assert one is not None and one.blocks == pytest.approx(1 / 5, abs=0.01)
@@ -140,7 +140,7 @@ def test_chance_of_directions_is_that_of_random_vectors(name: str, k: int, shape
 
 
 def test_chance_of_smoothed_noise_is_that_of_other_draws() -> None:
-    fields = METHODS["correlated_noise"](16, 7, "image", 9.0, KEY).image_keys("test", 0, 200)
+    fields = METHODS["correlated_noise"](16, 7, "image", 9.0, KEY).image_keys(np.zeros((200, 16, 16, 3), np.uint8))
     assert fields is not None
     recoveries = [key_recovery("correlated_noise", a, b) for a, b in zip(fields[::2], fields[1::2], strict=True)]
     measured = np.mean([recovery.pixels for recovery in recoveries if recovery is not None])

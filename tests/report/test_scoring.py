@@ -10,19 +10,21 @@ from privpipe.attacker.records import Record
 from privpipe.errors import PrivpipeError
 from privpipe.owner.split import write_images
 from privpipe.owner.synthetic import draw
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.report import scoring
 from privpipe.report.privacy import KeyRecovery
 from privpipe.report.scoring import (
     COST_COLUMNS,
     TABLE_COLUMNS,
     Judgement,
+    count_copies,
     data_needed,
     judge,
     load_originals,
     published,
     upper_bound,
 )
+from privpipe.store import RAW, Header, create
 
 SIZE, K = 16, 4
 DRAWN = draw(60, SIZE, rng=np.random.default_rng(0))
@@ -35,7 +37,7 @@ def owner(name: str, scope: str = "dataset", k: int = K) -> Perturbation:
 
 
 def held(method: Perturbation, public: np.ndarray | None = PUBLIC) -> Loot:
-    targets = method.apply(ORIGINALS, "test")
+    targets = method.apply(ORIGINALS)
     return Loot(method.name, method.k, method.scope, method.sigma, method.apply(PUBLIC), targets, public)
 
 
@@ -81,8 +83,8 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
 def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = owner(name, scope, 3 if name == "random_filter" else 2)
     # In chunks of seven, each image with its own key.
-    monkeypatch.setattr(scoring, "KEY_BYTES", 7 * method.image_keys("test", 0, 1).nbytes)
-    bound = upper_bound(held(method), method, None)
+    monkeypatch.setattr(scoring, "KEY_BYTES", 7 * method.image_keys(ORIGINALS[:1]).nbytes)
+    bound = upper_bound(held(method), method, None, ORIGINALS, Copies())
     error = np.abs(bound.images - ORIGINALS).mean()
     assert error < np.abs(levels_of_grey(held(method).targets) - ORIGINALS).mean() / 3
     assert judged(method, []).metrics["l3_key_recovery"] == pytest.approx(1)
@@ -90,7 +92,7 @@ def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.
 
 def test_without_a_key_there_is_no_upper_bound() -> None:
     blur = owner("gaussian_blur", k=3)
-    assert upper_bound(held(blur), blur, None) is None
+    assert upper_bound(held(blur), blur, None, ORIGINALS, Copies()) is None
     metrics = judged(blur, [Record("L0", "as_is", 0, 40, 0.1, None, held(blur).targets)]).metrics
     assert metrics["l3_ssim"] == metrics["l0_ssim"]
     assert metrics["l3_key_recovery"] is None and metrics["chance_key_recovery"] is None
@@ -123,7 +125,7 @@ def test_a_kernel_too_large_for_matching_is_noted() -> None:
     assert found.problems == []
     large = METHODS["random_filter"](32, 17, "dataset", 0.0, KeyStream(bytes(range(32))))
     originals = draw(3, 32, rng=np.random.default_rng(0))
-    targets = large.apply(originals.images, "test")
+    targets = large.apply(originals.images)
     loot = Loot("random_filter", 17, "dataset", 0.0, targets, targets, originals.images)
     judgement = judge(
         loot, [], originals.images, originals.labels, large, lambda pictures: np.zeros(len(pictures), int)
@@ -182,3 +184,37 @@ def test_numbers_that_follow_from_originals_are_published_without_the_digits_tha
     name: str, value: object, expected: object
 ) -> None:
     assert published(name, value) == expected
+
+
+@pytest.mark.parametrize("name", ["block_scramble", "gaussian_noise"])
+def test_targets_whose_equals_stand_before_them_have_their_own_keys(name: str, tmp_path: Path) -> None:
+    images = np.concatenate([ORIGINALS[:6], PUBLIC[:6], ORIGINALS[4:9], ORIGINALS[:10]])
+    splits = {"train": slice(0, 12), "val": slice(12, 17), "test": slice(17, 27)}
+    header = Header(RAW, "none", 1, "dataset", ("a", "b"), (0.0, 255.0), images.shape[1:], "uint8")
+    with create(tmp_path / "images.h5", header, {split: len(images[rows]) for split, rows in splits.items()}) as writer:
+        for split, rows in splits.items():
+            writer.write(split, 0, images[rows], np.zeros(len(images[rows]), np.int64))
+    method, written = owner(name, "image"), Copies()
+    released = {split: method.apply(images[rows], written) for split, rows in splits.items()}
+    targets = images[splits["test"]]
+    loot = Loot(name, K, "image", 25.0, released["train"], released["test"], PUBLIC)
+    copies = count_copies(tmp_path / "images.h5", method)
+    for _ in range(2):  # the count goes on from the same place each time
+        bound = upper_bound(loot, method, None, targets, copies)
+        assert np.abs(bound.images - targets).max() < 1
+    without = upper_bound(loot, method, None, targets, Copies())
+    assert [bool(np.abs(a - b).max() < 1) for a, b in zip(without.images, targets, strict=True)] == 9 * [False] + [True]
+
+
+def test_without_a_key_or_with_a_shared_one_nothing_is_counted(tmp_path: Path) -> None:
+    copies = Copies()
+    for method in (owner("gaussian_blur", "image", 3), owner("block_scramble", "dataset")):
+        method.skip(ORIGINALS, copies)
+    assert copies == Copies()
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "gaussian_blur"])
+def test_second_releases_are_measured_with_the_rest(name: str) -> None:
+    metrics = judged(owner(name, "image", 3), []).metrics
+    assert (metrics["second_release_problem"] is None) == (metrics["grown_release_changed"] == 0.0)
+    assert metrics["second_release_setting"] == ("sigma=50" if name == "gaussian_noise" else None)

@@ -178,8 +178,7 @@ def test_figure_8_shows_another_kernel_for_each_image() -> None:
     for start in (0, 3, 6):  # the images under one size
         method = demonstration("random_filter", 32, (3, 5, 7)[start // 3], "image", 0.0)
         pictures = [axes.images[0].get_array() for axes in shown[start : start + 3]]
-        for index, picture in enumerate(pictures):
-            alone = method.apply(PICTURE[None], start=index)[0]
+        for alone, picture in zip(method.apply(np.stack(3 * [PICTURE])), pictures, strict=True):
             assert np.array_equal(picture, displayable(alone, method.image_range))
         assert not np.array_equal(pictures[0], pictures[1])
 

@@ -1,0 +1,71 @@
+"""What `benchmarks.against` times: the same public calls of any build of privpipe.
+
+Run by it as a script, with the build first on the path: reads names of cases from standard input, a line each, and
+answers each with the seconds of one call per item, by the clock on the wall and of CPU. So it imports nothing of
+`benchmarks`, and calls only what the builds that are compared have in common.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+Call = Callable[[], object]
+SIGMA = 25.0
+# Pictures of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a share of it.
+SIZES = ((32, 2000), (224, 40))
+# method, k, scope
+PERTURBATIONS = (
+    ("gaussian_blur", 5, "dataset"),
+    ("pixelate", 4, "dataset"),
+    *(("random_filter", k, "image") for k in (3, 5)),
+    ("random_filter", 5, "dataset"),
+    *(("block_scramble", k, scope) for k in (4, 8) for scope in ("dataset", "image")),
+    *(("block_mix", k, "image") for k in (2, 4)),
+    ("block_mix", 4, "dataset"),
+    *((name, 3, scope) for name in ("gaussian_noise", "correlated_noise") for scope in ("dataset", "image")),
+)
+
+
+def perturbation() -> dict[str, tuple[int, Call]]:
+    """Every method on drawn pictures in memory."""
+    import numpy as np
+
+    from privpipe.owner.key import new_key
+    from privpipe.perturb import METHODS
+
+    cases: dict[str, tuple[int, Call]] = {}
+    for size, count in SIZES:
+        images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+        for name, k, scope in PERTURBATIONS:
+            legal = METHODS[name].legal_k(size)
+            if legal is None or k in legal:
+                method = METHODS[name](size, k, scope, SIGMA, new_key(0).stream)
+                label = f"{name}{'' if legal is None else f' k={k}'}, scope {scope}, {size}x{size}"
+                cases[label] = (count, partial(method.apply, images))
+    return cases
+
+
+# For each topic: the cases by name, each with the number of items that a call handles.
+TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {"perturbation": perturbation}
+
+
+def serve(topic: str, build: str) -> None:
+    """Answer on standard output, as the module's description says."""
+    import privpipe
+
+    origin = Path(next(iter(privpipe.__path__))).resolve()
+    if not origin.is_relative_to(Path(build).resolve()):
+        raise SystemExit(f"privpipe comes from {origin}, not from {build}")
+    cases = TOPICS[topic]()
+    print(*cases, sep="\t", flush=True)
+    for line in sys.stdin:
+        count, call = cases[line.rstrip("\n")]
+        cpu, wall = time.process_time(), time.perf_counter()
+        call()
+        print((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count, flush=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
