@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path, write_error
+from privpipe.files import atomic_path, need_room, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
 FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
 DTYPES = {"uint8", "float16"}
+METADATA_BYTES = 16 * 2**10  # of a file, at most: what is in it besides images, labels and class names
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
 MAX_VALUES = 2**24  # of one image
@@ -100,13 +101,32 @@ class Writer:
 def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Iterator[Writer]:
     """Create a file for `counts[split]` images per split; it appears under `path` when the block succeeds.
 
+    All kinds but perturbed images are readable by their owner alone.
+
+    Raises:
+        PrivpipeError: the disk has not the room, which is asked first; it is full, or `path` cannot be written.
+    """
+    row = math.prod(header.shape) * np.dtype(header.dtype).itemsize + np.dtype(np.int64).itemsize
+    names = sum(len(name.encode()) for name in header.class_names)
+    need_room(path, row * sum(counts[split] for split in SPLITS) + names + METADATA_BYTES)
+    with new_hdf5(path, private=header.kind != PERTURBED) as file:
+        yield Writer(file, header, counts)
+
+
+@contextmanager
+def new_hdf5(path: str | Path, *, private: bool = False) -> Iterator[h5py.File]:
+    """Create an HDF5 file atomically; the same content gives the same bytes.
+
+    Args:
+        private: see `privpipe.files.atomic_path`.
+
     Raises:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
-    with atomic_path(path) as partial:
+    with atomic_path(path, private=private) as partial:
         try:
             with _new_file(partial) as file:
-                yield Writer(file, header, counts)
+                yield file
         except (OSError, RuntimeError) as error:
             # h5py reports a failed write as OSError, a failed close as RuntimeError.
             raise write_error(Path(path), _as_os_error(error)) from error
@@ -234,9 +254,7 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
-        return Header(
-            kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt
-        )
+        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error

@@ -12,6 +12,7 @@ from privpipe.owner.images import RawImages
 from privpipe.owner.split import split, write_images
 from privpipe.owner.synthetic import draw
 from privpipe.params import CLASSES, Data, load_params
+from privpipe.project import hide_raw_images
 from privpipe.store import PUBLIC
 from stages import out_path, params_path, stage
 
@@ -26,6 +27,7 @@ SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # pictures drawn where data.n_trai
 def main(folder: Path, images: str, public: str, params_file: str) -> None:
     with stage():
         data = load_params(params_file).data
+        hide_raw_images(folder, Path(images).parent)
         picture_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
         rng = np.random.default_rng(split_seed)
         skip = data.on_error == "skip"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.store import new_hdf5
 
 FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 1
 
@@ -45,8 +45,12 @@ class Record:
 
 
 def save_records(path: str | Path, records: Sequence[Record]) -> None:
-    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them."""
-    with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+    """Write records, atomically and for the owner alone; pictures are rounded to 8 bits, as a thief would keep them.
+
+    Raises:
+        PrivpipeError: the disk is full, or `path` cannot be written.
+    """
+    with new_hdf5(path, private=True) as file:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         for number, record in enumerate(records):
             group = file.create_group(f"{number:04d}")

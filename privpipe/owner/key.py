@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import write_text
 from privpipe.perturb.keystream import DERIVATION, SECRET_BYTES, KeyStream
 
 FORMAT = "privpipe-key"
@@ -63,11 +62,7 @@ def write_key(path: str | Path, key: Key) -> None:
         "fingerprint": key.fingerprint,
         "secret": key.secret.hex(),
     }
-    with atomic_path(path) as partial:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2) + "\n", private=True)
 
 
 def read_key(path: str | Path) -> Key:

@@ -1,5 +1,6 @@
 """The figures of one experiment. Pure functions from arrays and tables to matplotlib figures."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from privpipe.files import atomic_path
+from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.perturb.block_mix import BlockMix
 from privpipe.perturb.block_scramble import BlockScramble
@@ -49,8 +50,10 @@ SIZES = {
 def save(figure: Figure, path: str | Path, kind: str = "png") -> None:
     """Write a figure as `png` or `svg`, atomically; the same figure gives the same bytes."""
     undated = {"Date": None} if kind == "svg" else None
-    with atomic_path(path) as partial, mpl.rc_context({"svg.hashsalt": "privpipe"}):
-        figure.savefig(partial, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "privpipe"}):
+        figure.savefig(content, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
+    write_bytes(path, content.getvalue())
 
 
 def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:
