@@ -135,7 +135,7 @@ def test_two_runs_at_once_both_succeed(tmp_path: Path) -> None:
 
 
 def dead_pid() -> int:
-    pid = 4_000_000  # above what Linux gives
+    pid = 999_999_999  # above what Linux gives
     assert not psutil.pid_exists(pid)
     return pid
 
