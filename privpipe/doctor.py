@@ -118,10 +118,14 @@ def _entries(content: Any) -> list[Any]:
 
 
 def _mistaken(entry: dict[str, Any], path: Path) -> bool:
-    """Whether the process of an entry began after the entry was written."""
+    """Whether the process of an entry is another program by now: it is no DVC, or began after the entry was written."""
     try:
-        return bool(psutil.Process(entry["pid"]).create_time() > path.stat().st_mtime + 1)
-    except (psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(entry["pid"])
+        if process.create_time() > path.stat().st_mtime + 1:
+            return True
+        words = process.cmdline()
+        return bool(words) and not any("dvc" in word for word in words)
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return False  # DVC itself takes out those that are over
 
 

@@ -52,14 +52,17 @@ def repair(path: Path) -> None:
         found.popitem()  # its last line may look whole
     whole = {name: block for name, block in found.items() if _block_damage(name, block, making) is None}
     order = [*committed, *(name for name in whole if name not in committed)]
-    write_text(path, HEAD + "".join(whole.get(name) or committed[name] for name in order) if order else HEAD[:-8])
+    if order:
+        write_text(path, HEAD + "".join(whole.get(name) or committed[name] for name in order))
+    else:
+        path.unlink()  # nothing in it is whole; DVC makes a new one
 
 
 def _entries(text: str) -> dict[str, str]:
     """The text of each stage's entry, by name."""
     body = text.partition("stages:\n")[2]
     starts = list(re.finditer(r"^  (?! )(.+):\n", body, re.MULTILINE))
-    ends = [match.start() for match in starts[1:]] + [len(body)]
+    ends = [*(match.start() for match in starts[1:]), len(body)][: len(starts)]
     return {match[1].strip("'\""): body[match.start() : end] for match, end in zip(starts, ends, strict=True)}
 
 
@@ -84,7 +87,8 @@ def _entry_damage(entry: Any, makes: bool) -> str | None:
         for file in files:
             if not isinstance(file, dict) or not isinstance(file.get("path"), str):
                 return f"has one of {part} without a path"
-            if not MD5.fullmatch(str(file.get("md5", "0" * 32))):
+            checksum = file.get("md5")
+            if isinstance(checksum, str) and not MD5.fullmatch(checksum):
                 return f"has half a checksum of {file['path']}"
             if "hash" in file and (file["hash"] != "md5" or "md5" not in file or "size" not in file):
                 return f"says too little of {file['path']}"
