@@ -330,6 +330,49 @@ def export(model: Path, out: Path) -> None:
     click.echo(f"{out}: agrees with {model} (greatest difference of a probability: {difference:.1e})")
 
 
+@main.command()
+@click.option("--fix", is_flag=True, help="Do the remedy of each problem, where that is possible.")
+@click.option(
+    "--cache", is_flag=True, help="Also compare every file of DVC's cache with its checksum (reads all of it)."
+)
+def doctor(fix: bool, cache: bool) -> None:
+    """Find, and with --fix mend, what killed runs left in the DVC project of the current folder.
+
+    Empty locks, half a dvc.lock, half-written files, temporary folders with raw images, and folders of raw images
+    that others can read. Nothing that cannot be made again is deleted: a secret key, a damaged file of the cache, is
+    moved and the new place named. The exit code is 0 when nothing is left to do.
+
+    \b
+    Examples:
+      privpipe doctor
+      privpipe doctor --fix
+      privpipe doctor --fix --cache
+    """
+    from privpipe.doctor import examine
+    from privpipe.project import find_project
+
+    project = find_project()
+    if project is None:
+        raise PrivpipeError("there is no DVC project here, nor in a folder above. Change to the folder of your clone.")
+    found = left = 0
+    for problem in examine(project, cache):
+        found += 1
+        click.echo(f"{problem.what}:\n  {problem.meaning}\n  remedy: {problem.remedy}")
+        if fix and problem.fix is not None:
+            try:
+                problem.fix()
+            except (OSError, PrivpipeError) as error:
+                click.echo(f"  that failed: {error}")
+            else:
+                click.echo("  done")
+                continue
+        left += 1
+    click.echo(f"{found} problem{'s' * (found != 1)} found in {project.root}, {found - left} mended")
+    if left:
+        click.echo("Run `privpipe doctor --fix` to do what can be done." if not fix else "See the remedies above.")
+        raise SystemExit(1)
+
+
 def key_reader(path: Path | None, allow_readable: bool) -> "Callable[[], Key | None]":
     """A function that reads the key, once it turns out that one is needed."""
 

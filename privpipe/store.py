@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from privpipe.checksum import PIECE, USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path, write_error
+from privpipe.files import atomic_path, need_room, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
@@ -39,6 +39,7 @@ ATTRIBUTES = (
     *("class_names", "image_range"),
 )
 DTYPES = {"uint8", "float16"}
+METADATA_BYTES = 16 * 2**10  # of a file, at most: what is in it besides images, labels and class names
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
 MAX_CLASSES = 10_000
 MAX_VALUES = 2**24  # of one image
@@ -136,16 +137,39 @@ class Writer:
 def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Iterator[Writer]:
     """Create a file for `counts[split]` images per split; it appears under `path` when the block succeeds.
 
+    All kinds but perturbed images are readable by their owner alone.
+
+    Raises:
+        PrivpipeError: the disk has not the room, which is asked first; it is full, or `path` cannot be written.
+    """
+    row = math.prod(header.shape) * np.dtype(header.dtype).itemsize + np.dtype(np.int64).itemsize
+    names = sum(len(name.encode()) for name in header.class_names)
+    need_room(path, row * sum(counts[split] for split in SPLITS) + names + METADATA_BYTES)
+    with new_hdf5(path, private=header.kind != PERTURBED) as (file, apart):
+        writer = Writer(file, header, counts)
+        yield writer
+        apart += writer.finish()
+
+
+@contextmanager
+def new_hdf5(path: str | Path, *, private: bool = False) -> Iterator[tuple[h5py.File, list[Extent]]]:
+    """Create an HDF5 file with checksums, atomically; the same content gives the same bytes.
+
+    Args:
+        private: see `privpipe.files.atomic_path`.
+
+    Yields:
+        The file, and a list to be filled with the places in it that have digests of their own.
+
     Raises:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
-    with atomic_path(path) as partial:
+    with atomic_path(path, private=private) as partial:
         try:
             with _new_file(partial) as file:
-                writer = Writer(file, header, counts)
-                yield writer
-                places = writer.finish()
-            seal(partial, places)
+                apart: list[Extent] = []
+                yield file, apart
+            seal(partial, apart)
         except (OSError, RuntimeError) as error:
             # h5py reports a failed write as OSError, a failed close as RuntimeError.
             raise write_error(Path(path), _as_os_error(error)) from error

@@ -1,11 +1,15 @@
 """Attack the perturbed images with every attack that applies, at every level of knowledge."""
 
+from pathlib import Path
+
 import click
 
 from privpipe.attacker.campaign import campaign, load_loot
 from privpipe.attacker.records import save_records
 from privpipe.attacker.registry import attacks
+from privpipe.files import write_or_keep
 from privpipe.params import load_params
+from privpipe.project import hide_raw_images
 from privpipe.salt import salt_from
 from privpipe.store import LEAKED
 from stages import in_path, out_path, params_path, stage
@@ -19,12 +23,14 @@ from stages import in_path, out_path, params_path, stage
 @params_path
 def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_file: str) -> None:
     with stage():
+        hide_raw_images(Path(reconstructions).parent)
         params = load_params(params_file)
         how, machine = params.attack, params.train
         loot = load_loot(perturbed, public, leaked, how.targets, how.stolen)
         tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
         salt = salt_from(leaked, LEAKED, "reconstructions")
-        save_records(reconstructions, campaign(loot, tools), salt)
+        records = campaign(loot, tools, target=reconstructions)
+        write_or_keep("attack", {reconstructions: lambda path: save_records(path, records, salt)})
 
 
 if __name__ == "__main__":

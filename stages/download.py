@@ -14,6 +14,7 @@ from privpipe.owner.places import given_path, refuse_files, refuse_folder
 from privpipe.owner.split import salt_of, shuffler, split, write_images
 from privpipe.owner.synthetic import draw
 from privpipe.params import CLASSES, Data, load_params
+from privpipe.project import hide_raw_images
 from privpipe.store import PUBLIC
 from stages import out_path, params_path, stage
 
@@ -29,6 +30,7 @@ SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # pictures drawn where data.n_trai
 def main(folder: Path, key: str | None, images: str, public: str, params_file: str) -> None:
     with stage():
         data = load_params(params_file).data
+        hide_raw_images(folder, Path(images).parent)
         picture_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
         secret = read_key(key) if key else None
         rng = shuffler(secret, data.split_seed, split_seed)

@@ -1,9 +1,12 @@
 """Hand the attacker the known pairs of level L2: the originals of the first training images."""
 
+from pathlib import Path
+
 import click
 
 from privpipe.owner.leaking import leak
 from privpipe.params import load_params
+from privpipe.project import hide_raw_images
 from stages import in_path, out_path, params_path, stage
 
 
@@ -13,6 +16,7 @@ from stages import in_path, out_path, params_path, stage
 @params_path
 def main(images: str, leaked: str, params_file: str) -> None:
     with stage():
+        hide_raw_images(Path(leaked).parent)
         leak(images, leaked, load_params(params_file).attack.pairs)
 
 

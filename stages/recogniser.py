@@ -3,6 +3,7 @@
 import click
 
 from privpipe.cloud.bundle import save_bundle
+from privpipe.files import write_or_keep
 from privpipe.params import load_params
 from privpipe.report.recogniser import train_recogniser
 from stages import in_path, out_path, params_path, stage
@@ -16,7 +17,8 @@ def main(images: str, model: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
         how, machine = params.attack, params.train
-        save_bundle(model, train_recogniser(images, how.recogniser_epochs, how.seed, machine.device, machine.threads))
+        bundle = train_recogniser(images, how.recogniser_epochs, how.seed, machine.device, machine.threads, model)
+        write_or_keep("recogniser", {model: lambda path: save_bundle(path, bundle)})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import click
 
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.train_job import history_rows, train_experiment
-from privpipe.files import write_csv, write_json
+from privpipe.files import write_csv, write_json, write_or_keep
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage
 
@@ -18,10 +18,15 @@ from stages import in_path, out_path, params_path, stage
 def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        training = train_experiment(perturbed, params.model, params.train)
-        save_bundle(model, training.bundle)
-        write_csv(curve, *history_rows(training.history))
-        write_json(metrics, training.metrics)
+        training = train_experiment(perturbed, params.model, params.train, target=model)
+        write_or_keep(
+            "train",
+            {
+                model: lambda path: save_bundle(path, training.bundle),
+                curve: lambda path: write_csv(path, *history_rows(training.history)),
+                metrics: lambda path: write_json(path, training.metrics),
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path, write_csv, write_error, write_json, write_text
+from privpipe.errors import PrivpipeError, WriteError
+from privpipe.files import atomic_path, leftovers, write_csv, write_error, write_json, write_text, writer_is_dead
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def expect_untouched(path: Path) -> None:
 def test_the_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.txt"
     with atomic_path(path) as partial:
-        assert partial == path.with_name("file.txt.partial")
+        assert re.fullmatch(rf"\.file\.txt\.{os.getpid()}-[0-9a-f]{{8}}\.partial", partial.name)
+        assert partial.parent == path.parent and partial.read_bytes() == b""
         partial.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -82,11 +84,12 @@ with atomic_path(sys.argv[1]) as partial:
 """
 
 
-def test_a_killed_process_leaves_the_old_file_and_the_next_run_overwrites_its_remains(old: Path) -> None:
+def test_a_killed_process_leaves_the_old_file_and_the_next_run_removes_its_remains(old: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(old)], timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert old.read_text() == "old"
-    assert old.with_name("file.txt.partial").read_text() == "half of a long"
+    (left,) = leftovers(old.parent)
+    assert left.read_text() == "half of a long" and writer_is_dead(left)
     write_text(old, "new")
     assert old.read_text() == "new"
     assert list(old.parent.iterdir()) == [old]
@@ -117,7 +120,7 @@ def test_a_block_that_writes_nothing_is_an_error(old: Path) -> None:
         with atomic_path(old):
             pass
 
-    with pytest.raises(PrivpipeError, match=r"^cannot write .*file\.txt: No such file or directory\."):
+    with pytest.raises(WriteError, match=r"^cannot write .*file\.txt: it would be empty\. Nothing was changed\.$"):
         write()
     expect_untouched(old)
 

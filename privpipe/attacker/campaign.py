@@ -11,6 +11,7 @@ from tqdm import tqdm
 from privpipe.attacker.base import Attack, Loot, Pairs
 from privpipe.attacker.records import Record
 from privpipe.errors import PrivpipeError
+from privpipe.files import SMALL_OUTPUT, need_room
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, open_store
 
 logger = logging.getLogger(__name__)
@@ -54,12 +55,18 @@ def load_loot(perturbed: str | Path, public: str | Path, leaked: str | Path, tar
     )
 
 
-def campaign(loot: Loot, attacks: Sequence[Attack]) -> list[Record]:
+def campaign(loot: Loot, attacks: Sequence[Attack], target: str | Path | None = None) -> list[Record]:
     """Run every one of `attacks` that applies, with all that `loot` holds and with less.
 
     First each level with all its images, L2 with 1, 10, 100, ... of the known pairs and with all of them; then, for
     attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason, and a
     costly one that is not needed as well.
+
+    Args:
+        target: the file that the records will be written to; room for them is asked for before the work.
+
+    Raises:
+        PrivpipeError: the disk of `target` has not the room.
     """
     chosen = [attack for attack in attacks if attack.applies(loot.method, loot.scope)]
     plan = [
@@ -69,6 +76,10 @@ def campaign(loot: Loot, attacks: Sequence[Attack]) -> list[Record]:
         if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
         if not (attack.costly and level == "L2" and known is not loot)
     ]
+    if target is not None:
+        need_room(
+            target, len(plan) * loot.targets.size + SMALL_OUTPUT
+        )  # pictures of 8 bits; keys are small beside them
     records: list[Record] = []
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:

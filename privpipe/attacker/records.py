@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.checksum import USER_BLOCK, check, seal
+from privpipe.checksum import check
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.store import new_hdf5
 
 FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 2
 
@@ -49,19 +49,20 @@ class Record:
 
 
 def save_records(path: str | Path, records: Sequence[Record], salt: str = "") -> None:
-    """Write records, atomically; pictures are rounded to 8 bits, as a thief would keep them.
+    """Write records, atomically and for the owner alone; pictures are rounded to 8 bits, as a thief would keep them.
 
     Args:
         salt: see `privpipe.salt`; kept in the file and read by nobody.
+
+    Raises:
+        PrivpipeError: the disk is full, or `path` cannot be written.
     """
-    with atomic_path(path) as partial:
-        with h5py.File(partial, "w", libver="v110", userblock_size=USER_BLOCK) as file:
-            file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
-            if salt:
-                file.attrs["salt"] = salt
-            for number, record in enumerate(records):
-                _add(file.create_group(f"{number:04d}"), record)
-        seal(partial)
+    with new_hdf5(path, private=True) as (file, _):
+        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        if salt:
+            file.attrs["salt"] = salt
+        for number, record in enumerate(records):
+            _add(file.create_group(f"{number:04d}"), record)
 
 
 def _add(group: h5py.Group, record: Record) -> None:

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from privpipe.cloud.inference import Normalisation
 from privpipe.cloud.models import Architecture, build, channels_last, has_descrambler
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import write_bytes
 from privpipe.store import Header
 
 FORMAT, FORMAT_VERSION = "privpipe-model", 2
@@ -119,11 +119,16 @@ def _check(bundle: Bundle) -> None:
         raise ValueError("a variance is negative")
 
 
+def model_bytes(model: nn.Module) -> int:
+    """About what a model takes on the disk, and not less: its tensors, and room for their names and the description."""
+    return sum(int(t.nbytes) for t in model.state_dict().values()) + (64 << 10)
+
+
 def save_bundle(path: str | Path, bundle: Bundle) -> None:
     """Write a model file; the same model gives the same bytes."""
     tensors = _tensors(bundle)
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={METADATA: _as_json(_describe(bundle), tensors)})
+    # Written by us: safetensors' own writer has errors of its own for a full disk, and follows links.
+    write_bytes(path, save(tensors, metadata={METADATA: _as_json(_describe(bundle), tensors)}))
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -21,7 +21,7 @@ from privpipe.cloud.bundle import Bundle, load_bundle
 from privpipe.cloud.inference import predict
 from privpipe.cloud.models import BlockFullyConnected, Residual
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import write_bytes
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
@@ -75,8 +75,7 @@ def export_file(model_path: str | Path, target: str | Path) -> float:
     bundle = load_bundle(model_path)
     content = to_onnx(bundle)
     difference = verify(bundle, content)
-    with atomic_path(target) as partial:
-        partial.write_bytes(content)
+    write_bytes(target, content)
     return difference
 
 

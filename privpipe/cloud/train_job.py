@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from privpipe.cloud.bundle import Bundle
+from privpipe.cloud.bundle import Bundle, model_bytes
 from privpipe.cloud.data import Resident, load_split, load_training
 from privpipe.cloud.descrambler import prepare
 from privpipe.cloud.device import Stopwatch, deterministic, resolve_device, resolve_precision
@@ -14,6 +14,7 @@ from privpipe.cloud.inference import measure
 from privpipe.cloud.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
 from privpipe.cloud.training import Epoch, train
 from privpipe.errors import PrivpipeError
+from privpipe.files import need_room
 from privpipe.params import Model, Train
 from privpipe.store import PERTURBED, open_store
 
@@ -42,11 +43,12 @@ def recipe_of(model: Model, how: Train) -> Recipe:
     )
 
 
-def train_experiment(path: str | Path, model: Model, how: Train, progress: bool = True) -> Training:
+def train_experiment(
+    path: str | Path, model: Model, how: Train, progress: bool = True, target: str | Path | None = None
+) -> Training:
     """`train_file` as the parameters say."""
-    return train_file(
-        path, model.arch, recipe_of(model, how), how.device, how.threads, model.descrambler, progress, how.memory_mb
-    )
+    recipe, start = recipe_of(model, how), model.descrambler
+    return train_file(path, model.arch, recipe, how.device, how.threads, start, progress, how.memory_mb, target)
 
 
 def train_file(
@@ -58,6 +60,7 @@ def train_file(
     descrambler: str = "learned",
     progress: bool = True,
     memory_mb: int | None = None,
+    target: str | Path | None = None,
 ) -> Training:
     """Train a classifier on a file of perturbed images.
 
@@ -70,10 +73,11 @@ def train_file(
             other architectures.
         progress: show bars on standard error.
         memory_mb: what the training images may take, see `privpipe.cloud.data.load_training`.
+        target: the file that the model will be written to; room for it is asked for before the work.
 
     Raises:
         PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
-            images, the memory does not hold two batches, or training diverged.
+            images, the memory does not hold two batches, the disk has no room for the model, or training diverged.
     """
     place = resolve_device(device)
     with deterministic(threads), open_store(path, PERTURBED) as store:
@@ -86,6 +90,8 @@ def train_file(
         network = network_name(arch, recipe.style)
         architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        if target is not None:
+            need_room(target, model_bytes(model))
         watch, confidence = Stopwatch(), None
         for layer in model:
             if isinstance(layer, BlockFullyConnected):

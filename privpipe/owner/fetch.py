@@ -1,12 +1,15 @@
 """Getting the archive of images: downloaded and resumed, or read where it lies, and never used unverified."""
 
 import email.utils
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -16,7 +19,7 @@ import urllib3
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import FULL_DISK, write_error, write_json
+from privpipe.files import FULL_DISK, make_folder, write_error, write_json
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"  # 170,498,071 bytes
 OFFICIAL_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -103,25 +106,13 @@ def fetch(
         raise PrivpipeError(f"cannot write the download to {destination}: it is a folder. Move it away and run again.")
     download = _Download(url, destination, expected, timeout)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        download.run(attempts, backoff)
-        found = checksum(download.part)
-        if found != expected and download.resumed:
-            # The first half may be from another version of the file or from a crashed disk: a whole one decides.
-            logger.warning("the resumed download of %s has a wrong checksum; starting over", url)
+        make_folder(destination.parent, private=True)
+        with _alone(destination):
+            download.whole(attempts, backoff)
+            with download.part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(download.part, destination)
             download.discard()
-            download.run(attempts, backoff)
-            found = checksum(download.part)
-        if found != expected:
-            download.discard()
-            raise PrivpipeError(
-                f"{url} has the sha256 {found}, but {expected} was expected. The download was removed. Run again if "
-                "the connection may have damaged it; if it happens twice, check data.archive and data.sha256."
-            )
-        with download.part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(download.part, destination)
-        download.discard()
     except OSError as error:
         if error.errno in FULL_DISK:
             raise PrivpipeError(
@@ -130,6 +121,28 @@ def fetch(
             ) from error
         raise write_error(destination, error) from error
     return destination
+
+
+@contextmanager
+def _alone(destination: Path) -> Iterator[None]:
+    """Keep a second process from writing to the same `.part`: the folder is locked, which leaves no file behind.
+
+    Raises:
+        PrivpipeError: another process downloads into the same folder.
+    """
+    descriptor = os.open(destination.parent, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PrivpipeError(
+                f"another process is downloading into {destination.parent}. Wait until it has ended, and run again."
+            ) from error
+        except OSError:  # a file system without locks
+            logger.debug("%s cannot be locked", destination.parent)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _RetryError(Exception):
@@ -160,6 +173,23 @@ class _Download:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
         self.resumed = False
+
+    def whole(self, attempts: int, backoff: float) -> None:
+        """Have all of the file in `part`, verified; PrivpipeError where that fails."""
+        self.run(attempts, backoff)
+        found = checksum(self.part)
+        if found != self.sha256 and self.resumed:
+            # The first half may be from another version of the file or from a crashed disk: a whole one decides.
+            logger.warning("the resumed download of %s has a wrong checksum; starting over", self.url)
+            self.discard()
+            self.run(attempts, backoff)
+            found = checksum(self.part)
+        if found != self.sha256:
+            self.discard()
+            raise PrivpipeError(
+                f"{self.url} has the sha256 {found}, but {self.sha256} was expected. The download was removed. Run "
+                "again if the connection may have damaged it; if it happens twice, check data.archive and data.sha256."
+            )
 
     def run(self, attempts: int, backoff: float) -> None:
         """Try until the whole file has arrived; PrivpipeError when `attempts` in a row brought nothing new."""
@@ -235,7 +265,7 @@ class _Download:
         length = response.headers.get("Content-Length", "")
         total = size + int(length) if length.isdecimal() else None
         with (
-            self.part.open("ab") as file,
+            open(self.part, "ab", opener=_no_link) as file,
             tqdm(
                 desc=self.part.stem,
                 initial=size,
@@ -283,6 +313,11 @@ class _Download:
 
     def _by_hand(self) -> str:
         return f"download the file on another machine, set data.archive to its path and data.sha256 to {self.sha256}"
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open for `open`, readable by the owner alone; a link that somebody put there is an error, not followed."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import atomic_path, temporary
 from privpipe.owner.pictures import SUFFIXES, find_pictures, is_picture_name, read_picture
 from privpipe.owner.split import Rows, Shuffler, interleave, set_aside, shuffled_by_class, take
 from privpipe.store import CHUNK_BYTES, MAX_CLASSES, RAW, SPLITS, Header, Writer, create, open_store
@@ -266,7 +266,7 @@ def write_folder(
     header = Header(kind, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8", salt=salt)
     asked = {split: rows.get(split, np.empty(0, np.int64)) for split in SPLITS}
     # Room for every picture cannot be taken back; where some are left out, the others are copied to a smaller file.
-    roomy = Path(f"{path}.all.partial")
+    roomy = temporary(Path(path))
     try:
         with create(roomy, header, {name: len(asked[name]) for name in SPLITS}) as writer:
             failures = _read_all(writer, index, asked, image_size, threads or os.cpu_count() or 1)
@@ -277,7 +277,7 @@ def write_folder(
             with create(path, header, {name: len(good[name]) for name in SPLITS}) as writer:
                 _copy(roomy, writer, good, kind)
         else:
-            with atomic_path(path) as partial:
+            with atomic_path(path, private=True) as partial:
                 roomy.replace(partial)
     finally:
         roomy.unlink(missing_ok=True)

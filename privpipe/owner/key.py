@@ -6,7 +6,6 @@ the fingerprint of a real one, whose key file lies in the key home (`privpipe.ow
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path, write_json
+from privpipe.files import write_json, write_text
 from privpipe.perturb.keystream import DERIVATION, SECRET_BYTES, KeyStream
 
 FORMAT, REFERENCE_FORMAT = "privpipe-key", "privpipe-key-reference"
@@ -71,11 +70,7 @@ def write_key(path: str | Path, key: Key) -> None:
         "fingerprint": key.fingerprint,
         "secret": key.secret.hex(),
     }
-    with atomic_path(path) as partial:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2) + "\n", private=True)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The figures of one experiment. Pure functions from arrays and tables to matplotlib figures."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from privpipe.files import atomic_path
+from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.perturb.block_mix import BlockMix
 from privpipe.perturb.block_scramble import BlockScramble
@@ -54,10 +55,11 @@ def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") ->
         salt: of a PNG that shows an original (see `privpipe.salt`).
     """
     undated = {"Date": None} if kind == "svg" else None
-    with atomic_path(path) as partial, mpl.rc_context({"svg.hashsalt": "privpipe"}):
-        figure.savefig(partial, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
-        if salt:
-            partial.write_bytes(salted_png(partial.read_bytes(), salt))
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "privpipe"}):
+        figure.savefig(content, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
+    drawn = content.getvalue()
+    write_bytes(path, salted_png(drawn, salt) if salt else drawn)
 
 
 def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import atomic_path
+from privpipe.files import write_bytes
 from privpipe.owner.pictures import read_picture
 from privpipe.owner.queries import Query, perturb_query
 from privpipe.perturb import Perturbation
@@ -29,8 +29,7 @@ def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
     data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-    with atomic_path(path) as partial:
-        partial.write_bytes(data)
+    write_bytes(path, data)
 
 
 def sheet(images: NDArray[Any], image_range: tuple[float, float]) -> NDArray[np.uint8]:

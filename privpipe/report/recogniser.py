@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privpipe.cloud.bundle import Bundle, load_bundle
+from privpipe.cloud.bundle import Bundle, load_bundle, model_bytes
 from privpipe.cloud.data import load_split
 from privpipe.cloud.device import deterministic, resolve_device
 from privpipe.cloud.engine import Recipe
 from privpipe.cloud.inference import measure, predict
 from privpipe.cloud.models import Architecture, build
 from privpipe.cloud.training import train
+from privpipe.files import need_room
 from privpipe.salt import derived_salt
 from privpipe.store import RAW, open_store
 
@@ -27,16 +28,20 @@ Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 BATCH_SIZE, LEARNING_RATE, PENALTY = 64, 0.001, 0.001
 
 
-def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, threads: int) -> Bundle:
+def train_recogniser(
+    images: str | Path, epochs: int, seed: int, device: str, threads: int, target: str | Path | None = None
+) -> Bundle:
     """Train the `baseline` classifier on raw images (RAW).
 
     Args:
         epochs: passes over the training images.
         seed: draws the initial weights and the order of the images.
         device, threads: see `privpipe.params.Train`.
+        target: the file that the model will be written to; room for it is asked for before the work.
 
     Raises:
-        PrivpipeError: the file is missing or damaged, there is no such device, or training diverged.
+        PrivpipeError: the file is missing or damaged, there is no such device, the disk has no room for the model, or
+            training diverged.
     """
     place = resolve_device(device)
     recipe = Recipe(epochs, BATCH_SIZE, LEARNING_RATE, PENALTY, seed)
@@ -45,6 +50,8 @@ def train_recogniser(images: str | Path, epochs: int, seed: int, device: str, th
         train_set, val_set = load_split(store, "train", place), load_split(store, "val", place)
         architecture = Architecture("baseline", header.shape[0], header.shape[2], len(header.class_names))
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        if target is not None:
+            need_room(target, model_bytes(model))
         normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
     how = ("none", 1, "dataset", header.dtype, header.image_range)

@@ -121,7 +121,7 @@ def test_only_its_owner_can_read_it_at_any_moment(path: Path, monkeypatch: pytes
 @pytest.mark.usefixtures("open_umask")
 def test_an_open_file_or_leftover_in_its_place_does_not_open_it(path: Path) -> None:
     path.parent.mkdir()
-    for name in (path, path.with_name("key.json.partial")):
+    for name in (path, path.with_name(".key.json.999999999-00000000.partial")):
         name.write_text("left by another program")
         name.chmod(0o666)
     write_key(path, new_key(1))

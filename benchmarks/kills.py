@@ -1,0 +1,201 @@
+"""Kill DVC and its stages at random moments, and make it good again: the same bytes as without a kill, every time.
+
+    python benchmarks/kills.py                 # 40 kills
+    python benchmarks/kills.py --rounds 3
+
+A small project with drawn pictures runs once undisturbed, in a temporary folder. Then in each round DVC runs a stage
+chosen at random again (at every third round all from there on), and at a random moment gets SIGKILL: DVC with all of
+its processes, DVC alone (its stage goes on without it), or the stage alone. `privpipe doctor --fix` and `dvc repro`
+follow. A round is good when both succeed and every output that holds no measured time has the bytes of the undisturbed
+run.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import psutil
+from ruamel.yaml import YAML
+
+if __name__ == "__main__":  # as a file: the folder above is not on the path
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.project import commit, copy_project, environment, run
+
+SMALL = {
+    "data": {"source": "synthetic", "n_train": 200, "n_val": 50, "n_test": 60, "public": 0.2},
+    "train": {"epochs": 1, "threads": 1},
+    "attack": {"targets": 30, "pairs": 20, "network_epochs": 1, "recogniser_epochs": 1},
+}
+STAGES = (
+    *("download", "keygen", "perturb", "leak", "recogniser", "train"),
+    *("evaluate", "descramble", "attack", "score", "report"),
+)
+WAYS = ("all", "dvc alone", "stage alone")
+# Measured seconds are in these, so that no two runs write the same.
+TIMED = {
+    "metrics/train.json",
+    "metrics/privacy.json",
+    "plots/privacy.csv",
+    "plots/cost_in_images.csv",
+    "plots/cost_in_pairs.csv",
+    "data/private/reconstructions.h5",
+    "reports/index.html",
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one kill did.
+
+    Args:
+        way: who was killed, of `WAYS`.
+        stage: that DVC was told to run.
+        moment: seconds after DVC's start.
+        killed: False where DVC had finished before.
+        mended: what `privpipe doctor` found, one line each.
+        problem: what was wrong afterwards; None where all is well.
+    """
+
+    way: str
+    stage: str
+    moment: float
+    killed: bool
+    mended: tuple[str, ...]
+    problem: str | None
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """A small project after an undisturbed run, committed; the digest of each output that holds no measured time."""
+    copy_project(folder)
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    for group, values in SMALL.items():
+        params[group].update(values)
+    yaml.dump(params, folder / "params.yaml")
+    run(folder, "dvc", "repro", "--quiet")
+    commit(folder)
+    return digests(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every output of the pipeline but those with measured times."""
+    stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
+    found = {}
+    for stage in stages.values():
+        for out in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            path = out if isinstance(out, str) else next(iter(out))
+            if path not in TIMED:
+                file = folder / path
+                found[path] = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "missing"
+    return found
+
+
+def kill_rounds(folder: Path, expected: dict[str, str], rounds: int, seed: int) -> Iterator[Round]:
+    """Kill and mend `rounds` times."""
+    rng = random.Random(seed)
+    longest = {stage: 6.0 for stage in STAGES}  # until it was seen how long DVC takes
+    for number in range(rounds):
+        way, stage = WAYS[number % len(WAYS)], rng.choice(STAGES)
+        moment = rng.uniform(0.2, longest[stage])
+        took = kill(folder, stage, way, moment, downstream=number % 3 == 2 and stage not in ("download", "perturb"))
+        if took is not None:
+            longest[stage] = max(1.0, took)
+        mended, problem = mend(folder)
+        problem = problem or differences(folder, expected)
+        yield Round(way, stage, moment, took is None, mended, problem)
+
+
+def kill(folder: Path, stage: str, way: str, moment: float, downstream: bool = False) -> float | None:
+    """Run a stage by DVC and kill it after `moment` seconds; how long DVC took where it was faster."""
+    extra = ["--downstream"] if downstream else ["--single-item"]
+    start = time.perf_counter()
+    dvc = subprocess.Popen(
+        ["dvc", "repro", "--force", "--no-run-cache", *extra, stage],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with suppress(subprocess.TimeoutExpired):
+        dvc.wait(moment)
+        return time.perf_counter() - start
+    if way == "all":
+        os.killpg(dvc.pid, signal.SIGKILL)
+    elif way == "dvc alone":
+        dvc.kill()
+    else:
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        for process in children or [psutil.Process(dvc.pid)]:  # DVC between two stages: it is killed itself
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    dvc.wait()
+    return None
+
+
+def mend(folder: Path) -> tuple[tuple[str, ...], str | None]:
+    """`privpipe doctor --fix`, again while a stage goes on without its DVC; then `dvc repro`."""
+    found: tuple[str, ...] = ()
+    for _ in range(120):
+        done = call(folder, "privpipe", "doctor", "--fix")
+        found = tuple(line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" "))
+        if done.returncode == 0:
+            break
+        if "are at work" not in done.stdout:
+            return found, f"privpipe doctor --fix: {done.stdout}{done.stderr}"
+        time.sleep(1)
+    done = call(folder, "dvc", "repro")
+    return found, f"dvc repro: {done.stdout}{done.stderr}" if done.returncode else None
+
+
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, env=environment(), text=True, capture_output=True, timeout=600)
+
+
+def differences(folder: Path, expected: dict[str, str]) -> str | None:
+    """What is not as in the undisturbed run, or None."""
+    found = digests(folder)
+    wrong = [path for path in expected if found[path] != expected[path]]
+    left = [str(path) for path in folder.rglob("*.partial")]
+    return f"other bytes: {wrong}; left: {left}" if wrong or left else None
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=40, show_default=True, help="kills")
+@click.option("--seed", default=0, show_default=True, help="draws stages and moments")
+def main(rounds: int, seed: int) -> None:
+    good, killed, mended = 0, 0, Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="privpipe-kills-") as name:
+        folder = Path(name) / "project"
+        folder.mkdir()
+        expected = prepare(folder)
+        click.echo(f"{len(expected)} outputs compared")
+        for number, one in enumerate(kill_rounds(folder, expected, rounds, seed), 1):
+            good += one.problem is None
+            killed += one.killed
+            mended.update(line.replace(str(folder) + "/", "").partition(" ")[2] for line in one.mended)
+            verdict = one.problem or "the same bytes"
+            what = "killed" if one.killed else "was faster"
+            click.echo(f"{number}: {one.stage}, {one.way}, {one.moment:.1f} s: {what}; {verdict}", nl=True)
+            for line in one.mended:
+                click.echo(f"   mended: {line.replace(str(folder), '.')}")
+    click.echo(f"{killed} of {rounds} runs were killed; {good} of {rounds} ended with the same bytes")
+    for what, count in mended.most_common():
+        click.echo(f"  {count} x {what}")
+    raise SystemExit(good != rounds)
+
+
+if __name__ == "__main__":
+    main()
