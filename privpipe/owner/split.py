@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from privpipe.errors import PrivpipeError
 from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key
-from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.keystream import KeyStream, order
 from privpipe.salt import SALT_DIGITS
 from privpipe.store import RAW, SPLITS, Header, create
 
@@ -42,7 +42,7 @@ class KeyedOrder:
     def permutation(self, x: NDArray[np.int64], /) -> NDArray[np.int64]:
         """The values of `x` (n,) in an order of their own."""
         self.drawn += 1
-        shuffled: NDArray[np.int64] = x[self.stream.child(self.drawn).permutations(1, len(x))[0]]
+        shuffled: NDArray[np.int64] = x[order(self.stream.child(self.drawn).shared(8 * len(x)))[0]]
         return shuffled
 
 
