@@ -31,11 +31,11 @@ repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; ab
 	dvc repro
 
 survey: setup  ## accuracy against measured privacy for many perturbations (more than an hour on 2 cores)
-	dvc repro survey/dvc.yaml
-	cp survey/results.csv privpipe/report/survey.csv
+	dvc --cd studies/survey repro
+	cp studies/survey/results.csv privpipe/report/survey.csv
 
 study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
-	dvc repro study/dvc.yaml
+	dvc --cd studies/paper repro
 
 bench: $(VENV)/.peers  ## how fast it is against what one would write without it: docs/performance.md (about 20 minutes)
 	python -m benchmarks

@@ -1,40 +1,148 @@
-"""What a program does, without what it says about itself: results depend on code, but not on comments."""
+"""What the code behind a module does: a stage runs again when that changes, and for nothing else.
+
+`Sources.behind` follows the imports of a module through our packages, also those inside functions. Results depend on
+code, but not on comments, docstrings or layout, so these are left out.
+"""
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from privpipe.errors import PrivpipeError
 
+PACKAGES = ("privpipe", "stages")
+# Imports that change no output, by module. params.py asks the methods for their legal values, to refuse an experiment
+# early: that can refuse a run but change no result, and the stages that run the methods import them themselves.
+# Without this cut a line in the blur would download the images again.
+CUT = {"privpipe.params": frozenset({"privpipe.perturb"})}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 def meaning(source: str) -> str:
-    """A program without its comments, layout and docstrings."""
-    tree = ast.parse(source)
+    """A program without its comments, layout and docstrings; the same whatever Python reads it."""
+    return _meaning(ast.parse(source))
+
+
+def _meaning(tree: ast.AST) -> str:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body[0] = ast.Pass()
-    return ast.dump(tree)
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return _canonical(tree)
 
 
-def files(entries: Iterable[str | Path], root: str | Path = ".") -> list[Path]:
-    """The Python files of `entries` below `root`, in their order: files, and folders with all that lies in them.
+def _canonical(node: Any) -> str:
+    """As `ast.dump`, which writes empty fields in some versions of Python and leaves them out in others."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+        return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_canonical, node))}]"
+    return repr(node)
 
-    Raises:
-        PrivpipeError: there is no such file.
+
+@dataclass(frozen=True)
+class Program:
+    """What the text of a module tells.
+
+    Args:
+        digest: the SHA-256 of its meaning.
+        imports: of each import in it: the number of leading dots, the module, and the names taken from it.
+        strings: all strings in it.
     """
-    found: list[Path] = []
-    for entry in entries:
-        path = Path(root) / entry
-        if not path.exists():
-            raise PrivpipeError(f"there is no code {path}. Run this from the project's folder.")
-        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return found
+
+    digest: str
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    strings: frozenset[str]
 
 
-def digests(entries: Iterable[str | Path]) -> dict[str, str]:
-    """The SHA-256 of the meaning of each file of `files(entries)`, by its path."""
-    return {
-        path.as_posix(): hashlib.sha256(meaning(path.read_text(encoding="utf-8")).encode()).hexdigest()
-        for path in files(entries)
-    }
+@cache
+def _program(text: bytes) -> Program:
+    tree = ast.parse(text)
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    strings = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.add(node.value)
+    return Program(_sha256(_meaning(tree).encode()), tuple(imports), frozenset(strings))
+
+
+class Sources:
+    """Our packages below a folder; each module is read once.
+
+    Args:
+        root: the folder that holds the packages.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root)
+        self._known: dict[str, tuple[dict[str, str], set[str]]] = {}
+
+    def behind(self, module: str, without: frozenset[str] = frozenset()) -> dict[str, str]:
+        """The SHA-256 of what each file does that a module needs, by its path below the root, in order.
+
+        That is the module itself and what it imports, directly or not, but for `CUT`; and the files beside each of
+        them that it names in a string (a template, a table).
+
+        Args:
+            module: its dotted name.
+            without: modules that are left out themselves; what they import is not.
+
+        Raises:
+            PrivpipeError: there is no such module, or a file cannot be read.
+        """
+        if self._path(module) is None:
+            raise PrivpipeError(f"there is no code {module} in {self._root}. Restore it, or correct its name.")
+        digests: dict[str, str] = {}
+        waiting, seen = [module], {module}
+        while waiting:
+            name = waiting.pop()
+            if name not in self._known:
+                self._known[name] = self._read(name)
+            own, imports = self._known[name]
+            digests |= {} if name in without else own
+            waiting += imports - seen
+            seen |= imports
+        return dict(sorted(digests.items()))
+
+    def _path(self, module: str) -> Path | None:
+        """The file of a module of our packages; none where there is no such module."""
+        if module.split(".")[0] not in PACKAGES:
+            return None
+        path = self._root.joinpath(*module.split("."))
+        files = (path / "__init__.py", path.with_name(f"{path.name}.py"))
+        return next((file for file in files if file.is_file()), None)
+
+    def _read(self, module: str) -> tuple[dict[str, str], set[str]]:
+        """The digests of a module and of the files that it names, and the modules that it imports."""
+        path = self._path(module)
+        assert path is not None  # asked for by `behind`, which looked, or found by `_imports`
+        try:
+            program = _program(path.read_bytes())
+            files = [file for file in path.parent.iterdir() if file.name in program.strings and file.suffix != ".py"]
+            digests = {path: program.digest, **{file: _sha256(file.read_bytes()) for file in files if file.is_file()}}
+        except (OSError, SyntaxError, ValueError) as error:
+            raise PrivpipeError(f"cannot read the code {path}: {error}. Correct or restore it.") from error
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        imports = set(self._imports(program, package)) - CUT.get(module, frozenset())
+        return {file.relative_to(self._root).as_posix(): digest for file, digest in digests.items()}, imports
+
+    def _imports(self, program: Program, package: str) -> Iterator[str]:
+        """The modules of our packages that a program in a package imports."""
+        for dots, module, names in program.imports:
+            above = package.rsplit(".", dots - 1)[0] if dots else ""
+            base = ".".join(filter(None, (above, module)))
+            # What is taken from a package is a module of it, or a name that the package's own code has.
+            inside = [f"{base}.{name}" for name in names] or [base]
+            yield from (name for name in (name if self._path(name) else base for name in inside) if self._path(name))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

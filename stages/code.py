@@ -1,18 +1,23 @@
-"""Note what code does, comments and docstrings left out, for stages that run too long to be run again for a comment."""
+"""Note what the code of each stage does, so that a stage runs again when that changes, and for nothing else."""
+
+from pathlib import Path
 
 import click
 
-from privpipe.code import digests
-from privpipe.files import write_json
-from stages import out_path, stage
+from privpipe.code import Sources
+from privpipe.files import write_text
+from stages import stage
 
 
 @click.command(help=__doc__)
-@click.argument("code", nargs=-1, required=True, type=click.Path())
-@out_path("--target")
-def main(code: tuple[str, ...], target: str) -> None:
+@click.argument("names", metavar="STAGE...", nargs=-1, required=True)
+@click.option("--folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
+def main(names: tuple[str, ...], folder: Path) -> None:
     with stage():
-        write_json(target, digests(code))
+        sources = Sources(Path(__file__).parents[1])  # what runs, wherever it is run
+        for name in names:
+            digests = sources.behind(f"stages.{name}")
+            write_text(folder / f"{name}.txt", "".join(f"{digest}  {path}\n" for path, digest in digests.items()))
 
 
 if __name__ == "__main__":

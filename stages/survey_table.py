@@ -7,7 +7,7 @@ import click
 from privpipe.files import write_text
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import tradeoff
-from privpipe.report.survey import attempts_table, points_table
+from privpipe.report.survey_tables import attempts_table, points_table
 from stages import in_path, out_path, stage
 
 

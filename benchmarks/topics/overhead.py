@@ -142,11 +142,9 @@ def noop_bound(project: Path, empty: Path) -> str:
     more = {name: seconds - other.get(name, 0.0) for name, seconds in ours.items()}
     total = sum(ours.values()) - sum(other.values())
     largest = sorted(((value, name) for name, value in more.items()), reverse=True)[:3]
-    size = sum(len(path.read_bytes()) for name in ("dvc.yaml", "dvc.lock") for path in project.rglob(name))
+    size = sum(len((project / name).read_bytes()) for name in ("dvc.yaml", "dvc.lock"))
     parts = ", ".join(f"{100 * value / total:.0f} % in {name}" for value, name in largest)
-    return (
-        f"by cProfile, of what DVC takes longer, {parts}; it parses {size / 1e3:.0f} kB of dvc.yaml and dvc.lock files"
-    )
+    return f"by cProfile, of what DVC takes longer, {parts}; it parses {size / 1e3:.0f} kB of dvc.yaml and dvc.lock"
 
 
 def profile_by_package(project: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ from privpipe.perturb.random_filter import RandomFilter
 from privpipe.store import Header
 
 # The largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under `scope: dataset`; a
-# shared noise field falls with any. Measured by the survey (survey/results.csv) and benchmarks/*_attack.py.
+# shared noise field falls with any. Measured by the survey (studies/survey/results.csv) and benchmarks/*_attack.py.
 ANY = 10**6
 FALLEN = {"block_scramble": 16, "block_mix": 4, "random_filter": 7, "gaussian_noise": ANY, "correlated_noise": ANY}
 

@@ -24,7 +24,7 @@ METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
 EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their first test image
 NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
 EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
-SURVEY = Path(__file__).with_name("survey.csv")  # a copy of survey/results.csv
+SURVEY = Path(__file__).with_name("survey.csv")  # a copy of studies/survey/results.csv
 FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
 
 

@@ -51,7 +51,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
     Raises:
         PrivpipeError: the file is missing, has other columns, or a cell is not what its column holds.
     """
-    remedy = "Make it with `dvc repro study/dvc.yaml`."
+    remedy = "Make it with `dvc --cd studies/paper repro`."
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except OSError as error:

@@ -12,12 +12,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from privpipe import code
 from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.models import DESCRAMBLER
 from privpipe.cloud.train_job import train_experiment
 from privpipe.cloud.training import Diverged
+from privpipe.code import Sources
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
@@ -26,12 +26,16 @@ from privpipe.report.descrambler import score
 from privpipe.study.columns import COLUMNS, Row
 from privpipe.study.grid import Task
 
-# What decides a result. Imports of it are dependencies of the stage; here comments and docstrings do not count.
-CODE = (
-    *("attacker/correlations.py", "cloud/bundle.py", "cloud/data.py", "cloud/descrambler.py", "cloud/device.py"),
-    *("cloud/engine.py", "cloud/evaluate_job.py", "cloud/inference.py", "cloud/models.py", "cloud/statistics.py"),
-    *("cloud/train_job.py", "cloud/training.py", "owner/key.py", "owner/perturbing.py", "perturb"),
-    *("report/descrambler.py", "store.py", "study/task.py"),
+# Of the code behind a model, what cannot decide a figure. All else that this module imports counts.
+WITHOUT = frozenset(
+    {
+        "privpipe.code",  # tells what the others do, and does nothing to a model
+        "privpipe.errors",  # an error is no figure
+        "privpipe.files",  # how a file is written, not what
+        "privpipe.params",  # refuses parameters, and does not change them
+        "privpipe.study.columns",  # a table with other columns is started anew
+        "privpipe.study.grid",  # a task's parameters are in its fingerprint, however they were put together
+    }
 )
 # Where a model runs and what is done to it afterwards.
 ELSEWHERE = {"train": {"device", "threads"}, "data": True, "attack": True}
@@ -65,9 +69,11 @@ def fingerprint_of_inputs(images: str | Path) -> str:
         with Path(images).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
-        raise PrivpipeError(f"cannot read {images}: {error.strerror}. Run `dvc repro` on the study.") from error
-    for source in code.files(CODE, Path(__file__).parents[1]):
-        digest.update(code.meaning(source.read_text(encoding="utf-8")).encode())
+        raise PrivpipeError(
+            f"cannot read {images}: {error.strerror}. Make it with `dvc --cd studies/paper repro`."
+        ) from error
+    code = Sources(Path(__file__).parents[2]).behind("privpipe.study.task", WITHOUT)
+    digest.update(json.dumps(code).encode())
     return digest.hexdigest()
 
 

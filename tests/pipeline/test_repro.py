@@ -87,11 +87,18 @@ def test_train_lr_reruns_train_and_what_follows_but_not_perturb(project: Project
     assert sorted(ran[1:-1]) == ["descramble", "evaluate"]
 
 
-def test_a_comment_in_the_blur_reruns_perturb_but_not_download(project: Project) -> None:
+def test_a_comment_reruns_no_stage_and_a_line_those_that_can_feel_it(project: Project) -> None:
     project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "# a comment\nimport cv2")
+    assert stages_of(project.dvc("repro")) == ["code"]
+    project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "import cv2\n\nADDED = 1")
     # Its result has the same bytes, so that nothing after it runs again either, but for the report that draws it.
-    # The attacker knows the methods too.
-    assert sorted(stages_of(project.dvc("repro"))) == ["attack", "descramble", "perturb", "report", "score"]
+    # The attacker knows the methods too. The descrambler's key does not ask the blur.
+    assert sorted(stages_of(project.dvc("repro"))) == ["attack", "code", "perturb", "report", "score"]
+
+
+def test_a_stage_that_is_run_alone_feels_a_changed_line(project: Project) -> None:
+    project.edit("privpipe/cloud/statistics.py", "from math import sqrt", "from math import sqrt\n\nADDED = 1")
+    assert stages_of(project.dvc("repro", "evaluate")) == ["code", "evaluate"]
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Project) -> None:

@@ -1,6 +1,8 @@
 """The study in small: one command runs it, a killed one goes on where it stopped, a new point runs alone."""
 
 import csv
+import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -14,8 +16,15 @@ from privpipe.study.grid import load_grid
 
 pytestmark = pytest.mark.pipeline
 
+STUDY = "studies/paper"
 EXAMPLES = ("figure-04", "figure-06", "figure-08", "figure-10")
 FIGURES = (*EXAMPLES, *(f"figure-{n:02}" for n in (5, 7, 9, 11, 12, 13)), "plain", "search")
+
+PLOTS = {
+    "figure 5: gaussian_blur", "figure 7: random_filter", "figure 9: random_filter-image",
+    "figure 11: block_scramble", "figure 12: descrambler", "figures/plain.png", "figures/search.png",
+    *(f"figures/figure-{number:02}.png" for number in (5, 7, 9, 11, 12, 13)),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +32,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after the small study, committed. Tests must leave it as it is: copy it to change it."""
     project = copy_project(tmp_path_factory.mktemp("studied"))
     for name in ("common.yaml", "params.yaml"):
-        shutil.copy(project.folder / "study" / "small" / name, project.folder / "study" / name)
-    project.dvc("repro", "study/dvc.yaml")
+        shutil.copy(project.folder / STUDY / "small" / name, project.folder / STUDY / name)
+    dvc(project, "repro")
     project.commit("studied")
     return project
 
@@ -36,13 +45,18 @@ def study(studied: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
+def dvc(project: Project, *arguments: str) -> str:
+    """Run DVC in the study's folder."""
+    return project.dvc("--cd", STUDY, *arguments)
+
+
 def rows(project: Project, path: str) -> list[dict[str, str]]:
-    with (project.folder / "study" / path).open(newline="") as file:
+    with (project.folder / STUDY / path).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_one_command_trains_every_model_and_draws_every_figure(studied: Project) -> None:
-    folder = studied.folder / "study"
+    folder = studied.folder / STUDY
     grid = load_grid(folder / "params.yaml", folder / "common.yaml")
     table = rows(studied, "results.csv")
     assert len(table) == sum(len(tasks) for tasks in grid.groups.values())
@@ -56,25 +70,28 @@ def test_one_command_trains_every_model_and_draws_every_figure(studied: Project)
 
 
 def test_it_is_up_to_date_then_and_its_figures_are_plots(studied: Project) -> None:
-    assert "up to date" in studied.dvc("status", "study/dvc.yaml")
-    shown = studied.dvc("plots", "show", "study/figures/figure-05.png", "--out", "shown")
-    assert "shown" in shown
-    shutil.rmtree(studied.folder / "shown")
+    # The stage that notes the code cannot tell by itself, and finds nothing new.
+    assert dvc(studied, "status").split() == ["code:", "always", "changed"]
+    assert re.findall(r"Running stage '(\S+)'", dvc(studied, "repro")) == ["code"]
+    assert set(studied.json("--cd", STUDY, "plots", "show", "--json")["data"]) == PLOTS
+    assert studied.run("git", "status", "--porcelain").stdout == ""
 
 
 def test_figures_that_show_an_original_are_neither_pushed_nor_in_git(studied: Project) -> None:
-    listed = studied.run("git", "ls-files", "study").stdout.split()
+    listed = studied.run("git", "ls-files", STUDY).stdout.split()
     for name in FIGURES:
         for suffix in ("png", "svg"):
-            assert (f"study/figures/{name}.{suffix}" in listed) == (name not in EXAMPLES)
+            assert (f"{STUDY}/figures/{name}.{suffix}" in listed) == (name not in EXAMPLES)
     assert not [path for path in listed if path.endswith(".h5")]
 
 
 def test_a_new_point_is_the_only_one_that_runs(study: Project) -> None:
     before = {row["fingerprint"]: row for row in rows(study, "results.csv")}
-    study.edit("study/params.yaml", "      k:\n        - 9\n    key:", "      k:\n        - 9\n        - 11\n    key:")
-    out = study.dvc("repro", "study/dvc.yaml")
-    assert "group@wide_filter" in out and out.count("> python -m stages.study_group") == 1
+    study.edit(
+        f"{STUDY}/params.yaml", "      k:\n        - 9\n    key:", "      k:\n        - 9\n        - 11\n    key:"
+    )
+    out = dvc(study, "repro")
+    assert "group@wide_filter" in out and out.count("python -m stages.study_group") == 1
     after = {row["fingerprint"]: row for row in rows(study, "results.csv")}
     assert all(after[name] == row for name, row in before.items())  # the measured seconds too
     new = [row for name, row in after.items() if name not in before]
@@ -83,7 +100,7 @@ def test_a_new_point_is_the_only_one_that_runs(study: Project) -> None:
 
 def test_a_killed_study_goes_on_and_repeats_no_model(study: Project) -> None:
     study.edit(
-        "study/params.yaml",
+        f"{STUDY}/params.yaml",
         "  seeds:                   # training seeds of each experiment\n    - 0\n",
         "  seeds:\n    - 0\n    - 1\n    - 2\n",
     )
@@ -92,7 +109,7 @@ def test_a_killed_study_goes_on_and_repeats_no_model(study: Project) -> None:
     kill_after(study, "group@random_filter", path, len(before) + 2)
     halfway = rows(study, path)
     assert len(before) + 2 <= len(halfway) < 3 * len(before)
-    study.dvc("repro", "study/dvc.yaml:group@random_filter")
+    dvc(study, "repro", "group@random_filter")
     after = rows(study, path)
     assert len(after) == 3 * len(before)
     assert all(row in after for row in before + halfway)
@@ -100,10 +117,34 @@ def test_a_killed_study_goes_on_and_repeats_no_model(study: Project) -> None:
 
 def kill_after(project: Project, stage: str, path: str, count: int) -> None:
     """Kill a stage's process with SIGKILL as soon as its table has `count` rows."""
-    with started_dvc(project, "repro", f"study/dvc.yaml:{stage}") as dvc:
+    with started_dvc(project, "--cd", STUDY, "repro", stage) as dvc:
         deadline = time.monotonic() + 120
         while len(rows(project, path)) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         for process in stage_runs(dvc.pid, "study_group"):
             process.kill()
         assert dvc.wait(60) != 0
+
+
+def test_a_point_of_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
+    project, survey = copy_project(tmp_path), "studies/survey"
+    for old, new in {
+        "source: cifar10": "source: synthetic",
+        "n_train: 10000": "n_train: 100",
+        "n_val: 1000": "n_val: 50",
+        "n_test: 2000": "n_test: 50",
+        "epochs: 5": "epochs: 1",
+        "targets: 1000": "targets: 20",
+        "pairs: 1000": "pairs: 20",
+        "network_epochs: 2": "network_epochs: 1",
+        "recogniser_epochs: 8": "recogniser_epochs: 1",
+    }.items():
+        project.edit(f"{survey}/common.yaml", f"  {old}", f"  {new}")
+    project.dvc("--cd", survey, "repro", "point@pixelate-8")
+    result = json.loads(project.read(f"{survey}/results/pixelate-8.json"))
+    assert (result["name"], result["perturb"]["n_train"]) == ("pixelate-8", 100)
+    changed = project.run("git", "status", "--porcelain", survey).stdout.split()[1::2]
+    assert {path for path in changed if "/.code/" not in path} == {
+        *(f"{survey}/{name}" for name in ("common.yaml", "dvc.lock", "results/pixelate-8.json"))
+    }
+    assert not (project.folder / "dvc.lock").read_text().count("pixelate-8")

@@ -5,6 +5,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+CODE = "code"  # the stage that notes what the code of the others does
+
 
 def stages(folder: Path) -> dict[str, dict[str, Any]]:
     """The stages of a project by name."""
@@ -17,10 +19,9 @@ def commands(folder: Path) -> dict[str, str]:
 
 
 def outputs(folder: Path) -> list[str]:
-    """The paths of all outputs and metrics."""
-    entries = [
-        entry for stage in stages(folder).values() for kind in ("outs", "metrics") for entry in stage.get(kind, [])
-    ]
+    """The paths of all outputs and metrics, but for the digests of code."""
+    found = [stage for name, stage in stages(folder).items() if name != CODE]
+    entries = [entry for stage in found for kind in ("outs", "metrics") for entry in stage.get(kind, [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
@@ -28,4 +29,4 @@ def paths(stage: dict[str, Any]) -> list[str]:
     """The data paths of a stage: dependencies that are no code, outputs and metrics."""
     entries = [entry for kind in ("deps", "outs", "metrics") for entry in stage.get(kind, [])]
     names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
-    return [name for name in names if not name.startswith(("privpipe", "stages"))]
+    return [name for name in names if not name.startswith(".code/")]

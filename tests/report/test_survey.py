@@ -15,19 +15,13 @@ from privpipe.owner.synthetic import draw
 from privpipe.params import check_params
 from privpipe.report.page import SURVEY
 from privpipe.report.recogniser import train_recogniser
-from privpipe.report.survey import (
-    ACCURACY,
-    Inputs,
-    attempts_table,
-    load_point,
-    load_points,
-    measure_point,
-    points_table,
-)
+from privpipe.report.survey import Inputs, measure_point
+from privpipe.report.survey_points import load_point, load_points
+from privpipe.report.survey_tables import ACCURACY, attempts_table, points_table
 from privpipe.store import PUBLIC
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "survey"
+COMMITTED = ROOT / "studies" / "survey"
 
 
 def test_every_committed_point_is_legal() -> None:
@@ -46,7 +40,9 @@ def test_unknown_points_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=r"cannot read points from .*none.yaml"):
         load_points(tmp_path / "none.yaml")
     (tmp_path / "empty.yaml").write_text("other: 1\n")
-    with pytest.raises(PrivpipeError, match=r"cannot read points from .*empty.yaml.*Restore survey/points.yaml"):
+    with pytest.raises(
+        PrivpipeError, match=r"cannot read points from .*empty.yaml.*Restore studies/survey/points.yaml"
+    ):
         load_points(tmp_path / "empty.yaml")
 
 
@@ -100,5 +96,5 @@ def test_tables_have_a_row_for_each_point_and_each_attempt(tmp_path: Path) -> No
     assert list(points["l1_privacy"]) == [0.0, 1.0]
     assert len(attempts_table(tmp_path / "points.yaml", tmp_path)) == 4
     (tmp_path / "b.json").write_text("{")
-    with pytest.raises(PrivpipeError, match=r"cannot read .*b.json: .* Make it with `dvc repro survey/dvc.yaml`"):
+    with pytest.raises(PrivpipeError, match=r"cannot read .*b.json: .* Make it with `dvc --cd studies/survey repro`"):
         points_table(tmp_path / "points.yaml", tmp_path)

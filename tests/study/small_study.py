@@ -39,7 +39,7 @@ def write_study(
         groups, recipes: as in params.yaml; by default there is one recipe, `paper`, that changes nothing.
         study, common: what differs from one training seed, inline, and from the committed common.yaml in small.
     """
-    shared = YAML(typ="safe", pure=True).load(ROOT / "study" / "common.yaml")
+    shared = YAML(typ="safe", pure=True).load(ROOT / "studies" / "paper" / "common.yaml")
     shared["data"] |= {"source": "synthetic", "image_size": SIZE, "n_train": 60, "n_val": 20, "n_test": 20}
     shared["train"] |= {"epochs": 1, "batch_size": 20}
     for section, values in (common or {}).items():

@@ -8,7 +8,7 @@ from privpipe.study.paper import claims_page
 from privpipe.study.results import load_results, summary
 
 ROOT = Path(__file__).parents[2]
-STUDY = ROOT / "study"
+STUDY = ROOT / "studies" / "paper"
 GRID = load_grid(STUDY / "params.yaml", STUDY / "common.yaml")
 
 

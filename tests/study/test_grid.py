@@ -12,7 +12,8 @@ from privpipe.errors import PrivpipeError
 from privpipe.params import load_params
 from privpipe.study.grid import Grid, Task, load_grid
 
-STUDY, SMALL = ROOT / "study", ROOT / "study" / "small"
+STUDY = ROOT / "studies" / "paper"
+SMALL = STUDY / "small"
 PLAIN = ("none", 1, "dataset")
 # Method, k, scope and architecture of every experiment of the paper.
 PAPER = {

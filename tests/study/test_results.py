@@ -68,7 +68,9 @@ def test_a_table_without_rows_is_a_table(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PrivpipeError, match=r"cannot read .*none.csv: No such file.* Make it with `dvc repro study/dv"):
+    with pytest.raises(
+        PrivpipeError, match=r"cannot read .*none.csv: No such file.* Make it with `dvc --cd studies/pa"
+    ):
         load_results(tmp_path / "none.csv")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(PrivpipeError, match=r"cannot read .*empty.csv: No columns"):

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import grimp
 import pytest
 from small_study import ROOT, models, write_small_images, write_study
 
@@ -14,6 +13,7 @@ from privpipe.cloud.bundle import save_bundle
 from privpipe.cloud.engine import Recipe
 from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.cloud.train_job import train_file
+from privpipe.code import Sources
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
@@ -21,7 +21,7 @@ from privpipe.params import GROUPS, check_params, load_params
 from privpipe.report.descrambler import score
 from privpipe.study.columns import COLUMNS
 from privpipe.study.grid import Task, load_grid
-from privpipe.study.task import ALONE, CODE, Place, fingerprint, fingerprint_of_inputs, run
+from privpipe.study.task import ALONE, WITHOUT, Place, fingerprint, fingerprint_of_inputs, run
 
 SCRAMBLE = {"method": "block_scramble", "k": 4}
 GROUPS_TO_RUN: dict[str, dict[str, Any]] = {
@@ -33,15 +33,6 @@ GROUPS_TO_RUN: dict[str, dict[str, Any]] = {
     "descrambler": {"perturb": SCRAMBLE, "model": {"arch": "descrambler", "penalty": "l2"}, "key": {"seed": 3}},
     "inferred": {"perturb": SCRAMBLE, "model": {"arch": "descrambler", "descrambler": "inferred"}},
     "settings": {"train": {"epochs": 2, "batch_size": 7, "lr": 0.01, "lr_decay": 0.5, "reg": 0.1}},
-}
-# Of what `run` imports, what cannot decide a figure.
-LEFT_OUT = {
-    "code.py": "tells what the others do, and does nothing to a model",
-    "errors.py": "an error is no figure",
-    "files.py": "how a file is written, not what",
-    "params.py": "refuses parameters, and does not change them",
-    "study/columns.py": "a table with other columns is started anew",
-    "study/grid.py": "a task's parameters are in its fingerprint, however they were put together",
 }
 # A legal other value of each parameter, with all others as in `base`.
 CHANGES: dict[str, Any] = {
@@ -204,7 +195,7 @@ def test_a_model_that_failed_makes_room_for_the_next(place: Place, tmp_path: Pat
 
 
 def base() -> dict[str, Any]:
-    common = load_params(ROOT / "study" / "common.yaml").model_dump()
+    common = load_params(ROOT / "studies" / "paper" / "common.yaml").model_dump()
     return {**common, "perturb": {**common["perturb"], **SCRAMBLE}}
 
 
@@ -267,7 +258,7 @@ def test_missing_images_are_told(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError) as caught:
         fingerprint_of_inputs(tmp_path / "none.h5")
     assert str(caught.value) == (
-        f"cannot read {tmp_path / 'none.h5'}: No such file or directory. Run `dvc repro` on the study."
+        f"cannot read {tmp_path / 'none.h5'}: No such file or directory. Make it with `dvc --cd studies/paper repro`."
     )
 
 
@@ -280,17 +271,23 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("entry", CODE)
-def test_code_that_decides_a_figure_changes_the_fingerprint(
-    entry: str, copied: Path, images: Path, inputs: str
-) -> None:
-    path = copied / entry
-    for source in path.rglob("*.py") if path.is_dir() else [path]:
-        text = source.read_text()
-        source.write_text(f"{text}\nADDED = 1\n")
-        assert fingerprint_of_inputs(images) != inputs
-        source.write_text(text)
-    assert fingerprint_of_inputs(images) == inputs
+def changed_by(copied: Path, name: str, images: Path, inputs: str) -> bool:
+    """Whether a line more in a module changes the fingerprint."""
+    module = copied.parent.joinpath(*name.split("."))
+    source = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    text = source.read_text()
+    source.write_text(f"{text}\nADDED = 1\n")
+    found = fingerprint_of_inputs(images)
+    source.write_text(text)
+    return found != inputs
+
+
+def test_code_that_decides_a_figure_changes_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:
+    behind = Sources(copied.parent).behind("privpipe.study.task", WITHOUT)
+    assert {"privpipe/cloud/engine.py", "privpipe/perturb/gaussian_blur.py", "privpipe/study/task.py"} <= set(behind)
+    for path in behind:
+        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        assert changed_by(copied, name, images, inputs), path
 
 
 def test_comments_in_the_code_do_not_change_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:
@@ -300,21 +297,11 @@ def test_comments_in_the_code_do_not_change_the_fingerprint(copied: Path, images
 
 
 def test_code_beside_it_does_not_change_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:
-    for name in (*LEFT_OUT, "study/runner.py", "study/ledger.py", "report/page.py", "attacker/network.py"):
-        source = copied / name
-        source.write_text(f"{source.read_text()}\nADDED = 1\n")
-    assert fingerprint_of_inputs(images) == inputs
+    beside = ("study.runner", "study.ledger", "report.page", "attacker.network")
+    for name in (*WITHOUT, *(f"privpipe.{module}" for module in beside)):
+        assert not changed_by(copied, name, images, inputs), name
 
 
-def test_all_code_that_a_model_needs_is_in_its_fingerprint_or_left_out_for_a_reason() -> None:
-    # Without grimp's cache: one made for other packages passes for up to date after a change.
-    graph = grimp.build_graph("privpipe", cache_dir=None)
-    needed = set()
-    for module in graph.find_upstream_modules("privpipe.study.task") | {"privpipe.study.task"}:
-        path = ROOT.joinpath(*module.split("."))
-        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        needed.add(source.relative_to(ROOT / "privpipe").as_posix())
-    covered = {name for name in needed for entry in CODE if name == entry or name.startswith(f"{entry}/")}
-    assert needed - covered == set(LEFT_OUT)
-    for entry in CODE:
-        assert any(name == entry or name.startswith(f"{entry}/") for name in covered), entry
+def test_what_is_left_out_of_the_fingerprint_is_code_behind_a_model() -> None:
+    left_out = {f"{name.replace('.', '/')}.py" for name in WITHOUT}
+    assert left_out <= set(Sources(ROOT).behind("privpipe.study.task"))
