@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from conftest import Project
 
+from privpipe.owner.key import new_key
+
 pytestmark = pytest.mark.pipeline
 
 
@@ -63,5 +65,6 @@ def test_the_measured_privacy_is_on_the_page(reproduced: Project, page: Page) ->
 def test_the_key_is_not_on_the_page(reproduced: Project) -> None:
     key = json.loads(reproduced.read("data/private/key.json"))
     content = reproduced.read("reports/index.html")
-    assert key["secret"].encode() not in content
+    secret = new_key(key["seed"]).secret
+    assert secret not in content and secret.hex().encode() not in content
     assert key["fingerprint"].encode() in content
