@@ -1,6 +1,7 @@
 """What a second release of the same images tells: how much nearer both together come to the images than one alone.
 
-`python -m privpipe.report.release_table` prints it for all methods. Two kinds of second release, both under the same key:
+`python -m privpipe.report.release_table` prints it for all methods. Two kinds of second release, both under the same
+key:
 
 - another setting: noise of twice the strength, the next larger k of the other methods (the next smaller one where there
   is none). Measured is the best affine combination of both releases, the same for all images and pixels, against the
