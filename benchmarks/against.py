@@ -46,16 +46,17 @@ class Build:
         wall, cpu = map(float, self._read().split())
         return wall, cpu
 
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+    def close(self) -> int:
+        """End the process; its exit code."""
+        with self.process:  # closes its input, on which it ends
+            pass
+        return self.process.wait()
 
     def _read(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise click.ClickException(f"the process of a build ended with {self.process.wait()}; see above.")
+            raise click.ClickException(f"the process of a build ended with {self.close()}; see above.")
         return line.rstrip("\n")
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click import ClickException
 
 ROOT = Path(__file__).parents[1]
 # The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.against import Build, checked_out, compare, row  # noqa: E402
 from benchmarks.page import PAGE, page_text, write_page  # noqa: E402
 from benchmarks.results import (  # noqa: E402
     FOLDER,
@@ -168,3 +170,42 @@ def test_a_quick_run_leaves_nothing_behind() -> None:
     assert done.returncode == 0, done.stderr
     assert "HDF5 write, float16: share of the raw rate" in done.stdout and "nothing was written" in done.stdout
     assert not {name for name in {path.name for path in ROOT.iterdir()} - before if name.startswith(".bench-")}
+
+
+def test_two_builds_are_compared_within_each_round() -> None:
+    # Seconds by the clock on the wall and of CPU; the second round was slow for both.
+    line = row("a case", [(1e-6, 1e-6), (9e-6, 1e-6), (1e-6, 1e-6)], [(2e-6, 4e-6), (18e-6, 4e-6), (3e-6, 4e-6)])
+    assert line.split() == ["a", "case", "1.00", "3.00", "2.00", "2.00", "..", "2.50", "4.00", "4.00", "..", "4.00"]
+
+
+def test_builds_take_turns_and_change_the_order() -> None:
+    asked: list[str] = []
+
+    class Asked:
+        def __init__(self, name: str):
+            self.name = name
+
+        def seconds(self, case: str) -> tuple[float, float]:
+            asked.append(self.name)
+            return float(self.name == "other"), 2.0
+
+    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)  # type: ignore[arg-type]
+    assert asked == ["other", "ours", "ours", "other"] * 2
+    assert ours == [(0.0, 2.0)] * 3 and other == [(1.0, 2.0)] * 3
+
+
+def test_a_build_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    build = Build(ROOT, "perturbation")
+    try:
+        assert "block_scramble k=4, scope image, 32x32" in build.cases
+        assert all(seconds > 0 for seconds in build.seconds("pixelate k=4, scope dataset, 32x32"))
+    finally:
+        build.close()
+    (tmp_path / "privpipe").symlink_to(ROOT / "privpipe")  # not below the folder that it is said to be in
+    with pytest.raises(ClickException, match="the process of a build ended with 1"):
+        Build(tmp_path, "perturbation")
+
+
+def test_an_unknown_revision_is_named() -> None:
+    with pytest.raises(ClickException, match="git has no such revision 'no-such'"), checked_out("no-such"):
+        pass

@@ -113,7 +113,15 @@ def test_a_new_key_is_real_and_ones_own() -> None:
     assert not shown.stderr
     assert key.secret.hex() not in shown.output
     told = good("key", "show", path)
-    assert told.stdout.split() == ["fingerprint:", key.fingerprint, "kind:", "real", "key", "derivation:", "shake256/1"]
+    assert told.stdout.split() == [
+        "fingerprint:",
+        key.fingerprint,
+        "kind:",
+        "real",
+        "key",
+        "derivation:",
+        "shake256-aes256ctr-content/2",
+    ]
     assert key.secret.hex() not in told.output
 
 

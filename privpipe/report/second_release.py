@@ -1,9 +1,7 @@
 """What a second release of the same images tells: how much nearer both together come to the images than one alone.
 
-    python -m privpipe.report.second_release
-
-prints the table of docs/threat-model.md: means over ten keys, on drawn images. Two kinds of second release, both under
-the same key:
+`python -m privpipe.report.release_table` prints it for all methods. Two kinds of second release, both under the same
+key:
 
 - another setting: noise of twice the strength, the next larger k of the other methods (the next smaller one where there
   is none). Measured is the best affine combination of both releases, the same for all images and pixels, against the
@@ -28,12 +26,11 @@ from numpy.typing import NDArray
 
 from privpipe.attacker.base import levels_of_grey
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 
 WHITE = 255.0
 MOST_IMAGES, MOST_VALUES = 200, 1 << 22
-KEYS = 10  # of the table
 MOST_FILTERED = 20
 LEAST_IMAGES = 4  # two to fit on, two to judge by
 LEAST_ERROR = 1e-10  # of the square of white: 100 dB
@@ -171,30 +168,3 @@ def _fitted_psnr(truth: Array, known: Sequence[Array]) -> float:
     coefficients = np.linalg.lstsq(matrix.T @ matrix, matrix.T @ values, rcond=None)[0]
     error = float(np.square(columns[judged] @ coefficients - wanted[judged]).mean()) / WHITE**2
     return -10 * math.log10(max(error, LEAST_ERROR))
-
-
-def table(images: Images, streams: Sequence[KeyStream]) -> str:
-    """Markdown: the metrics of every keyed method in both scopes, means over keys."""
-    lines = [
-        "| method | scope | settings | gain, dB | independent, dB | filters found | changed | rows' gain, dB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, method in METHODS.items():
-        legal = method.legal_k(images.shape[1])
-        k = 1 if legal is None else 3 if 3 in legal else 4
-        for scope in ("image", "dataset") if method.keyed else ():
-            owners = [method(images.shape[1], k, scope, 100.0, stream) for stream in streams]
-            found = [second_release(owner, images) for owner in owners]
-            first = "sigma=100" if method.noisy else f"k={k}"
-            columns = [[value for each in found if isinstance(value := each[key], float)] for key in NAMES]
-            values = " | ".join(f"{sum(column) / len(column):.4f}" if column else "" for column in columns)
-            lines.append(f"| {name} | {scope} | {first}, {found[0]['second_release_setting']} | {values} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    from privpipe.owner.key import new_key
-    from privpipe.owner.synthetic import draw
-
-    drawn = draw(MOST_IMAGES, 32, rng=np.random.default_rng(0)).images
-    print(table(drawn, [new_key(seed).stream for seed in range(KEYS)]))

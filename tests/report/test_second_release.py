@@ -9,7 +9,8 @@ from privpipe.owner.synthetic import draw
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.noise import GaussianNoise
-from privpipe.report.second_release import NAMES, _found, another_setting, second_release, table
+from privpipe.report.release_table import table
+from privpipe.report.second_release import NAMES, _found, another_setting, second_release
 
 IMAGES = draw(120, 16, rng=np.random.default_rng(0)).images
 KEY = KeyStream(bytes(range(32)))
