@@ -154,7 +154,9 @@ def ran_once(places: Places) -> set[str]:
 def test_nothing_that_is_published_shows_an_original(places: Places) -> None:
     found = held.look(published(places), Finder(places.originals), [SIZE], secrets(places), places.known)
     assert found.looked_at > 50
-    assert (found.originals, found.pieces, found.unread) == ([], [], [])
+    # DVC keeps the arguments of an experiment as a pickle of some hundred bytes, too few for a picture.
+    unread = [what for what in found.unread if not re.search(r": \d{1,3} bytes of an unknown form, b'\\x80\\x04", what)]
+    assert (found.originals, found.pieces, unread) == ([], [], [])
 
 
 def test_the_search_finds_what_is_planted(places: Places) -> None:
