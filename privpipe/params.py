@@ -35,8 +35,8 @@ class Data(Group):
     """Where the images come from and how they are split.
 
     DVC does not look into `path`, nor into a folder named by `public`: after a change of the pictures in them, run
-    `dvc repro --force download`. Queued experiments run in a folder of their own: give absolute paths. The stage puts
-    in ~ and environment variables ($NAME), so that the path itself need not be committed.
+    `dvc repro --force download`. Queued experiments run in a folder of their own: give absolute paths. The stage
+    puts in ~ and environment variables ($NAME), so that the path itself need not be committed.
     """
 
     source: Literal["cifar10", "synthetic", "folder"] = Field(

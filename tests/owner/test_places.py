@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_params, write_picture
+from PIL import Image
 from ruamel.yaml import YAML
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.places import given_path, refuse_files, refuse_folder
 from privpipe.owner.synthetic import draw
-from privpipe.params import Perturb
 from stages.download import main as download
 
 IGNORED = "/data/private/\n*.png\n"
@@ -162,10 +161,10 @@ def test_variables_keep_a_path_out_of_the_parameters(monkeypatch: pytest.MonkeyP
 
 def run_download(folder: Path, **data: object) -> str:
     """What the stage says; it must leave no output where it refuses."""
-    write_params(folder / "params.yaml", Perturb(method="none", k=1, scope="dataset", sigma=0.0))
     yaml = YAML()
-    params = yaml.load(folder / "params.yaml")
-    params["data"] |= {"n_val": 10, "n_test": 10, **data}
+    params = yaml.load(Path(__file__).parents[2] / "params.yaml")
+    params["data"] |= {"image_size": 8, "n_val": 10, "n_test": 10, **data}
+    params["perturb"]["method"], params["model"]["arch"] = "none", "baseline"
     yaml.dump(params, folder / "params.yaml")
     words = ["--folder", "data/raw", "--images", "data/private/images.h5", "--public", "data/public.h5"]
     result = CliRunner().invoke(download, [*words, "--params", str(folder / "params.yaml")])
@@ -178,17 +177,14 @@ def run_download(folder: Path, **data: object) -> str:
 def test_the_stage_refuses_before_it_reads(clone: Path, tmp_path: Path, name: str) -> None:
     for place in (tmp_path / "good", clone / "pictures"):
         for i, picture in enumerate(draw(40, 8, rng=np.random.default_rng(1)).images):
-            write_picture_below(place / ("ab"[i % 2]) / f"{i}.jpg", picture)
+            path = place / ("ab"[i % 2]) / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
     (clone / "pictures" / "a" / "0.jpg").write_bytes(b"damaged: reading it would say so")
     data = {"source": "folder", "path": str(tmp_path / "good"), "public": 0.0, name: str(clone / "pictures")}
     said = run_download(tmp_path, **data)
     assert re.search(rf"data\.{name}=\S+ lies in the clone", said) and "damaged" not in said
     assert run_download(tmp_path, **{**data, "path": str(tmp_path / "good"), "public": 0.0}) == ""
-
-
-def write_picture_below(path: Path, picture: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, picture)  # type: ignore[arg-type]
 
 
 def test_an_archive_in_the_clone_is_refused(clone: Path, tmp_path: Path) -> None:

