@@ -144,9 +144,7 @@ def noop_bound(project: Path, empty: Path) -> str:
     largest = sorted(((value, name) for name, value in more.items()), reverse=True)[:3]
     size = sum(len((project / name).read_bytes()) for name in ("dvc.yaml", "dvc.lock"))
     parts = ", ".join(f"{100 * value / total:.0f} % in {name}" for value, name in largest)
-    return (
-        f"by cProfile, of what DVC takes longer, {parts}; it parses {size / 1e3:.0f} kB of dvc.yaml and dvc.lock"
-    )
+    return f"by cProfile, of what DVC takes longer, {parts}; it parses {size / 1e3:.0f} kB of dvc.yaml and dvc.lock"
 
 
 def profile_by_package(project: Path) -> dict[str, float]:
