@@ -103,11 +103,11 @@ def test_other_pictures_are_not_taken_for_originals() -> None:
 def test_perturbed_pictures_are_not_taken_for_originals(name: str, k: int) -> None:
     """With a key for each picture; what a small k or one key for all shows, it shows by design, and a match says so."""
     method = METHODS[name](SIZE, k, "image", 0.0, new_key(3).stream)
-    perturbed = method.apply(ORIGINALS, "train", 0)
+    perturbed = method.apply(ORIGINALS)
     assert max(FINDER.best(picture.astype(np.float32)).score for picture in perturbed) < THRESHOLD - 0.1
     assert FINDER.best(sheet(perturbed[:25], (0, 255)).astype(np.float32)).score < THRESHOLD - 0.1
 
 
 def test_what_hides_nothing_is_found() -> None:
-    blurred = METHODS["gaussian_blur"](SIZE, 5, "dataset", 0.0, None).apply(ORIGINALS[:8], "train", 0)
+    blurred = METHODS["gaussian_blur"](SIZE, 5, "dataset", 0.0, None).apply(ORIGINALS[:8])
     assert min(FINDER.best(picture.astype(np.float32)).score for picture in blurred) > THRESHOLD + 0.1

@@ -320,5 +320,5 @@ def test_the_key_of_a_file_is_checked() -> None:
     message = rf"key {key.fingerprint} is not the one of m\.h5, which was made with {other.fingerprint}\. .* not hold"
     with pytest.raises(PrivpipeError, match=message):
         check_key(key, other.fingerprint, "m.h5")
-    with pytest.raises(PrivpipeError, match=r"m\.h5 was made with no key"):
+    with pytest.raises(PrivpipeError, match=r"m\.h5, which was made with no key"):
         check_key(key, "", "m.h5")
