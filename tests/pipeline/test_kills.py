@@ -5,7 +5,6 @@ import shutil
 import signal
 import time
 
-import psutil
 import pytest
 from conftest import Project, started_dvc
 
@@ -46,9 +45,8 @@ def test_what_a_killed_experiment_outside_the_workspace_leaves_is_removed(projec
         os.killpg(dvc.pid, signal.SIGKILL)
         dvc.wait(60)
     (folder,) = standalone.glob("tmp*")
-    while any(process.cwd() == str(folder) for process in processes()):
-        time.sleep(0.1)
-    assert f"{folder} is what a killed experiment left" in project.run("privpipe", "doctor", ok=False).stdout
+    shown = doctor(project)
+    assert f"{folder} is what a killed experiment left" in shown
     project.run("privpipe", "doctor", "--fix")
     assert not folder.exists()
     assert "up to date" in project.dvc("repro")
@@ -56,13 +54,11 @@ def test_what_a_killed_experiment_outside_the_workspace_leaves_is_removed(projec
     assert not list(standalone.glob("tmp*"))
 
 
-def processes() -> list[psutil.Process]:
-    """Those of this user whose folder can be told."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            process.cwd()
-        except (psutil.Error, OSError):
-            continue
-        found.append(process)
-    return found
+def doctor(project: Project) -> str:
+    """What the doctor says once the last process has noticed that it was killed."""
+    for _ in range(100):
+        shown = project.run("privpipe", "doctor", ok=False).stdout
+        if "are at work" not in shown:
+            return shown
+        time.sleep(0.1)
+    raise AssertionError(shown)
