@@ -7,8 +7,8 @@ A small project with drawn pictures runs once undisturbed, in a temporary folder
 chosen at random again (at every fifth round all from there on), and at a random moment gets SIGKILL: DVC with all of
 its processes, DVC alone (its stage goes on without it), the stage alone, or all at the first moment after that at
 which DVC has emptied `dvc.lock` or its list of locks to write it again. Where DVC was faster, it is tried again,
-earlier. `privpipe doctor --fix` and `dvc repro` follow. A round is good when both succeed and every output that holds no measured time has the bytes of the undisturbed
-run.
+earlier. `privpipe doctor --fix` and `dvc repro` follow. A round is good when both succeed and every output that
+holds no measured time has the bytes of the undisturbed run.
 """
 
 import hashlib
