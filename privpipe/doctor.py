@@ -7,6 +7,7 @@ a safe place, a damaged file of the cache aside, and of a lock file the whole en
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -50,9 +51,8 @@ def examine(project: Project, cache: bool = False) -> Iterator[Problem]:
     """
     running = at_work(project)
     if running:
-        names = "; ".join(f"{process.pid}: {' '.join(process.cmdline()[:6])}" for process in running)
         yield Problem(
-            f"processes are at work in {project.root} ({names})",
+            f"processes are at work in {project.root} ({'; '.join(map(_name, running))})",
             "what they are writing is not finished yet",
             "wait until they have ended (a stage goes on when only DVC was killed), or end them, and run this again",
         )
@@ -87,6 +87,14 @@ def at_work(project: Project) -> list[psutil.Process]:
             if ours and project.root in (folder := Path(process.cwd()), *folder.parents):
                 found.append(process)
     return found
+
+
+def _name(process: psutil.Process) -> str:
+    """Number and command of a process, as far as one can read it."""
+    try:
+        return f"{process.pid}: {shlex.join(process.cmdline())[:100]}"
+    except (psutil.Error, OSError):  # it has ended meanwhile
+        return str(process.pid)
 
 
 def _locks(project: Project) -> Iterator[Problem]:
@@ -203,11 +211,17 @@ def _remove(folder: Path, keys: list[tuple[str, Path]], saved: list[Path]) -> No
 
 
 def _leftovers(project: Project) -> Iterator[Problem]:
+    """Halves of outputs, by the names that we give them; older versions of privpipe called them `<output>.partial`."""
+    pipeline = project.root / "dvc.yaml"
+    declared = pipeline.read_text(encoding="utf-8", errors="replace") if pipeline.is_file() else ""
     for path in _files(project.root, lambda name: name.endswith(".partial")):
-        if PARTIAL.fullmatch(path.name) is None or writer_is_dead(path):
-            yield Problem(
-                f"{path} is half of a file", "it takes room, and nobody will finish it", "remove it", path.unlink
-            )
+        if PARTIAL.fullmatch(path.name):
+            dead = writer_is_dead(path)
+        else:  # somebody's own file may be called so
+            dead = path.relative_to(project.root).as_posix().removesuffix(".partial") in declared
+        if dead:
+            meaning = "it takes room, and nobody will finish it"
+            yield Problem(f"{path} is half of an output", meaning, "remove it", path.unlink)
 
 
 def _git_lock(project: Project) -> Iterator[Problem]:

@@ -243,13 +243,18 @@ def test_half_files_of_dead_processes_and_of_older_versions(project: Project) ->
     folder = project.root / "plots"
     folder.mkdir()
     (folder / "victim").write_text("precious")
-    for name in (f".x.csv.{DEAD}-01234567.partial", "x.csv.partial"):
-        (folder / name).write_text("half")
-    (folder / "link.partial").symlink_to(folder / "victim")
-    alive = folder / f".x.csv.{os.getpid()}-01234567.partial"
-    alive.write_text("half")
-    expect_mended("x.csv.partial is half of a file", "link.partial")
-    assert sorted(folder.iterdir()) == [alive, folder / "victim"] and (folder / "victim").read_text() == "precious"
+    gone = [folder / f".x.csv.{DEAD}-01234567.partial", project.root / "one.txt.partial"]
+    for path in gone:
+        path.write_text("half")
+    gone.append(project.root / "two.json.partial")
+    gone[-1].symlink_to(folder / "victim")
+    stay = [folder / f".x.csv.{os.getpid()}-01234567.partial", folder / "my-own.partial"]
+    for path in stay:
+        path.write_text("half, or somebody's own")
+    expect_mended(*(f"{path} is half of an output" for path in gone))
+    assert not any(os.path.lexists(path) for path in gone)
+    assert sorted(folder.iterdir()) == sorted([*stay, folder / "victim"])
+    assert (folder / "victim").read_text() == "precious"
 
 
 def test_gits_own_lock_is_named_and_left(project: Project) -> None:

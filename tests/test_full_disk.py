@@ -9,12 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Experiment
 from disks import TINY, fill, largest_file, tiny_disk
 from test_two_writers import LEAKED, PERTURBED, PUBLIC, RAW, WRITERS, write_store
 
 from privpipe import store
+from privpipe.attacker.base import Loot
+from privpipe.attacker.campaign import campaign
+from privpipe.attacker.registry import attacks
+from privpipe.cloud import train_job
+from privpipe.cloud.bundle import model_bytes, save_bundle
+from privpipe.cloud.engine import Recipe
 from privpipe.errors import WriteError
 from privpipe.files import need_room, write_json, write_or_keep, write_text
+from privpipe.report import recogniser
 from privpipe.store import Header, create
 
 LONG: dict[str, Callable[[Path], None]] = {**WRITERS, "text": lambda path: write_text(path, "x" * 5000)}
@@ -118,3 +126,31 @@ def test_a_result_that_fits_nowhere_is_said_to_be_lost(tmp_path: Path, monkeypat
     with largest_file(60), pytest.raises(WriteError, match=message):
         write_or_keep("train", {str(tmp_path / "x"): lambda path: write_text(path, "x" * 5000)})
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
+
+
+def test_room_for_a_model_is_asked_for_before_the_training(
+    experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment("none")
+
+    def began(*_: object) -> None:
+        raise AssertionError("the training has begun")
+
+    monkeypatch.setattr(train_job, "train", began)
+    monkeypatch.setattr(recogniser, "train", began)
+    perturbed, raw = made.folder / "perturbed.h5", made.folder / "images.h5"
+    with tiny_disk(tmp_path / "disk") as disk:
+        message = r"model needs [0-9,]+ bytes, and its disk has [0-9,]+ free; nothing was begun"
+        with pytest.raises(WriteError, match=message):
+            train_job.train_file(perturbed, "baseline", Recipe(1, 8, 0.001, 0.0, 0), "cpu", 1, target=disk / "model")
+        with pytest.raises(WriteError, match=message):
+            recogniser.train_recogniser(raw, 1, 0, "cpu", 1, disk / "model")
+    save_bundle(tmp_path / "m", made.bundle)
+    assert (tmp_path / "m").stat().st_size <= model_bytes(made.bundle.model) <= (tmp_path / "m").stat().st_size + 65536
+
+
+def test_room_for_reconstructions_is_asked_for_before_the_attacks(tmp_path: Path) -> None:
+    pictures = np.zeros((100, 32, 32, 3), np.uint8)
+    loot = Loot("none", 1, "dataset", 0.0, pictures, pictures)
+    with tiny_disk(tmp_path / "disk") as disk, pytest.raises(WriteError, match=r"r\.h5 needs [0-9,]+ bytes"):
+        campaign(loot, attacks(0, 0, 1, "cpu"), target=disk / "r.h5")
