@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.checksum import PIECE, USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
-from privpipe.errors import PrivpipeError
+from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.files import atomic_path, need_room, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
@@ -311,7 +311,7 @@ def _image_places(file: h5py.File) -> list[Extent]:
 
 def damaged(path: Path, what: str) -> PrivpipeError:
     """The error for content of `path` that does not fit the format."""
-    return PrivpipeError(f"{path} is damaged: {what}. Make it again with `dvc repro`, or pull it again.")
+    return PrivpipeError(f"{path} is damaged: {what}. Make it again with `dvc repro`, or pull it again. {CACHE_REMEDY}")
 
 
 def _read_header(file: h5py.File, path: Path, kind: str) -> Header:

@@ -67,7 +67,7 @@ def read_all(path: Path, kind: str = RAW) -> Header:
 
 def refused(path: Path, what: str) -> None:
     """`path` is called damaged because of `what`, a regular expression."""
-    remedy = r"\. Make it again with `dvc repro`, or pull it again\."
+    remedy = r"\. Make it again with `dvc repro`, or pull it again\. .*: run `privpipe doctor --fix --cache` first\."
     message = rf"(?s)^{re.escape(str(path))} is damaged: .*{what}.*{remedy}$"
     with pytest.raises(PrivpipeError, match=message):
         read_all(path)

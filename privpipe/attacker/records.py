@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.checksum import check
-from privpipe.errors import PrivpipeError
+from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.store import new_hdf5
 
 FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 2
@@ -93,7 +93,9 @@ def load_records(path: str | Path) -> list[Record]:
                 raise ValueError("it is of another format or version")
             return [_record(file[name]) for name in sorted(file)]
     except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise PrivpipeError(f"{path} is damaged: {error}. Make it again with `dvc repro attack`.") from error
+        raise PrivpipeError(
+            f"{path} is damaged: {error}. Make it again with `dvc repro attack`. {CACHE_REMEDY}"
+        ) from error
 
 
 def _record(group: h5py.Group) -> Record:

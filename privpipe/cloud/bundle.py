@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from privpipe.cloud.inference import Normalisation
 from privpipe.cloud.models import Architecture, build, channels_last, has_descrambler
-from privpipe.errors import PrivpipeError
+from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.store import Header
 
@@ -157,7 +157,7 @@ def load_bundle(path: str | Path) -> Bundle:
     except (PrivpipeError, SafetensorError, *MALFORMED) as error:
         raise PrivpipeError(
             f"{path} is no privpipe model, or damaged ({error}). Train it again with `dvc repro train`, or pull it "
-            "again."
+            f"again. {CACHE_REMEDY}"
         ) from error
 
 
