@@ -83,9 +83,9 @@ class Perturb(Group):
 class Model(Group):
     """The classifier."""
 
-    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/cloud/models.py")
+    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/nn/models.py")
     descrambler: Literal["learned", "learned_smooth", "inferred"] = Field(
-        description="what the descrambler's BFC layer knows before training, see privpipe/cloud/descrambler.py"
+        description="what the descrambler's BFC layer knows before training, see privpipe/attacks/descrambler_init.py"
     )
     penalty: Literal["l1", "l2"] = Field(description="the penalty on the descrambler's BFC layer")
 
@@ -96,7 +96,7 @@ class Train(Group):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="passes over the training images")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(description="images per step")
     recipe: Literal["paper", "modern"] = Field(
-        description="optimiser, schedule, loss and layers, see privpipe/cloud/training.py and models.py"
+        description="optimiser, schedule, loss and layers, see privpipe/nn/training.py and models.py"
     )
     lr: Positive = Field(description="learning rate: at the start (paper), at its peak (modern)")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(

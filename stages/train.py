@@ -2,9 +2,9 @@
 
 import click
 
-from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.train_job import history_rows, train_experiment
 from privpipe.files import write_csv, write_json, write_or_keep
+from privpipe.nn.bundle import save_bundle
+from privpipe.nn.train_job import history_rows, train_experiment
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage
 

@@ -65,7 +65,7 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
     """Test accuracy against measured privacy, one panel for each level of the attacker, with the Pareto front.
 
     Args:
-        points: from `privpipe.report.survey.points_table`.
+        points: from `privpipe.pipeline.survey.points_table`.
         here: an experiment to mark with a star: l0_privacy, l1_privacy, l2_privacy and test_accuracy.
     """
     with mpl.rc_context(STYLE):

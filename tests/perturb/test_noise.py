@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from samples import KEY, method, pictures
 
+from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
 from privpipe.perturb.gaussian_blur import blur_sigma
 from privpipe.perturb.keystream import NOISE_END, Copies, noise
 from privpipe.perturb.noise import smooth

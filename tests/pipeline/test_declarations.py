@@ -8,8 +8,8 @@ import grimp
 import pytest
 import yaml_dvc
 
-from privpipe.code import CUT, PACKAGES
 from privpipe.params import GROUPS
+from privpipe.pipeline.code import CUT, PACKAGES
 
 ROOT = Path(__file__).parents[2]
 STAGES = {name: stage for name, stage in yaml_dvc.stages(ROOT).items() if name != yaml_dvc.CODE}

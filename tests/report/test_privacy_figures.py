@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from privpipe.owner.synthetic import draw
+from privpipe.data.synthetic import draw
 from privpipe.perturb import METHODS
 from privpipe.report.figures import save
 from privpipe.report.page import SURVEY
