@@ -288,7 +288,7 @@ def predict(
       privpipe predict --model models/model.safetensors --key key.json --top 3 cat.jpg
       privpipe predict --key key.json --csv holiday/ > out/classes.csv
     """
-    from privpipe.cli.main import prediction
+    from privpipe.cli import prediction
     from privpipe.cli.queries import expand
 
     classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
