@@ -171,7 +171,7 @@ def write_or_keep(stage: str, outputs: Mapping[str, Callable[[str], None]]) -> N
         moves = "\n".join(f"  mv {kept / Path(path).name} {path}" for path in outputs)
         raise WriteError(
             f"{error}\nThe result is not lost: it is kept in {kept}. Once there is room, instead of running the "
-            f"stage again:\n  mkdir -p {folders}\n{moves}\n  dvc commit --force {stage}\n  dvc repro"
+            f"stage again:\n  mkdir -p {folders}\n{moves}\n  rmdir {kept}\n  dvc commit --force {stage}\n  dvc repro"
         ) from error
 
 

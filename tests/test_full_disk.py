@@ -116,7 +116,7 @@ def test_a_result_that_cannot_be_written_is_kept_and_the_message_puts_it_into_pl
         filler.unlink()
         for command in commands[:-2]:
             assert os.system(command) == 0
-        assert (disk / "model").read_text() == "m" * 5000 and Path("metrics.json").exists()
+        assert not kept.exists() and (disk / "model").read_text() == "m" * 5000 and Path("metrics.json").exists()
 
 
 def test_a_result_that_fits_nowhere_is_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
