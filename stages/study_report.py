@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from privpipe.files import write_csv, write_text
-from privpipe.pipeline.columns import COLUMNS
 from privpipe.pipeline.grid import load_grid
 from privpipe.pipeline.ledger import all_rows
 from privpipe.report import study_results as results
 from privpipe.report.figures import save
 from privpipe.report.study_claims import claims_page
+from privpipe.report.study_columns import COLUMNS
 from privpipe.report.study_example import example_picture
 from privpipe.report.study_figures import all_figures
 from stages import in_path, out_path, stage

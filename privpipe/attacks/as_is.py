@@ -1,6 +1,8 @@
 """Take the perturbed image for the picture: what a thief has without any work."""
 
-from privpipe.attacks.base import Attack, Attempt, Loot, levels_of_grey
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.perturb import Perturbation
+from privpipe.perturb.values import levels_of_grey
 
 
 class AsIs(Attack):
@@ -8,8 +10,9 @@ class AsIs(Attack):
 
     name = "as_is"
     levels = ("L0",)
+    order = 0
 
-    def applies(self, method: str, scope: str) -> bool:
+    def applies(self, method: Perturbation) -> bool:
         return True
 
     def run(self, loot: Loot) -> Attempt:

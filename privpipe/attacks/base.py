@@ -1,8 +1,9 @@
 """What an attacker holds, what an attack is, and what comes of it.
 
-An attack is one class in one file of this folder and one entry in `privpipe/attacks/registry.py`. The method and its
-settings are public, only the key is secret (Kerckhoffs's principle), so every attack knows them and may run
-`privpipe.perturb` with keys of its own.
+An attack is one class in one file of this folder, or in another package that names it as an entry point
+`privpipe.attacks`; `privpipe/attacks/registry.py` finds them. The method and its settings are public, only the key is
+secret (Kerckhoffs's principle), so every attack knows them, may ask the method what is known of it, and may run it with
+keys of its own.
 
 Levels of knowledge, each including those before it:
 
@@ -14,15 +15,15 @@ Levels of knowledge, each including those before it:
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.values import Floats
 
-Floats = NDArray[np.float32]
 LEVELS = ("L0", "L1", "L2")
 
 
@@ -69,6 +70,11 @@ class Loot:
     def channels(self) -> int:
         return int(self.stolen.shape[3])
 
+    @cached_property
+    def transformation(self) -> Perturbation:
+        """The transformation without a key: what is public of it."""
+        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma)
+
     def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
         """The transformation with a key of the attacker's own.
 
@@ -97,6 +103,22 @@ class Attempt:
     key: NDArray[Any] | None = None
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What an attacker can spend.
+
+    Args:
+        network_epochs: passes of networks over the public images; 0: no networks.
+        seed: of the attacker's own keys, starting points and weights.
+        threads, device: for networks, see `privpipe.params.Train`.
+    """
+
+    network_epochs: int = 0
+    seed: int = 0
+    threads: int = 1
+    device: str = "auto"
+
+
 class Attack(ABC):
     """One way to get pictures or keys back.
 
@@ -108,16 +130,26 @@ class Attack(ABC):
             measuring.
         costly: whether it is run only where no other attack is sure of its answer, and with the largest number of known
             pairs only.
+        order: attacks are tried by rising order, of equal ones by name, the costly ones last.
     """
 
     name: ClassVar[str]
     levels: ClassVar[tuple[str, ...]]
     seeks_key: ClassVar[bool] = False
     costly: ClassVar[bool] = False
+    order: ClassVar[int] = 50
+
+    @classmethod
+    def within(cls, budget: Budget) -> "Attack | None":
+        """The attack as far as `budget` goes; None where it does not suffice."""
+        return cls()
 
     @abstractmethod
-    def applies(self, method: str, scope: str) -> bool:
-        """Whether there is a point in trying it on this transformation."""
+    def applies(self, method: Perturbation) -> bool:
+        """Whether there is a point in trying it on this transformation, which comes without a key.
+
+        An attack that holds for many methods asks what the method says of itself, so that new methods are attacked.
+        """
 
     def learns_from_pairs(self, loot: Loot) -> bool:
         """Whether known pairs of this transformation tell it what public images do not."""
@@ -130,10 +162,3 @@ class Attack(ABC):
         Raises:
             PrivpipeError: there are too few images or they are too large; the message says what would do.
         """
-
-
-def levels_of_grey(images: Array) -> Floats:
-    """Stored images, uint8 or float16 in units where white is 1, as float32 in levels of 0..255."""
-    if images.dtype == np.uint8:
-        return images.astype(np.float32)
-    return images.astype(np.float32) * np.float32(255)

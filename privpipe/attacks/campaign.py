@@ -68,7 +68,7 @@ def campaign(loot: Loot, attacks: Sequence[Attack], target: str | Path | None = 
     Raises:
         PrivpipeError: the disk of `target` has not the room.
     """
-    chosen = [attack for attack in attacks if attack.applies(loot.method, loot.scope)]
+    chosen = [attack for attack in attacks if attack.applies(loot.transformation)]
     plan = [
         (attack, level, known)
         for level, known in situations(loot)

@@ -63,7 +63,7 @@ class Recovered:
 
     Args:
         permutations: int32 (blocks, k*k), as `BlockScramble.permutations`: pixel j of block b of a perturbed image
-            comes from pixel `permutations[b, j]`. Undo it with `undo`.
+            comes from pixel `permutations[b, j]`. `BlockScramble.undo` takes them.
         agreement: 0..1, share of pixels that the attack puts in the same place from either half of the stolen images,
             corrected for chance. The halves share no image, so this is 0 where there is no one permutation to find
             (`scope: image`, noise) and a cautious estimate of the share that is right where there is one. Without
@@ -132,15 +132,6 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     chance = 1 / (k * k)
     agreement = max(0.0, (float((first == second).mean()) - chance) / (1 - chance))
     return Recovered(permutations, agreement, _match(halves, permutations, expected))
-
-
-def undo(images: NDArray[Any], k: int, permutations: Permutations) -> NDArray[Any]:
-    """Put the pixels of perturbed `images` (N, H, W, C) where `permutations` (blocks, k*k) says they come from."""
-    shape = images.shape
-    places = to_blocks(np.arange(shape[1] * shape[2]).reshape(1, *shape[1:3], 1), k)[0, :, :, 0]
-    sources = np.empty(places.size, dtype=np.int64)
-    sources[np.take_along_axis(places, permutations, axis=1)] = places
-    return images.reshape(len(images), places.size, -1)[:, sources].reshape(shape)
 
 
 @dataclass(frozen=True)

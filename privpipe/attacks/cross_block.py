@@ -35,10 +35,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Attack, Attempt, Floats, Loot, levels_of_grey
+from privpipe.attacks.base import Attack, Attempt, Loot
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images, to_blocks
+from privpipe.perturb.block_mix import BlockMix
+from privpipe.perturb.values import Floats, levels_of_grey
 
 Doubles = NDArray[np.float64]
 
@@ -83,16 +86,16 @@ class CrossBlock(Attack):
     name = "cross_block"
     levels = ("L1",)
     seeks_key = True
+    order = 30
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method == "block_mix" and scope == "dataset"
+    def applies(self, method: Perturbation) -> bool:
+        return isinstance(method, BlockMix) and method.scope == "dataset"
 
     def run(self, loot: Loot) -> Attempt:
         if loot.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
         found = attack(loot.stolen, loot.k, loot.public)
-        prior = Prior.of(loot.public)
-        images = restore(loot.targets, "block_mix", loot.k, found.matrices, 0.0, prior)
+        images = restore(loot.targets, loot.transformation, found.matrices, Prior.of(loot.public))
         return Attempt(images, found.confidence, found.matrices)
 
 
@@ -118,15 +121,24 @@ def attack(stolen: Array, k: int, public: Images) -> Recovered:
     # Each entry of a mean over images has a variance of 1 / their number, in the stolen ones as in the public ones.
     variance, of_half = (1 / len(public) + parts / len(stolen) for parts in (1, 2))
     rotations = _solve(seen.halves[0] + seen.halves[1], expected, start, variance)
-    one, other = (_solve(2 * half, expected, start, of_half) for half in seen.halves)
-    n = k * k
+    of_halves = [_solve(2 * half, expected, start, of_half) for half in seen.halves]
+    matrices = _mixing(seen, known, rotations)
+    return Recovered(matrices, _agreement(*of_halves), _match(seen, known, rotations))
+
+
+def _agreement(one: Doubles, other: Doubles) -> float:
+    """`Recovered.agreement` of rotations (blocks, n, n): 0 where they share one direction, 1 where they are equal."""
+    n = one.shape[-1]
     alike = float((one * other).sum(axis=(1, 2)).mean())
-    agreement = (alike - 1) / (n - 1) if n > 1 else alike
+    return min(1.0, max(0.0, (alike - 1) / (n - 1) if n > 1 else alike))
+
+
+def _mixing(seen: "_View", known: "_View", rotations: Doubles) -> Doubles:
+    """The key's matrices (blocks, n, n) that follow from the rotations of whitened blocks."""
     matrices = seen.roots @ rotations @ np.linalg.inv(known.roots)
     # The nearest matrices that turn the plain covariances into each other: those tell amplitudes better.
     left, _, right = np.linalg.svd(np.linalg.solve(seen.plain_roots, matrices @ known.plain_roots))
-    matrices = seen.plain_roots @ (left @ right) @ np.linalg.inv(known.plain_roots)
-    return Recovered(matrices, min(1.0, max(0.0, agreement)), _match(seen, known, rotations))
+    return np.asarray(seen.plain_roots @ (left @ right) @ np.linalg.inv(known.plain_roots))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Nothing here sees a key, a raw image or a label: the perturbed training set is a
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,11 +20,21 @@ from privpipe.errors import PrivpipeError
 from privpipe.nn.models import BlockFullyConnected
 from privpipe.params import descrambler_problem
 from privpipe.perturb.base import to_blocks
+from privpipe.store import Header
 
 STEPS = 100  # of the smooth fit
 SINKHORN_ROUNDS = 20
 RANGE = 1 / 6  # of the smoothness prior, in image sizes: about 5 pixels of 32
 CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
+
+
+def preparation(choice: str, progress: bool = True) -> Callable[[BlockFullyConnected, Tensor, Header], float | None]:
+    """`prepare` with a choice, for `privpipe.nn.train_job`: from a layer, perturbed images and their header."""
+
+    def prepared(layer: BlockFullyConnected, images: Tensor, header: Header) -> float | None:
+        return prepare(layer, choice, images, header.method, header.scope, progress)
+
+    return prepared
 
 
 def prepare(

@@ -36,13 +36,15 @@ from scipy.optimize import minimize
 from scipy.signal import oaconvolve
 from scipy.stats import norm
 
-from privpipe.attacks.base import Attack, Attempt, Loot
-from privpipe.attacks.filter_restoration import restore_filtered, rounding_variance
+from privpipe.attacks.base import Attack, Attempt, Budget, Loot
+from privpipe.attacks.filter_restoration import restore_filtered
 from privpipe.attacks.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
 from privpipe.attacks.restoration import Prior
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.random_filter import RandomFilter
+from privpipe.perturb.values import rounding_variance
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -67,12 +69,17 @@ class FilterLikelihood(Attack):
     name = "filter_likelihood"
     levels = ("L1",)
     seeks_key = True
+    order = 40
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method == RandomFilter.name and scope == "dataset"
+    @classmethod
+    def within(cls, budget: Budget) -> Attack | None:
+        return cls(budget.seed)
+
+    def applies(self, method: Perturbation) -> bool:
+        return isinstance(method, RandomFilter) and method.scope == "dataset"
 
     def run(self, loot: Loot) -> Attempt:
         if loot.public is None:
@@ -129,6 +136,26 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
     Raises:
         PrivpipeError: an array is not as described, or k does not fit.
     """
+    _check_arguments(stolen, k, public)
+    basis = _colour_basis(public)
+    unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
+    halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
+    noise = rounding_variance(stolen[:CHUNK])
+    of_halves = [
+        _search(_Model.of(unfiltered, half, k, noise), np.random.default_rng([seed, number]))
+        for number, half in enumerate(halves)
+    ]
+    model = _Model.of(unfiltered, halves[0] + halves[1], k, noise)
+    weights = _most_likely(model, of_halves)
+    luminance = _windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32)
+    weights, turn = _choose_turn(model, weights, luminance)
+    weights, mean = _choose_sign(model, weights)
+    spectrum = _explained(model, weights, halves, len(stolen) / len(public))
+    return Recovered(weights, _agreement(*of_halves), spectrum, mean, turn)
+
+
+def _check_arguments(stolen: Array, k: int, public: Array) -> None:
+    """Raises PrivpipeError where an array is not as `attack` says, or k does not fit."""
     _check(stolen, np.dtype(np.float16), "stolen")
     _check(public, np.dtype(np.uint8), "public")
     if public.shape[1:] != stolen.shape[1:]:
@@ -142,22 +169,6 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
             f"k must be odd and up to {largest} for images of {stolen.shape[1]}x{stolen.shape[2]} pixels; got {k}. "
             "Larger kernels need larger images, and beyond 7 the search finds them too rarely."
         )
-    basis = _colour_basis(public)
-    unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
-    halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
-    noise = rounding_variance(stolen[:CHUNK])
-    found = []
-    for number, half in enumerate(halves):
-        values, precision = _autocorrelation(_Model.of(unfiltered, half, k, noise))
-        found.append(kernel_from_autocorrelation(values, precision, k, np.random.default_rng([seed, number])))
-    agreement = max(abs(_cosine(found[0], other)) for other in (found[1], turned(found[1])))
-    model = _Model.of(unfiltered, halves[0] + halves[1], k, noise)
-    polished = [_polish(model, start) for start in found]
-    weights = centred(min(polished, key=lambda kernel: model.cost_and_gradient(kernel)[0]))
-    weights, turn = _choose_turn(model, weights, _windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32))
-    weights, mean = _choose_sign(model, weights)
-    spectrum = _explained(model, weights, halves, len(stolen) / len(public))
-    return Recovered(weights, agreement, spectrum, mean, turn)
 
 
 @dataclass(frozen=True)
@@ -286,6 +297,23 @@ def _autocorrelation(model: _Model) -> tuple[Doubles, Doubles]:
         moments += rows @ (np.eye(values) - 2 * model.noise * whitener @ whitener.T).ravel()
     precision += 1e-12 * np.trace(precision) * np.eye(count)
     return np.asarray(np.linalg.solve(precision, moments), np.float64), precision
+
+
+def _search(model: _Model, rng: np.random.Generator) -> Doubles:
+    """Steps 1 and 2: a kernel (k, k) whose sign and turn mean nothing."""
+    values, precision = _autocorrelation(model)
+    return kernel_from_autocorrelation(values, precision, model.k, rng)
+
+
+def _agreement(one: Doubles, other: Doubles) -> float:
+    """`Recovered.agreement` of two kernels."""
+    return max(abs(_cosine(one, either)) for either in (other, turned(other)))
+
+
+def _most_likely(model: _Model, starts: list[Doubles]) -> Doubles:
+    """Step 3: the best kernel near any of `starts`."""
+    polished = [_polish(model, start) for start in starts]
+    return centred(min(polished, key=lambda kernel: model.cost_and_gradient(kernel)[0]))
 
 
 def _polish(model: _Model, start: Doubles) -> Doubles:

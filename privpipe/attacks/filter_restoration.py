@@ -16,9 +16,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Floats, levels_of_grey
-from privpipe.attacks.restoration import Prior, check_size, estimate, observations, operator
-from privpipe.perturb.random_filter import WHITE, RandomFilter
+from privpipe.attacks.restoration import Prior, check_size, restore
+from privpipe.perturb.random_filter import RandomFilter
+from privpipe.perturb.values import Floats
 
 
 def restore_filtered(
@@ -43,11 +43,4 @@ def restore_filtered(
     places = np.pad(np.arange(size * size).reshape(size, size), k // 2, mode="reflect")
     met = sliding_window_view(places, (k, k)).reshape(size * size, k * k).T  # (k², P)
     noise = weight_error * sum(prior.covariances[0][np.ix_(pixels, pixels)] for pixels in met)
-    noise += rounding_variance(targets) * WHITE**2 * np.eye(size * size)
-    observed = observations(levels_of_grey(targets), RandomFilter.name, k)
-    return estimate(observed, operator(RandomFilter.name, k, weights, size), noise, prior)
-
-
-def rounding_variance(filtered: NDArray[np.float16]) -> float:
-    """Mean variance of what rounding to float16 adds, uniform over the distance to the next number; over 0."""
-    return max(float((np.spacing(np.abs(filtered)).astype(np.float64) ** 2).mean()) / 12, 1e-12)
+    return restore(targets, RandomFilter(size, k), weights, prior, noise)

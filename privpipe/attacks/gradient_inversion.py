@@ -17,10 +17,12 @@ Gaussian and a sparse prior against each other is our own choice. The confidence
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Attack, Attempt, Floats, Loot, levels_of_grey
-from privpipe.attacks.restoration import ROUNDING, WHITE, Prior, blur_row, restore
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.restoration import ROUNDING, WHITE, Prior, restore
 from privpipe.attacks.wiener import confidence
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
+from privpipe.perturb.values import Floats, levels_of_grey
 
 # a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training pictures of CIFAR-10.
 GAUSSIAN = 0.6
@@ -35,16 +37,21 @@ class GradientInversion(Attack):
 
     name = "gradient_inversion"
     levels = ("L1",)
+    order = 80
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method in ("gaussian_blur", "pixelate")
+    def applies(self, method: Perturbation) -> bool:
+        return method.operator_without_key and method.axis_operator() is not None and not method.noisy
 
     def run(self, loot: Loot) -> Attempt:
         if loot.public is None:
             raise PrivpipeError("gradient_inversion needs public images. Run it at level L1 or above.")
-        prior = Prior.of(loot.public)
-        linear = restore(loot.targets, loot.method, loot.k, None, loot.sigma, prior)
-        energy = _Energy(_axis(loot), ROUNDING * (loot.k**2 if loot.method == "pixelate" else 1), prior)
+        method, prior = loot.transformation, Prior.of(loot.public)
+        axis = method.axis_operator()
+        if axis is None:
+            raise PrivpipeError(f"gradient_inversion needs the operator of one axis, and {method.name} gives none.")
+        linear = restore(loot.targets, method, None, prior)
+        repeated = method.image_size**2 // method.operator(None).shape[0]
+        energy = _Energy(axis, ROUNDING * repeated, prior)
         targets = levels_of_grey(loot.targets)
         images = np.empty_like(targets)
         for start in range(0, len(targets), CHUNK_IMAGES):
@@ -58,7 +65,7 @@ class _Energy:
 
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
-        noise: variance of an observed value, squared levels; `pixelate` has each of its values k*k times.
+        noise: variance of an observed value, squared levels, times how often the image repeats it.
         prior: mean and covariances of pictures.
     """
 
@@ -93,17 +100,6 @@ def _minimise(energy: _Energy, start: Floats, observed: Floats) -> Floats:
         last, momentum = momentum, (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = images + np.float32((last - 1) / momentum) * (images - before)
     return images
-
-
-def _axis(loot: Loot) -> Floats:
-    """The operator along one axis, float32 (H, H); both are separable."""
-    if loot.method == "pixelate":
-        return np.kron(np.eye(loot.image_size // loot.k), np.full((loot.k, loot.k), 1 / loot.k)).astype(np.float32)
-    sources = np.pad(np.arange(loot.image_size), loot.k // 2, mode="reflect")
-    matrix = np.zeros((loot.image_size, loot.image_size), np.float32)
-    for offset, weight in enumerate(blur_row(loot.k)):
-        np.add.at(matrix, (np.arange(loot.image_size), sources[offset : offset + loot.image_size]), weight)
-    return matrix
 
 
 def _both_axes(axis: Floats, images: Floats) -> Floats:

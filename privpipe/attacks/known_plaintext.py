@@ -1,10 +1,11 @@
 """Find the key that all images share from known pairs of an original and its perturbed image (level L2).
 
     from privpipe.attacks.known_plaintext import solve
-    found = solve(pairs, "block_scramble", k=4, sigma=0.0)
+    found = solve(pairs, BlockScramble(32, k=4))
 
 What it assumes: a keyed method under `scope: dataset` with known settings, and m pairs; a pair is an original that
-reached the attacker some other way. What every method leaves to solve:
+reached the attacker some other way. Each method says which equations its key solves
+(`Perturbation.key_equations`); for example:
 
 - block_scramble: which pixel went where. Linear assignment in each block with the least sum of squared differences over
   pairs and colours. Pixels of a block that are equal in all pairs cannot be told apart, and need not be.
@@ -17,28 +18,25 @@ reached the attacker some other way. What every method leaves to solve:
 Attacks with known pairs are as old as cryptanalysis; linear algebra makes one of every linear cipher.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from privpipe.attacks.base import Attack, Attempt, Floats, Loot, Pairs, levels_of_grey
-from privpipe.attacks.correlations import undo
-from privpipe.attacks.restoration import MAX_PIXELS, Prior, estimate, operator, restore
+from privpipe.attacks.base import Attack, Attempt, Loot, Pairs
+from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS
-from privpipe.perturb.base import Array, to_blocks
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb import Perturbation
+from privpipe.perturb.base import Array
+from privpipe.perturb.equations import Added, Linear, Permuted
+from privpipe.perturb.values import Doubles, Floats, levels_of_grey, rounding_variance
 
 WHITE = 255.0
 MAX_FOLDS = 10  # of cross-validation
-EXACT = ("block_scramble", "gaussian_noise", "correlated_noise")  # methods with an exact inverse
 MAX_UNKNOWNS = 1 << 26  # coefficients of the systems to solve: 512 MB in float64
 SMALLEST_NOISE = 1e-12  # variance in units where white is 1; keeps systems regular where nothing was rounded
 
@@ -51,7 +49,7 @@ class Solved:
         key: in the form of `Perturbation.dataset_key` of the method.
         confidence: 0..1, how far it can be believed: whether the key of some pairs (of a single pair: of some of its
             colours) explains the others; see `solve`.
-        covariances: of the errors of each row of a block's matrix (block_mix), (blocks, k*k, k*k); else None.
+        covariances: of the errors of the weights of linear equations, (systems, n, n); else None.
     """
 
     key: Array
@@ -65,129 +63,135 @@ class KnownPlaintext(Attack):
     name = "known_plaintext"
     levels = ("L2",)
     seeks_key = True
+    order = 90
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method in SOLVERS and scope == "dataset"
+    def applies(self, method: Perturbation) -> bool:
+        return method.keyed and method.scope == "dataset"
 
     def run(self, loot: Loot) -> Attempt:
         if loot.pairs is None:
             raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
-        found = solve(loot.pairs, loot.method, loot.k, loot.sigma)
-        # Some methods need the linear estimate, which is for small images only; the key is found anyway.
-        restorable = loot.method in EXACT or loot.image_size**2 <= MAX_PIXELS
-        return Attempt(_undo(loot, found) if restorable else None, found.confidence, found.key)
+        found = solve(loot.pairs, loot.transformation)
+        return Attempt(_restored(loot, found), found.confidence, found.key)
 
 
-def solve(pairs: Pairs, method: str, k: int, sigma: float) -> Solved:
+def _restored(loot: Loot, found: Solved) -> Floats | None:
+    """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
+    method = loot.transformation
+    if method.undone_by_key:
+        return np.clip(method.invert(loot.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
+    if loot.image_size**2 > MAX_PIXELS:
+        return None
+    prior = Prior.known(loot.public, loot.image_size, loot.channels)
+    noise = None
+    if found.covariances is not None:
+        mean = prior.mean.reshape(-1, loot.channels)
+        noise = method.key_error_noise(found.covariances, mean, prior.covariances.sum(axis=0))
+    return restore(loot.targets, method, found.key, prior, noise)
+
+
+def solve(pairs: Pairs, method: Perturbation) -> Solved:
     """Find the key of a method with `scope: dataset`.
 
-    How confidence is measured:
+    How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
 
-    - block_scramble: a right key explains every pixel. It is the share of pixels that can be told apart and lie in
-      blocks that are explained to the last level.
-    - random_filter and noise: what rounding leaves unexplained, over what is left unexplained of each pair by the key
-      of the others. Of a single pair, noise has nothing else to be compared with than its strength, `sigma`.
-    - block_mix: how far, in decibels, the key of the others goes in explaining each pair, from what the means of blocks
-      explain (0) to all but the rounding (1).
+    - a permutation: a right key explains every item. It is the share of items that can be told apart and lie in
+      systems that are explained to the last level.
+    - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
+      unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
+      than its strength, `sigma`.
+    - other linear equations: how far, in decibels, the key of the others goes in explaining each pair, from what the
+      means explain (0) to all but the rounding (1).
 
     The key of one image (`scope: image`) explains its pair as well as a key of all would: only a second pair tells.
 
     Args:
         pairs: m at least 1.
-        method, k, sigma: the transformation, as `privpipe.params.Perturb` describes it.
+        method: the transformation; its own key is not used.
 
     Raises:
-        PrivpipeError: the method has no key to find, or the pairs are not as described.
+        PrivpipeError: the method has no key to find or does not say which equations it solves, or the pairs are not as
+            described.
     """
-    if method not in SOLVERS:
-        raise PrivpipeError(f"{method} has no key to find in pairs. Use one of {', '.join(SOLVERS)}.")
+    if not method.keyed:
+        raise PrivpipeError(f"{method.name} has no key to find in pairs. Name a method with a key.")
+    _check(pairs, method)
+    equations = method.key_equations()
+    if isinstance(equations, Added):
+        return _solve_field(pairs, equations)
+    unknowns = equations.systems * equations.n**2
+    if isinstance(equations, Linear) and equations.overdetermined:
+        unknowns *= MAX_FOLDS
+    if unknowns > MAX_UNKNOWNS:
+        raise PrivpipeError(
+            f"{method.name} with k = {method.k} at {method.image_size} pixels has systems of {unknowns:,} "
+            f"coefficients; at most {MAX_UNKNOWNS:,} are solved. Use a smaller perturb.k."
+        )
+    return _solve_permutation(pairs, equations) if isinstance(equations, Permuted) else _solve_linear(pairs, equations)
+
+
+def _check(pairs: Pairs, method: Perturbation) -> None:
     originals, perturbed = pairs.originals, pairs.perturbed
     if originals.dtype != np.uint8 or originals.ndim != 4 or not originals.size or originals.shape != perturbed.shape:
         raise PrivpipeError(
             "pairs must be originals, uint8 (m, H, W, C) with m at least 1, and perturbed images of that shape; got "
             f"{originals.dtype} {originals.shape} and {perturbed.dtype} {perturbed.shape}."
         )
-    size = originals.shape[1]
-    legal = METHODS[method].legal_k(size)
-    if size != originals.shape[2] or (legal is not None and k not in legal):
+    size = method.image_size
+    legal = method.legal_k(size)
+    if originals.shape[1:3] != (size, size) or (legal is not None and method.k not in legal):
         raise PrivpipeError(
-            f"images must be square and k of {method} one of {legal} for {size} pixels; got k = {k} and "
+            f"images must be square and k of {method.name} one of {legal} for {size} pixels; got k = {method.k} and "
             f"{originals.shape[1]}x{originals.shape[2]}."
         )
-    unknowns = {"block_scramble": size**2 * k**2, "block_mix": size**2 * k**2, "random_filter": MAX_FOLDS * k**4}.get(
-        method, 0
-    )
-    if unknowns > MAX_UNKNOWNS:
-        raise PrivpipeError(
-            f"{method} with k = {k} at {size} pixels has systems of {unknowns:,} coefficients; at most "
-            f"{MAX_UNKNOWNS:,} are solved. Use a smaller perturb.k."
-        )
-    return SOLVERS[method](pairs, k, sigma)
 
 
-def solve_scramble(pairs: Pairs, k: int, sigma: float) -> Solved:
-    """Permutations int32 (blocks, k*k)."""
+def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
     # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
-    before, after = (_rows(levels_of_grey(images), k) for images in (pairs.originals, pairs.perturbed))
+    before, after = (equations.rows(levels_of_grey(images)) for images in (pairs.originals, pairs.perturbed))
     gains = after.swapaxes(1, 2) @ before
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
     explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
-    # A block of g different pixels settles g - 1: no permutation tells equal ones apart.
-    settled = np.array([len(np.unique(block.T, axis=0)) - 1 for block in before])
-    return Solved(permutations, float((settled * explained).sum() / max(1, settled.size * (k * k - 1))))
+    # A system of g different items settles g - 1: no permutation tells equal ones apart.
+    settled = np.array([len(np.unique(system.T, axis=0)) - 1 for system in before])
+    confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
+    return Solved(equations.key(permutations), confidence)
 
 
-def solve_mix(pairs: Pairs, k: int, sigma: float) -> Solved:
-    """Matrices float32 (blocks, k*k, k*k)."""
-    n = k * k
-    noise = _rounding(pairs.perturbed)
-    before, after = _rows(_units(pairs.originals), k), _rows(_units(pairs.perturbed), k)
-    equations = _Equations.of(before, after, _folds(pairs))
-    columns, covariances = equations.solve(noise, 1 / n)
-    left = equations.held_out(noise, 1 / n)
+def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:
+    noise = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE)
+    equations = reduce(add, _equations(pairs, linear))
+    weights, covariances = equations.solve(noise, linear.variance)
+    left = equations.held_out(noise, linear.variance)
+    if linear.overdetermined:
+        return Solved(linear.key(weights), min(1.0, noise / max(left, noise)))
     left_by_means = equations.of_means().held_out(noise, 1.0)
-    return Solved(np.asarray(columns.swapaxes(1, 2), np.float32), _progress(left_by_means, left, noise), covariances)
+    return Solved(linear.key(weights), _progress(left_by_means, left, noise), covariances)
 
 
-def solve_filter(pairs: Pairs, k: int, sigma: float) -> Solved:
-    """Weights float64 (k, k)."""
-    noise = _rounding(pairs.perturbed)
+def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
+    """Those of all pairs at once, or of one pair at a time where a pair has many."""
     folds = _folds(pairs).reshape(len(pairs.originals), -1)
-    pixels, number = pairs.originals[0, :, :, 0].size, int(folds.max()) + 1
-    equations = reduce(
-        add,
-        (
-            _Equations.of(
-                _patches(_units(original), k), _units(perturbed).reshape(1, -1, 1), np.tile(fold, pixels), number
-            )
-            for original, perturbed, fold in zip(pairs.originals, pairs.perturbed, folds, strict=True)
-        ),
-    )
-    weights, _ = equations.solve(noise, 1.0)
-    left = equations.held_out(noise, 1.0)
-    return Solved(weights.reshape(k, k), min(1.0, noise / max(left, noise)))
+    number = int(folds.max()) + 1
+    step = 1 if linear.overdetermined else len(folds)
+    for first in range(0, len(folds), step):
+        rows = slice(first, first + step)
+        x, y = linear.x(_units(pairs.originals[rows])), linear.y(_units(pairs.perturbed[rows]))
+        places = x.shape[1] // folds[rows].size  # equations of a pair and colour
+        yield _Equations.of(x, y, np.concatenate([np.tile(fold, places) for fold in folds[rows]]), number)
 
 
-def solve_noise(pairs: Pairs, k: int, sigma: float) -> Solved:
-    """The field float32 (H, W, C), in levels of 0..255."""
+def _solve_field(pairs: Pairs, equations: Added) -> Solved:
     differences = levels_of_grey(pairs.perturbed).astype(np.float64) - pairs.originals
-    field = differences.mean(axis=0)
+    field, sigma = differences.mean(axis=0), equations.sigma
     if len(differences) > 1:
-        expected, left = _rounding(pairs.perturbed) * WHITE**2, float(differences.var(axis=0, ddof=1).mean())
+        expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2
+        left = float(differences.var(axis=0, ddof=1).mean())
         confidence = min(1.0, expected / max(left, expected))
     else:
         power = float((field**2).mean())
         confidence = min(power, sigma**2) / max(power, sigma**2, SMALLEST_NOISE)
     return Solved(field.astype(np.float32), confidence)
-
-
-SOLVERS: dict[str, Callable[[Pairs, int, float], Solved]] = {
-    "block_scramble": solve_scramble,
-    "block_mix": solve_mix,
-    "random_filter": solve_filter,
-    "gaussian_noise": solve_noise,
-    "correlated_noise": solve_noise,
-}
 
 
 @dataclass(frozen=True)
@@ -273,49 +277,6 @@ def _folds(pairs: Pairs) -> NDArray[np.int64]:
     return np.repeat(np.arange(count) % MAX_FOLDS, channels)
 
 
-def _rows(images: Array, k: int) -> Doubles:
-    """Images (m, H, W, C) as equations: (blocks, m * C, k*k)."""
-    blocks = to_blocks(images, k).transpose(1, 0, 3, 2)
-    return np.ascontiguousarray(blocks.reshape(len(blocks), -1, k * k), dtype=np.float64)
-
-
-def _patches(image: Doubles, k: int) -> Doubles:
-    """The k×k surroundings of each pixel and colour of (H, W, C), borders as OpenCV reflects them: (1, H*W*C, k*k)."""
-    radius = k // 2
-    padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-    return sliding_window_view(padded, (k, k), axis=(0, 1)).reshape(1, -1, k * k)
-
-
 def _units(images: Array) -> Doubles:
     """Stored images as float64 in units where white is 1."""
     return images.astype(np.float64) / (WHITE if images.dtype == np.uint8 else 1.0)
-
-
-def _rounding(perturbed: Array) -> float:
-    """Mean variance of the error of rounding to the stored type, in units where white is 1."""
-    if perturbed.dtype == np.uint8:
-        return 1 / 12 / WHITE**2
-    return max(float((np.spacing(np.abs(perturbed)).astype(np.float64) ** 2).mean()) / 12, SMALLEST_NOISE)
-
-
-def _undo(loot: Loot, found: Solved) -> Floats:
-    """The targets without the perturbation, float32 (T, H, W, C) in levels of 0..255."""
-    if loot.method == "block_scramble":
-        return undo(levels_of_grey(loot.targets), loot.k, found.key)
-    if loot.method in ("gaussian_noise", "correlated_noise"):
-        return np.clip(levels_of_grey(loot.targets) - found.key, 0, np.float32(WHITE))
-    size, channels = loot.image_size, loot.channels
-    prior = Prior.known(loot.public, size, channels)
-    if found.covariances is None:
-        return restore(loot.targets, loot.method, loot.k, found.key, loot.sigma, prior)
-    # Errors of the key act as noise: x has the prior's second moments, so x · (error of a row of W) has this variance.
-    places = to_blocks(np.arange(size * size).reshape(1, size, size, 1), loot.k)[0, :, :, 0]
-    means = prior.mean.reshape(-1, channels)[places]
-    power = means @ means.swapaxes(1, 2)
-    power += prior.covariances.sum(axis=0)[places[:, :, None], places[:, None, :]]
-    noise = np.empty(size * size)
-    noise[places] = (found.covariances * power).sum(axis=(1, 2))[:, None] / channels
-    noise += _rounding(loot.targets) * WHITE**2
-    levels = levels_of_grey(loot.targets)
-    observed = levels.reshape(len(levels), -1, channels)
-    return estimate(observed, operator(loot.method, loot.k, found.key, size), np.diag(noise), prior)

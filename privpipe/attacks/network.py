@@ -8,11 +8,11 @@ be held out, and the network stays as it was.
 
 The network is a small U-Net (Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image
 segmentation", 2015) that adds its skips, and corrects a first guess (as Zhang et al., "Beyond a Gaussian denoiser",
-2017, have theirs predict the residual). Beside the image it sees what no key changes: of a block scramble the pixels of
-each block in the order of their brightness, of a block mix the second moments of each block; a filtered image is
-standardised, since its filter may have any gain. What depends on the place is given to it as coordinates and, for a
-key that all images share, as a linear map of each block and a bias of each pixel, which the known pairs train. The
-choice of these inputs is our own.
+2017, have theirs predict the residual). Beside the image it sees what no key changes, as the method says
+(`Perturbation.network_inputs` and `invariants`): of a block scramble the pixels of each block in the order of their
+brightness, of a block mix the second moments of each block; a filtered image is standardised, since its filter may have
+any gain. What depends on the place is given to it as coordinates and, for a key that all images share, as a linear map
+of each block and a bias of each pixel, which the known pairs train. The choice of these inputs is our own.
 """
 
 import math
@@ -27,12 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from privpipe.attacks.base import Attack, Attempt, Floats, Loot, Pairs, levels_of_grey
+from privpipe.attacks.base import Attack, Attempt, Budget, Loot, Pairs
 from privpipe.errors import PrivpipeError
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.models import BlockFullyConnected
-from privpipe.perturb import METHODS
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
+from privpipe.perturb.values import Floats, levels_of_grey
 
 WIDTHS = (24, 48, 96)  # channels at full, half and quarter resolution
 BLOCK_WIDTH, BLOCK_OUTPUTS = 64, 2048  # channels of the path over blocks, and most of its outputs per block
@@ -42,9 +44,7 @@ HELD_OUT = 0.1  # of public images, for the confidence
 MOST_HELD_OUT = 500
 HELD_OUT_PAIRS = 0.2
 MIN_IMAGES = 20  # public images to train on; known pairs to go on with
-MIDDLE, SCALE = 127.5, 64.0  # levels to network units
 LAGS = (1, 2, 4, 8)  # in pixels, of the correlations that the confidence compares
-BLOCK_METHODS = ("block_scramble", "block_mix")
 MAX_WEIGHTS = 1 << 26  # of all blocks, 256 MB; Adam holds four times that
 
 
@@ -68,12 +68,18 @@ class RestorationNetwork(Attack):
     levels = ("L1", "L2")
     costly = True
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method != "none"
+    @classmethod
+    def within(cls, budget: Budget) -> Attack | None:
+        if not budget.network_epochs:
+            return None
+        return cls(budget.network_epochs, budget.seed, budget.threads, budget.device)
+
+    def applies(self, method: Perturbation) -> bool:
+        return not method.identity
 
     def learns_from_pairs(self, loot: Loot) -> bool:
         """Without a key, or with a fresh one for each image, the attacker's own pairs are as good as known ones."""
-        return loot.public is None or (loot.scope == "dataset" and loot.perturbation(self.seed).keyed)
+        return loot.public is None or (loot.scope == "dataset" and loot.transformation.keyed)
 
     def run(self, loot: Loot) -> Attempt:
         """Train, and restore the targets.
@@ -141,7 +147,7 @@ class _Trainer:
     def __init__(self, attack: RestorationNetwork, loot: Loot, public: Images, device: torch.device):
         self.attack, self.loot, self.public, self.device = attack, loot, public, device
         self.draws = torch.Generator().manual_seed(attack.seed)
-        self.network = Network(loot.method, loot.k, loot.scope, loot.image_size, loot.channels)
+        self.network = Network(loot.transformation, loot.channels)
         self.network.initialise(self.draws)
         self.network.to(device)
         self.steps = attack.epochs * math.ceil(len(public) / BATCH)
@@ -152,7 +158,7 @@ class _Trainer:
         with tqdm(total=self.steps, desc="restoration network", unit="step", disable=None) as bar:
             for step, (perturbed, originals) in enumerate(self._public_batches()):
                 if step == 0:
-                    self.network.fit_guess(self._tensor(perturbed), _units(self._tensor(originals)))
+                    self.network.fit_guess(self._tensor(perturbed), units(self._tensor(originals)))
                 self._step(optimiser, perturbed, originals, RATE * _cosine(step / self.steps))
                 bar.update()
 
@@ -192,7 +198,7 @@ class _Trainer:
     def _step(self, optimiser: torch.optim.Optimizer, perturbed: Array, originals: Images, rate: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
-        loss = F.mse_loss(self.network(self._tensor(perturbed)), _units(self._tensor(originals)))
+        loss = F.mse_loss(self.network(self._tensor(perturbed)), units(self._tensor(originals)))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
         optimiser.step()
@@ -222,27 +228,25 @@ class Network(nn.Module):
     """Perturbed images in levels (B, C, H, W) to pictures in network units of the same shape.
 
     Args:
-        method, k, scope: the transformation.
-        image_size: a multiple of 8.
+        method: the transformation, of images of a multiple of 8 pixels; its own key is not used.
         channels: colours.
     """
 
-    def __init__(self, method: str, k: int, scope: str, image_size: int, channels: int):
+    def __init__(self, method: Perturbation, channels: int):
         super().__init__()
-        self.method, self.k, self.channels = method, k, channels
-        self.blocks = method in BLOCK_METHODS
-        self.shared = scope == "dataset" and METHODS[method].keyed
+        self.method, image_size, k = method, method.image_size, method.k
+        self.shared = method.keyed and method.scope == "dataset"
         axis = torch.linspace(-1, 1, image_size)
         self.register_buffer("fit", torch.tensor([1.0, 0.0]))
         self.register_buffer("coordinates", torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None])
         inputs = 2 * channels + 2
         if self.shared:
-            self.place_map = BlockFullyConnected(image_size, k) if self.blocks else nn.Identity()
+            self.place_map = BlockFullyConnected(image_size, k) if method.blocks else nn.Identity()
             self.place_bias = nn.Parameter(torch.zeros(1, channels, image_size, image_size))
             inputs += channels
-        if self.blocks:
-            n = k * k
-            features = n * channels if method == "block_scramble" else channels * channels
+        unchanged = method.invariants(torch.zeros(1, channels, image_size, image_size))
+        if unchanged is not None:
+            n, features = k * k, unchanged.shape[1]
             outputs = min(16, max(1, BLOCK_OUTPUTS // n))
             self.over_blocks = nn.Sequential(
                 nn.Conv2d(features, BLOCK_WIDTH, 1),
@@ -273,21 +277,22 @@ class Network(nn.Module):
     @torch.no_grad()
     def fit_guess(self, images: Tensor, originals: Tensor) -> None:
         """Set gain and offset of the first guess by least squares; `originals` in network units."""
-        values = self._guess(images)[0].double()
+        values = self.method.network_inputs(images)[0].double()
         centred = values - values.mean()
         gain = (centred * originals).mean() / centred.square().mean().clamp(min=1e-9)
         self.get_buffer("fit").copy_(torch.stack([gain, originals.double().mean() - gain * values.mean()]))
 
     def forward(self, images: Tensor) -> Tensor:
-        guess, levels = self._guess(images)
+        guess, levels = self.method.network_inputs(images)
         gain, offset = self.get_buffer("fit")
         guess = guess * gain + offset
         places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
         inputs = [guess, levels, places]
         if self.shared:
             inputs.append(self.place_map(levels) + self.place_bias)
-        if self.blocks:
-            inputs.append(self.over_blocks(self.invariants(levels)))
+        unchanged = self.method.invariants(levels)
+        if unchanged is not None:
+            inputs.append(self.over_blocks(unchanged))
         full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))
         half = self.down[1](F.max_pool2d(full, 2))
         quarter = self.down[2](F.max_pool2d(half, 2))
@@ -295,37 +300,6 @@ class Network(nn.Module):
         full = self.up[0](full + _twice(self.narrow[0](half)))
         restored: Tensor = guess + self.out(full)
         return restored
-
-    def _guess(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The first guess of the picture, and the image in network units."""
-        if self.method == "random_filter":
-            mean = images.mean(dim=(1, 2, 3), keepdim=True)
-            spread = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
-            # Pictures are positive: a negative mean tells that the filter turned the sign.
-            levels = (images - mean) / spread * torch.where(mean < 0, -1.0, 1.0)
-            return levels, levels
-        levels = _units(images)
-        if self.method == "block_scramble":
-            return _spread(F.avg_pool2d(levels, self.k), self.k), levels
-        if self.method == "block_mix":
-            # A mixed block keeps its mean square on average.
-            return _units(_spread(F.avg_pool2d(images.square(), self.k).clamp(min=1e-6).sqrt(), self.k)), levels
-        return levels, levels
-
-    def invariants(self, levels: Tensor) -> Tensor:
-        """What no key changes, (B, features, H/k, W/k)."""
-        batch, channels, height, width = levels.shape
-        rows, columns, n = height // self.k, width // self.k, self.k * self.k
-        blocks = F.pixel_unshuffle(levels, self.k).reshape(batch, channels, n, rows, columns)
-        if self.method == "block_scramble":
-            # Roots of whole numbers as weights of the colours: only equal pixels are equally bright.
-            weights = torch.arange(1, channels + 1, device=levels.device).sqrt().reshape(-1, 1, 1, 1)
-            brightness = (blocks * weights).sum(dim=1, keepdim=True)
-            order = brightness.argsort(dim=2, stable=True).expand_as(blocks)
-            return blocks.gather(2, order).reshape(batch, channels * n, rows, columns)
-        values = blocks + MIDDLE / SCALE  # black is 0 again: the mixing is linear
-        moments = torch.einsum("bcnyx,bdnyx->bcdyx", values, values) / n
-        return (moments.sign() * moments.abs().clamp(min=1e-6).sqrt()).reshape(batch, channels**2, rows, columns)
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
@@ -336,17 +310,8 @@ def _single(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
 
 
-def _spread(means: Tensor, k: int) -> Tensor:
-    """Each value to k×k pixels."""
-    return means.repeat_interleave(k, dim=2).repeat_interleave(k, dim=3)
-
-
 def _twice(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=2, mode="nearest")
-
-
-def _units(levels: Tensor) -> Tensor:
-    return (levels - MIDDLE) / SCALE
 
 
 def _cosine(progress: float) -> float:
@@ -364,7 +329,7 @@ def _checked(loot: Loot) -> Images:
         raise PrivpipeError(
             f"the restoration network takes images of a multiple of 8 pixels; got {loot.image_size}. Resize them."
         )
-    weights = loot.image_size**2 * loot.k**2 if loot.method in BLOCK_METHODS else 0
+    weights = loot.image_size**2 * loot.k**2 if loot.transformation.keyed and loot.transformation.blocks else 0
     if weights > MAX_WEIGHTS:
         raise PrivpipeError(
             f"the restoration network would have {weights:,} weights for blocks of {loot.k} pixels; at most "

@@ -6,9 +6,10 @@ transformation there is.
 
 import numpy as np
 
-from privpipe.attacks.base import Attack, Attempt, Loot, levels_of_grey
-from privpipe.attacks.correlations import attack, undo
-from privpipe.perturb.block_scramble import BlockScramble
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.correlations import attack
+from privpipe.perturb import Perturbation
+from privpipe.perturb.values import levels_of_grey
 
 
 class PixelCorrelation(Attack):
@@ -21,14 +22,15 @@ class PixelCorrelation(Attack):
     name = "pixel_correlation"
     levels = ("L0", "L1")
     seeks_key = True
+    order = 10
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method == BlockScramble.name
+    def applies(self, method: Perturbation) -> bool:
+        return method.permutes_within_blocks
 
     def run(self, loot: Loot) -> Attempt:
         if loot.k == 1:
             identity = np.zeros((loot.image_size**2, 1), dtype=np.int32)
             return Attempt(levels_of_grey(loot.targets), confidence=1.0, key=identity)
         found = attack(loot.stolen, loot.k, loot.public)
-        restored = undo(loot.targets, loot.k, found.permutations)
+        restored = loot.transformation.invert(loot.targets, found.permutations)
         return Attempt(levels_of_grey(restored), found.confidence, found.permutations)

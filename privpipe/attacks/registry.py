@@ -1,37 +1,24 @@
-"""Every attack there is, in the order in which they are tried."""
+"""Every attack there is, those of this folder and those of other packages (entry points `privpipe.attacks`)."""
 
-from privpipe.attacks.as_is import AsIs
-from privpipe.attacks.base import Attack
-from privpipe.attacks.block_means import BlockMeans
-from privpipe.attacks.cross_block import CrossBlock
-from privpipe.attacks.filter_likelihood import FilterLikelihood
-from privpipe.attacks.gradient_inversion import GradientInversion
-from privpipe.attacks.known_plaintext import KnownPlaintext
-from privpipe.attacks.network import RestorationNetwork
-from privpipe.attacks.pixel_correlation import PixelCorrelation
-from privpipe.attacks.shared_field import SharedField
-from privpipe.attacks.wiener import Wiener
+from privpipe.attacks.base import LEVELS, Attack, Budget
+from privpipe.errors import PrivpipeError
+from privpipe.plugins import Registry
+
+ATTACKS: Registry[Attack] = Registry("privpipe.attacks", "privpipe.attacks.base:Attack", "privpipe.attacks")
 
 
 def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[Attack]:
-    """All attacks.
+    """All attacks within a budget, in the order in which they are tried.
 
     Args:
-        network_epochs: of the restoration network, which is left out with 0.
-        seed: of the attacker's own keys, starting points and weights.
-        threads, device: for the restoration network, see `privpipe.params.Train`.
+        network_epochs, seed, threads, device: see `privpipe.attacks.base.Budget`.
+
+    Raises:
+        PrivpipeError: see `privpipe.plugins.Registry`; or an attack names a level that there is not.
     """
-    found: list[Attack] = [
-        AsIs(),
-        PixelCorrelation(),
-        BlockMeans(),
-        CrossBlock(),
-        FilterLikelihood(seed),
-        SharedField(),
-        Wiener(),
-        GradientInversion(),
-        KnownPlaintext(),
-    ]
-    if network_epochs:
-        found.append(RestorationNetwork(network_epochs, seed, threads, device))
-    return found
+    budget = Budget(network_epochs, seed, threads, device)
+    for name, kind in ATTACKS.items():
+        if not set(kind.levels) <= set(LEVELS):
+            raise PrivpipeError(f"the attack {name} has the levels {kind.levels}; use some of {', '.join(LEVELS)}.")
+    found = [attack for kind in ATTACKS.values() if (attack := kind.within(budget)) is not None]
+    return sorted(found, key=lambda attack: (attack.costly, attack.order, attack.name))

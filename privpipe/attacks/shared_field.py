@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from privpipe.attacks.base import Attack, Attempt, Loot, levels_of_grey
-from privpipe.attacks.restoration import NOISES, ROUNDING, WHITE, Prior, noise_covariance
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.restoration import ROUNDING, WHITE, Prior
 from privpipe.attacks.wiener import prior_of
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
+from privpipe.perturb.values import levels_of_grey
 
 Doubles = NDArray[np.float64]
 
@@ -47,9 +49,10 @@ class SharedField(Attack):
     name = "shared_field"
     levels = ("L0", "L1")
     seeks_key = True
+    order = 60
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method in NOISES and scope == "dataset"
+    def applies(self, method: Perturbation) -> bool:
+        return method.noisy and method.scope == "dataset"
 
     def run(self, loot: Loot) -> Attempt:
         if len(loot.stolen) < MIN_IMAGES:
@@ -58,7 +61,9 @@ class SharedField(Attack):
         halves = [_mean(loot.stolen[0::2]), _mean(loot.stolen[1::2])]
         mean = (halves[0] + halves[1]) / 2
         pixels = loot.image_size * loot.image_size
-        noise = noise_covariance(loot.method, loot.k, loot.sigma, loot.image_size)
+        noise = loot.transformation.noise_covariance()
+        if noise is None:
+            raise PrivpipeError(f"shared_field needs the covariance of the noise, and {loot.method} gives none.")
         fields = np.empty((3, pixels, loot.channels))  # of all images and of the halves
         energy = np.empty(loot.channels)
         for component, axis in enumerate(prior.colours):

@@ -1,6 +1,7 @@
 """Restore blurred, pixelated or noisy pictures with the linear estimate of least mean square error.
 
-It needs no key. Level L0: the generic model of natural pictures; level L1: mean and covariance of public images. Under
+It needs no key, so it applies to methods whose linear operator anybody knows. Level L0: the generic model of natural
+pictures; level L1: mean and covariance of public images. Under
 noise with `scope: dataset` the same field lies on all images; each is denoised alone all the same, which is valid, and
 `shared_field` does better.
 
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from privpipe.attacks.base import Attack, Attempt, Loot, levels_of_grey
-from privpipe.attacks.restoration import NOISES, ROUNDING, Prior, noise_covariance, operator, restore
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.restoration import ROUNDING, Prior, restore
+from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
+from privpipe.perturb.values import levels_of_grey
 
 MAX_IMAGES = 2000  # stolen images whose spectrum is measured; more change nothing
 # Misfit, in nepers of power, at which the confidence is 1/2. On pictures, right hypotheses have at most 1.0 (filters)
@@ -37,13 +40,14 @@ class Wiener(Attack):
 
     name = "wiener"
     levels = ("L0", "L1")
+    order = 70
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method in ("gaussian_blur", "pixelate", *NOISES)
+    def applies(self, method: Perturbation) -> bool:
+        return method.operator_without_key and not method.identity
 
     def run(self, loot: Loot) -> Attempt:
         prior = prior_of(loot)
-        images = restore(loot.targets, loot.method, loot.k, None, loot.sigma, prior)
+        images = restore(loot.targets, loot.transformation, None, prior)
         return Attempt(images, confidence(loot, prior))
 
 
@@ -54,14 +58,15 @@ def prior_of(loot: Loot) -> Prior:
 
 def confidence(loot: Loot, prior: Prior) -> float:
     """0..1: whether the stolen images have the power spectrum that the method, k and sigma predict under `prior`."""
-    kind = "noise" if loot.method in NOISES else "filter"
-    matrix = _whole(loot)
+    noise = loot.transformation.noise_covariance()
+    kind = "filter" if noise is None else "noise"
+    matrix = np.asarray(loot.transformation.image_operator(None).toarray())
     deviations = deviations_of(loot.stolen, matrix @ prior.mean.reshape(-1, loot.channels), prior)
     ratios = []
     for component in range(len(prior.colours) if kind == "noise" else 1):
         covariance = matrix @ (matrix @ prior.covariances[component]).T + ROUNDING * np.eye(len(matrix))
-        if kind == "noise":
-            covariance += noise_covariance(loot.method, loot.k, loot.sigma, loot.image_size)
+        if noise is not None:
+            covariance += noise
         ratios.append(log_ratios(deviations[..., component], covariance))
     misfit = np.abs(ratios).mean() if kind == "noise" else np.abs(ratios).max(initial=0)
     return trust(float(misfit), HALF[kind, loot.public is not None])
@@ -91,11 +96,3 @@ def log_ratios(deviations: NDArray[np.float64], covariance: NDArray[np.float64])
     rings = np.minimum(np.rint(np.hypot(*np.indices((size, size)))).astype(int), size - 1).ravel()
     ratios = np.log(np.bincount(rings, observed.ravel()) / np.bincount(rings, expected.ravel()))
     return np.asarray(ratios[LOWEST_BAND:])
-
-
-def _whole(loot: Loot) -> Array:
-    """The operator of the method as (H*W, H*W), dense."""
-    matrix = operator(loot.method, loot.k, None, loot.image_size)
-    if loot.method == "pixelate":  # every pixel of a block has its mean
-        matrix = (loot.k * loot.k) * (matrix.T @ matrix)
-    return np.asarray(matrix.toarray())

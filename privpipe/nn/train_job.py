@@ -1,11 +1,12 @@
 """The cloud's first job, from file to model: train a classifier on perturbed images."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from privpipe.attacks.descrambler_init import prepare
 from privpipe.errors import PrivpipeError
 from privpipe.files import need_room
 from privpipe.nn.bundle import Bundle, model_bytes
@@ -16,7 +17,10 @@ from privpipe.nn.inference import measure
 from privpipe.nn.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
 from privpipe.nn.training import Epoch, train
 from privpipe.params import Model, Train
-from privpipe.store import PERTURBED, open_store
+from privpipe.store import PERTURBED, Header, open_store
+
+# Sets the first weights of a BFC layer from perturbed images, uint8 (N, H, W, C), and says how far to believe them.
+Prepare = Callable[[BlockFullyConnected, Tensor, Header], float | None]
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,16 @@ def recipe_of(model: Model, how: Train) -> Recipe:
 
 
 def train_experiment(
-    path: str | Path, model: Model, how: Train, progress: bool = True, target: str | Path | None = None
+    path: str | Path,
+    model: Model,
+    how: Train,
+    prepare: Prepare | None = None,
+    progress: bool = True,
+    target: str | Path | None = None,
 ) -> Training:
-    """`train_file` as the parameters say."""
-    recipe, start = recipe_of(model, how), model.descrambler
-    return train_file(path, model.arch, recipe, how.device, how.threads, start, progress, how.memory_mb, target)
+    """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`."""
+    recipe = recipe_of(model, how)
+    return train_file(path, model.arch, recipe, how.device, how.threads, prepare, progress, how.memory_mb, target)
 
 
 def train_file(
@@ -57,7 +66,7 @@ def train_file(
     recipe: Recipe,
     device: str,
     threads: int,
-    descrambler: str = "learned",
+    prepare: Prepare | None = None,
     progress: bool = True,
     memory_mb: int | None = None,
     target: str | Path | None = None,
@@ -69,8 +78,8 @@ def train_file(
             block size of a descrambler is the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
-        descrambler: what the BFC layer of a descrambler begins with, see `privpipe.attacks.descrambler_init`; ignored
-            by the other architectures.
+        prepare: sets what the BFC layer of a descrambler begins with, such as `privpipe.attacks.descrambler_init` makes
+            it; None: the drawn weights. Other architectures have no such layer.
         progress: show bars on standard error.
         memory_mb: what the training images may take, see `privpipe.nn.data.load_training`.
         target: the file that the model will be written to; room for it is asked for before the work.
@@ -94,10 +103,10 @@ def train_file(
             need_room(target, model_bytes(model))
         watch, confidence = Stopwatch(), None
         for layer in model:
-            if isinstance(layer, BlockFullyConnected):
+            if isinstance(layer, BlockFullyConnected) and prepare is not None:
                 # Of a set that is streamed, its first part: the stored order is random.
                 first = next(train_set.parts())
-                confidence = prepare(layer, descrambler, first, header.method, header.scope, progress)
+                confidence = prepare(layer, first, header)
         descrambler_seconds = watch.seconds()
         watch = Stopwatch()
         normalise = measure(train_set.parts())

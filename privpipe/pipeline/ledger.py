@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_csv, write_error
-from privpipe.pipeline.columns import COLUMNS, Row
+from privpipe.report.study_columns import COLUMNS, Row
 
 
 class Ledger:

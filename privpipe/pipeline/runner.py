@@ -9,11 +9,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
-from privpipe.pipeline.columns import Row
 from privpipe.pipeline.executors import open_executor
 from privpipe.pipeline.grid import Study, Task
 from privpipe.pipeline.ledger import Ledger
 from privpipe.pipeline.task import Place, fingerprint, fingerprint_of_inputs, run
+from privpipe.report.study_columns import Row
 
 BREAKS = 3  # worker processes that may die (out of memory, say) before a group is given up
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.attacks.campaign import campaign, load_loot
+from privpipe.attacks.descrambler_init import preparation
 from privpipe.attacks.registry import attacks
 from privpipe.nn.bundle import save_bundle
 from privpipe.nn.evaluate_job import evaluate_file
@@ -39,7 +40,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     key, how, machine = new_key(params.key.seed), params.attack, params.train
     perturbed, model = scratch / "perturbed.h5", scratch / "model.safetensors"
     changed = perturb_file(inputs.images, perturbed, params.perturb, key)
-    training = train_experiment(perturbed, params.model, machine)
+    training = train_experiment(perturbed, params.model, machine, preparation(params.model.descrambler))
     save_bundle(model, training.bundle)
     evaluation = evaluate_file(perturbed, model, machine.device, machine.threads)
     loot = load_loot(perturbed, inputs.public, inputs.leaked, how.targets, how.stolen)

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from privpipe.attacks.descrambler_init import preparation
 from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import save_bundle
 from privpipe.nn.evaluate_job import evaluate_file
@@ -22,8 +23,8 @@ from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.params import Params
 from privpipe.pipeline.code import Sources
-from privpipe.pipeline.columns import COLUMNS, Row
 from privpipe.pipeline.grid import Task
+from privpipe.report.study_columns import COLUMNS, Row
 from privpipe.scores.descrambler import score
 
 # Of the code behind a model, what cannot decide a figure. All else that this module imports counts.
@@ -33,7 +34,7 @@ WITHOUT = frozenset(
         "privpipe.errors",  # an error is no figure
         "privpipe.files",  # how a file is written, not what
         "privpipe.params",  # refuses parameters, and does not change them
-        "privpipe.pipeline.columns",  # a table with other columns is started anew
+        "privpipe.report.study_columns",  # a table with other columns is started anew
         "privpipe.pipeline.grid",  # a task's parameters are in its fingerprint, however they were put together
     }
 )
@@ -115,7 +116,8 @@ def _run(task: Task, place: Place) -> Row:
     perturbed, counts = _perturbed(params, place)
     row |= counts
     try:
-        training = train_experiment(perturbed, params.model, how, progress=False)
+        prepare = preparation(params.model.descrambler, progress=False)
+        training = train_experiment(perturbed, params.model, how, prepare, progress=False)
     except Diverged:
         return {**row, "status": "diverged"}
     model = perturbed.with_suffix(".safetensors")

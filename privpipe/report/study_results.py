@@ -8,7 +8,7 @@ from scipy.stats import t as student
 
 from privpipe.errors import PrivpipeError
 from privpipe.nn.statistics import wilson_interval
-from privpipe.pipeline.columns import COLUMNS
+from privpipe.report.study_columns import COLUMNS
 
 WHOLE = ("k", "seed", "epochs", "batch_size", "n_train", "n_val", "n_test")
 SHARES = ("val_accuracy", "test_accuracy")

@@ -12,7 +12,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import Bundle
 from privpipe.nn.models import has_descrambler
 from privpipe.owner.key import Key
-from privpipe.perturb.block_scramble import BlockScramble
+from privpipe.perturb import METHODS
 
 METRICS = (
     "blocks_exact",
@@ -81,8 +81,8 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
     reason = _not_measured(bundle)
     if reason is not None:
         return DescramblerScore(dict.fromkeys(METRICS), np.empty(0, np.int64), 0, reason)
-    scramble = BlockScramble(bundle.architecture.image_size, bundle.k, bundle.scope, stream=key.stream)
-    truth = np.argsort(scramble.permutations, axis=1)
+    scramble = METHODS[bundle.method](bundle.architecture.image_size, bundle.k, bundle.scope, stream=key.stream)
+    truth = np.argsort(np.asarray(scramble.dataset_key), axis=1)
     weights = bundle.model.get_submodule("bfc").get_parameter("weight").detach().numpy()
     if weights.shape != (*truth.shape, truth.shape[1]):
         raise PrivpipeError(
@@ -107,7 +107,7 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
 def _not_measured(bundle: Bundle) -> str | None:
     if not has_descrambler(bundle.architecture.arch):
         return f"model.arch is {bundle.architecture.arch}: it has no descrambler layer"
-    if bundle.method != BlockScramble.name:
+    if bundle.method not in METHODS or not METHODS[bundle.method].permutes_within_blocks:
         return f"perturb.method is {bundle.method}: it permutes no pixels within blocks"
     if bundle.scope != "dataset":
         return "perturb.scope is image: every image has its own permutations, so there is no one true descrambler"

@@ -34,11 +34,9 @@ from scipy.special import erfcx, ndtr
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
-from privpipe.perturb.gaussian_blur import blur_sigma
 
 WHITE = 255.0
 DELTA = 1e-5
-NOISES = ("gaussian_noise", "correlated_noise")
 # The noise is kept in float32. Patterns on which it is weaker than this share of its strongest carry rounding errors
 # rather than noise, and no guarantee is claimed.
 REGULAR = 2.0**-24
@@ -91,18 +89,19 @@ def guarantee(
         raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
-    if method not in NOISES:
+    row = METHODS[method](image_size, k, scope, sigma).noise_row()
+    if row is None:
         return Guarantee(None, None, delta, DETERMINISTIC)
     if scope == "dataset":
         return Guarantee(None, None, delta, SHARED)
     if sigma == 0:
         return Guarantee(None, None, delta, SILENT)
-    factors = _inverse_roots(image_size, k if method == "correlated_noise" else 1)
+    factors = _inverse_roots(image_size, row)
     if factors is None:
         return Guarantee(None, None, delta, SINGULAR)
     pixel = epsilon(factors[0] * WHITE * np.sqrt(channels) / sigma, delta)
     image = epsilon(factors[1] * WHITE * np.sqrt(image_size * image_size * channels) / sigma, delta)
-    bound = " (an upper bound)" if method == "correlated_noise" and k > 1 else ""
+    bound = " (an upper bound)" if len(row) > 1 else ""
     return Guarantee(pixel, image, delta, LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound))
 
 
@@ -130,14 +129,16 @@ def delta_of(value: float, mu: float) -> float:
     return float(ndtr(a) - np.exp(-a * a / 2) * erfcx(-b / np.sqrt(2)) / 2)
 
 
-def _inverse_roots(image_size: int, k: int) -> tuple[float, float] | None:
+def _inverse_roots(image_size: int, row: NDArray[np.float64]) -> tuple[float, float] | None:
     """How much larger sqrt(dᵀ N⁻¹ d) can be than |d| / sigma: for one pixel, and (a bound) for any d.
 
     The noise is sigma/r · (A ⊗ A) times white noise, A the smoothing of one axis with its reflected borders and r the
     sum of the squared weights of a row. So N⁻¹ = (r/sigma)²·(B ⊗ B) with B = (A Aᵀ)⁻¹: the largest diagonal entry and
     the largest eigenvalue are squares of those of B. None where A is singular.
+
+    Args:
+        row: of `Perturbation.noise_row`, (k,).
     """
-    row = cv2.getGaussianKernel(k, blur_sigma(k), cv2.CV_64F)
     smoothing = cv2.sepFilter2D(np.eye(image_size), cv2.CV_64F, np.ones((1, 1)), row)
     vectors, values, _ = np.linalg.svd(smoothing)
     if (values[-1] / values[0]) ** 2 < REGULAR:  # squared: two axes

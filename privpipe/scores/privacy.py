@@ -12,18 +12,17 @@ also given for the worst-protected 1 % of pictures.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from math import factorial, inf
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
-from privpipe.attacks.base import Floats, levels_of_grey
 from privpipe.attacks.linkage import method_similarity, picture_similarity
 from privpipe.attacks.records import Record, as_pictures
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Array, Images
-from privpipe.perturb.gaussian_blur import kernel
+from privpipe.perturb.base import Array, Images, Perturbation
+from privpipe.perturb.keys import KeyRecovery
+from privpipe.perturb.values import Floats, levels_of_grey
 from privpipe.scores.fidelity import psnr, ssim
 
 Values = NDArray[np.float64]
@@ -33,9 +32,7 @@ LEVELS = ("L0", "L1", "L2", "L3")  # each knows what those before it know
 MATCHING = "matching"  # the name of re-identification without a reconstruction
 
 WORST_SHARE = 0.01  # of pictures: the worst-protected
-# Axes of the key of one image, and the last of them that make one direction to compare.
-KEY_AXES = {"block_scramble": 2, "random_filter": 2, "block_mix": 3, "gaussian_noise": 3, "correlated_noise": 3}
-DIRECTION_AXES = {"random_filter": 2, "block_mix": 2, "gaussian_noise": 3, "correlated_noise": 3}
+COLOURS = 3
 
 
 def worst(values: Values) -> float:
@@ -67,70 +64,40 @@ def reidentify(similarity: Array) -> tuple[float, float]:
     return top1, top5
 
 
-@dataclass(frozen=True)
-class KeyRecovery:
-    """How much of a key was found, 0..1.
-
-    Args:
-        pixels: share of pixels of a block scramble put in their place; for other methods the |cosine| between what
-            was found and the truth.
-        blocks: share of blocks of a block scramble without a wrong pixel; None for other methods.
-    """
-
-    pixels: float
-    blocks: float | None
-
-
-def key_recovery(method: str, found: Array | None, truth: Array | None) -> KeyRecovery | None:
+def key_recovery(method: Perturbation, found: Array | None, truth: Array | None) -> KeyRecovery | None:
     """Compare a found key with the true one; None for methods without a key or where none was sought.
 
     Args:
+        method: the transformation; its own key is not used.
         found: as `Perturbation.dataset_key`, or as its `image_keys`.
         truth: either again. Where one of them is of each image, the mean over the images is given; where both are,
             over those that both have, the first ones.
 
     Raises:
-        PrivpipeError: the shapes do not go together.
+        PrivpipeError: the shapes do not go together, or the method does not say how its keys compare.
     """
-    if method not in KEY_AXES or found is None or truth is None:
+    if not method.keyed or found is None or truth is None:
         return None
-    axes = KEY_AXES[method]
+    form = method.key_form(COLOURS)
+    axes = 0 if form is None else len(form)
     if found.ndim == truth.ndim == axes + 1:
         count = min(len(found), len(truth))
         found, truth = found[:count], truth[:count]
     if {found.ndim, truth.ndim} - {axes, axes + 1} or found.shape[-axes:] != truth.shape[-axes:]:
         raise PrivpipeError(
-            f"a found key of {method} must have the shape of the true one, {truth.shape}; got {found.shape}. "
+            f"a found key of {method.name} must have the shape of the true one, {truth.shape}; got {found.shape}. "
             "Return it in the form of Perturbation.dataset_key."
         )
-    if method == "block_scramble":
-        right = found == truth
-        return KeyRecovery(float(right.mean()), float(right.all(axis=-1).mean()))
-    direction = tuple(range(-DIRECTION_AXES[method], 0))
-    one, other = found.astype(np.float64), truth.astype(np.float64)
-    norms = np.sqrt((one**2).sum(axis=direction) * (other**2).sum(axis=direction))
-    products = np.abs((one * other).sum(axis=direction))
-    # A key of zeros points nowhere: 0.
-    return KeyRecovery(float(np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).mean()), None)
+    return method.key_similarity(found, truth)
 
 
-def chance_key_recovery(method: str, k: int, image_size: int, channels: int = 3) -> KeyRecovery | None:
-    """What a key drawn at random would score.
+def chance_key_recovery(method: Perturbation, channels: int = COLOURS) -> KeyRecovery | None:
+    """What a key drawn at random would score; None for methods without a key.
 
-    A random permutation of n items has one fixed point on average and is right with 1/n!. Two independent directions
-    in d dimensions have the expected |cosine| Γ(d/2) / (√π·Γ((d+1)/2)). Smoothed noise counts as white noise of fewer
-    dimensions: those divided by the sum of its squared autocorrelations.
+    Raises:
+        PrivpipeError: the method does not say.
     """
-    if method == "block_scramble":
-        return KeyRecovery(1 / k**2, 1 / factorial(k * k))
-    if method not in KEY_AXES:
-        return None
-    d = float({"random_filter": k**2, "block_mix": k**4}.get(method, image_size**2 * channels))
-    if method == "correlated_noise":
-        row = kernel(k).sum(axis=0)
-        correlations = np.correlate(row, row, "full") / (row**2).sum()
-        d = max(1.0, d / float((correlations**2).sum()) ** 2)
-    return KeyRecovery(float(np.exp(gammaln(d / 2) - gammaln((d + 1) / 2)) / np.sqrt(np.pi)), None)
+    return method.chance_key_similarity(channels) if method.keyed else None
 
 
 @dataclass(frozen=True)
@@ -208,12 +175,10 @@ def score_record(
     originals: Images,
     labels: NDArray[np.int64],
     recognise: Recognise,
-    method: str,
-    key: Array | None,
+    found: KeyRecovery | None,
 ) -> Row:
-    """Score an attempt: its pictures against `score_pictures`, its key against the true `key`."""
+    """Score an attempt: its pictures against `score_pictures`; `found` is what came of its key."""
     scores = Scores() if record.images is None else score_pictures(originals, labels, record.images, recognise)
-    found = key_recovery(method, record.key, key)
     scores = replace(
         scores,
         key_recovery=None if found is None else found.pixels,
@@ -224,9 +189,9 @@ def score_record(
     return Row(record.level, record.attack, record.pairs, record.stolen, scores)
 
 
-def score_matching(targets: Array, originals: Images, method: str, k: int, scope: str, sigma: float) -> Row:
+def score_matching(targets: Array, originals: Images, method: Perturbation) -> Row:
     """Re-identification of the perturbed images themselves: no reconstruction, no key, only the method (level L0)."""
-    top1, top5 = reidentify(method_similarity(targets, originals, method, k, scope, sigma))
+    top1, top5 = reidentify(method_similarity(targets, originals, method))
     return Row(LEVELS[0], MATCHING, 0, 0, Scores(reidentified_top1=top1, reidentified_top5=top5))
 
 
@@ -279,10 +244,9 @@ def _like_public(targets: Array, public: Images) -> Floats:
     return np.asarray(images * scale.astype(np.float32) + (wanted - mean * scale).astype(np.float32))
 
 
-def chance(labels: NDArray[np.int64], method: str, k: int, image_size: int, channels: int = 3) -> Scores:
-    """What guessing achieves; `recognised` by always naming the most frequent class."""
+def chance(labels: NDArray[np.int64], drawn: KeyRecovery | None) -> Scores:
+    """What guessing achieves; `recognised` by always naming the most frequent class, a key by `drawn`."""
     count = len(labels)
-    drawn = chance_key_recovery(method, k, image_size, channels)
     return Scores(
         reidentified_top1=1 / count,
         reidentified_top5=min(1.0, 5 / count),

@@ -1,10 +1,10 @@
 """The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Copies, Perturbation
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.keys import KeyRecovery
 from privpipe.scores import privacy
 from privpipe.scores.reference_classifier import Recognise
 from privpipe.scores.second_release import second_release
 from privpipe.store import RAW, SPLITS, open_store
+
+T = TypeVar("T")
 
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
@@ -40,13 +43,13 @@ class Judgement:
         metrics: flat, for `metrics/privacy.json`; the same keys whatever was measured.
         rows: one for each attempt.
         recoveries: how much of the key each run found that sought one, with fewer images or pairs as well.
-        problems: level, attack and known pairs of what was not run, and why.
+        problems: level, attack and known pairs of what was not run or not measured, and why.
         pictures: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
     """
 
     metrics: dict[str, str | float | None]
     rows: list[privacy.Row]
-    recoveries: list[tuple[Record, privacy.KeyRecovery]]
+    recoveries: list[tuple[Record, KeyRecovery]]
     problems: list[tuple[str, str, int, str]]
     pictures: dict[str, tuple[str, Images]]
 
@@ -113,6 +116,8 @@ def judge(
 ) -> Judgement:
     """Score every record, with the key as level L3, the matching of the perturbed images, and the baselines.
 
+    What the method does not say (how its keys compare, say) is not measured, and the reason is among the problems.
+
     Args:
         loot: what the attacker held, but for the stolen images, which are not looked at; its targets are the perturbed
             `originals`.
@@ -122,41 +127,64 @@ def judge(
         copies: from `count_copies`; None where no image stands before the originals.
     """
     copies = Copies() if copies is None else copies
-    method, k = loot.method, loot.k
     recognise = _remembering(recognise)  # several attacks bring the originals themselves
-    truth = true_key(perturbation, originals, copies)
+    problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
     tried = [record for record in records if record.problem is None]
-    bound = upper_bound(loot, perturbation, truth, originals, copies)
+    truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
+    bound = problems.note(("L3", "key"), lambda: upper_bound(loot, perturbation, truth, originals, copies))
     whole = max((record.stolen for record in tried), default=0)  # fewer stolen images are for the cost alone
-    attempts = [record for record in tried if record.stolen == whole] + ([bound] if bound else [])
+
+    def recovered(record: Record) -> KeyRecovery | None:
+        return problems.note(
+            (record.level, record.attack), lambda: privacy.key_recovery(perturbation, record.key, truth), record.pairs
+        )
+
+    compared = [(record, recovered(record)) for record in tried]
+    attempts = [(record, found) for record, found in compared if record.stolen == whole]
+    attempts += [(bound, recovered(bound))] if bound else []
     rows = [
-        privacy.score_record(record, originals, labels, recognise, method, truth)
-        for record in tqdm(attempts, desc="score", unit="attempt", disable=None)
+        privacy.score_record(record, originals, labels, recognise, found)
+        for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
-    problems = [(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None]
-    try:
-        rows.append(privacy.score_matching(loot.targets, originals, method, k, loot.scope, loot.sigma))
-    except PrivpipeError as error:
-        problems.append(("L0", privacy.MATCHING, 0, str(error)))
+    matching = problems.note(
+        ("L0", privacy.MATCHING), lambda: privacy.score_matching(loot.targets, originals, perturbation)
+    )
+    rows += [matching] if matching else []
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if loot.public is None else loot.public
     baselines = {
         name: privacy.score_pictures(originals, labels, pictures, recognise)
         for name, pictures in privacy.baseline_pictures(loot.targets, others).items()
     }
-    guessing = privacy.chance(labels, method, k, loot.image_size, originals.shape[3])
-    compared = [(record, privacy.key_recovery(method, record.key, truth)) for record in tried]
+    random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     measured = [(record, found) for record, found in compared if found is not None]
     original_recognised = float((recognise(originals) == labels).mean())
     attacked = ("L0", *(["L1"] if loot.public is not None else []), *(["L2"] if loot.pairs is not None else []), "L3")
-    metrics = privacy.metrics(rows, baselines, guessing, original_recognised, attacked)
+    metrics = privacy.metrics(rows, baselines, privacy.chance(labels, random), original_recognised, attacked)
     return Judgement(
         {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
         measured,
-        problems,
-        best_pictures(rows[: len(attempts)], attempts),
+        problems.found,
+        best_pictures(rows[: len(attempts)], [record for record, _ in attempts]),
     )
+
+
+class _Problems:
+    """What was not run or not measured: level, attack, known pairs, and why."""
+
+    def __init__(self, found: list[tuple[str, str, int, str]]) -> None:
+        self.found = found
+
+    def note(self, what: tuple[str, str], measure: Callable[[], T], pairs: int = 0) -> T | None:
+        """What `measure` returns; None where it refuses, with its reason among the problems, once."""
+        try:
+            return measure()
+        except PrivpipeError as error:
+            problem = (*what, pairs, str(error))
+            if problem not in self.found:
+                self.found.append(problem)
+            return None
 
 
 def _remembering(recognise: Recognise) -> Recognise:
@@ -192,7 +220,7 @@ def upper_bound(
         return None
     prior = Prior.known(loot.public, loot.image_size, loot.channels)
     parts = [
-        restore(loot.targets[rows], loot.method, loot.k, key, loot.sigma, prior)
+        restore(loot.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())
     ]
     return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), truth)
@@ -214,7 +242,7 @@ def _keys_at_once(perturbation: Perturbation, originals: Images) -> int:
     return 1 if one is None else max(1, KEY_BYTES // one.nbytes)
 
 
-def data_needed(measured: Sequence[tuple[Record, privacy.KeyRecovery]]) -> dict[str, float | None]:
+def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, float | None]:
     """Stolen images (without pairs) and known pairs that recover shares of the key, by the best attack for each count.
 
     Keys `images_for_50` and so on, and `pairs_for_50`; None where no tried number was enough.

@@ -24,10 +24,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import levels_of_grey
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.values import levels_of_grey
 
 WHITE = 255.0
 MOST_IMAGES, MOST_VALUES = 200, 1 << 22

@@ -26,8 +26,8 @@ def test_is_as_good_as_pixels_that_are_not_scrambled(private: Pixels, public: Pi
     held = loot(private, k, k, public if level == "L1" else None)
     prior = Prior.generic(SIZE, 3) if held.public is None else Prior.of(held.public)
     attempt = BlockMeans().run(held)
-    pixelated = METHODS["pixelate"](SIZE, k).apply(private[STOLEN:])
-    expected = restore(pixelated, "pixelate", k, None, 0.0, prior)
+    pixelate = METHODS["pixelate"](SIZE, k)
+    expected = restore(pixelate.apply(private[STOLEN:]), pixelate, None, prior)
     assert attempt.images is not None and attempt.key is None
     # The means here are not rounded to levels.
     assert np.abs(attempt.images - expected).max() < 8
@@ -59,5 +59,6 @@ def test_too_few_blocks_to_judge_by_give_no_opinion(private: Pixels) -> None:
 
 
 def test_applies_to_scrambles_that_are_fresh() -> None:
-    assert BlockMeans().applies("block_scramble", "image")
-    assert not BlockMeans().applies("block_scramble", "dataset")
+    scramble = METHODS["block_scramble"]
+    assert BlockMeans().applies(scramble(SIZE, 4, "image")) and not BlockMeans().applies(scramble(SIZE, 4, "dataset"))
+    assert not BlockMeans().applies(METHODS["pixelate"](SIZE, 4, "image"))

@@ -11,6 +11,7 @@ from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.owner.leaking import leak
+from privpipe.perturb import Perturbation
 from privpipe.store import PERTURBED, PUBLIC, Header, create
 
 SIZE = 8
@@ -37,8 +38,8 @@ class Noted(Attack):
         self.confidence = confidence
         self.given: list[tuple[int, int, int]] = []
 
-    def applies(self, method: str, scope: str) -> bool:
-        return method == "block_scramble"
+    def applies(self, method: Perturbation) -> bool:
+        return method.name == "block_scramble"
 
     def run(self, loot: Loot) -> Attempt:
         public = 0 if loot.public is None else len(loot.public)
@@ -65,7 +66,7 @@ class Costly(Noted):
 class Elsewhere(Noted):
     name = "elsewhere"
 
-    def applies(self, method: str, scope: str) -> bool:
+    def applies(self, method: Perturbation) -> bool:
         return False
 
 

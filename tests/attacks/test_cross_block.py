@@ -123,7 +123,10 @@ def test_a_multiple_of_the_block_size_is_no_wrong_guess(private: Pixels, public:
 
 def test_applies_to_shared_mixing_alone() -> None:
     assert [
-        (method, scope) for method in METHODS for scope in ("dataset", "image") if CrossBlock().applies(method, scope)
+        (name, scope)
+        for name in METHODS
+        for scope in ("dataset", "image")
+        if CrossBlock().applies(METHODS[name](SIZE, 1, scope))
     ] == [("block_mix", "dataset")]
 
 

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from privpipe.attacks.correlations import attack, undo
+from privpipe.attacks.correlations import attack
 from privpipe.attacks.descrambler_init import inferred_weights, prepare, smooth_weights
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
@@ -46,12 +46,13 @@ def test_inferred_weights_undo_the_scramble(originals: NDArray[np.uint8], k: int
     assert confidence > 0.1
     assert weights.dtype == torch.float32
     assert (weights == inverse_matrices(k)).all((1, 2)).double().mean() > 0.9
-    # Whatever was found, the layer does as the attack's own `undo`.
+    # Whatever was found, the layer undoes it.
     bfc = layer(k)
     prepare(bfc, "inferred", images, "block_scramble", "dataset", progress=False)
     with torch.no_grad():
         restored = bfc(images[:5].permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_array_equal(restored, undo(images[:5].numpy(), k, attack(images.numpy(), k).permutations))
+    found = attack(images.numpy(), k).permutations
+    np.testing.assert_array_equal(restored, BlockScramble(images.shape[1], k).invert(images[:5].numpy(), found))
 
 
 def test_inferred_weights_stay_fixed_and_others_do_not(originals: NDArray[np.uint8]) -> None:

@@ -10,6 +10,7 @@ from privpipe.attacks.filter_likelihood import MAX_SIDE, MIN_IMAGES, FilterLikel
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
+from privpipe.perturb.gaussian_blur import GaussianBlur
 from privpipe.perturb.random_filter import RandomFilter
 
 COUNT, SIZE = 700, 24
@@ -62,9 +63,9 @@ def test_restores_the_targets(private: Pixels, public: Pixels) -> None:
 
 
 def test_applies_to_the_shared_random_filter_only() -> None:
-    assert FilterLikelihood().applies("random_filter", "dataset")
-    assert not FilterLikelihood().applies("random_filter", "image")
-    assert not FilterLikelihood().applies("gaussian_blur", "dataset")
+    assert FilterLikelihood().applies(RandomFilter(32, 3, "dataset"))
+    assert not FilterLikelihood().applies(RandomFilter(32, 3, "image"))
+    assert not FilterLikelihood().applies(GaussianBlur(32, 3, "dataset"))
 
 
 def test_works_on_grey_images_that_are_not_square(private: Pixels, public: Pixels) -> None:

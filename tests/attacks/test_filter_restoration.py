@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.filter_restoration import restore_filtered, rounding_variance
+from privpipe.attacks.filter_restoration import restore_filtered
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
 from privpipe.perturb.random_filter import RandomFilter
+from privpipe.perturb.values import rounding_variance
 
 SIZE = 16
 METHOD = RandomFilter(SIZE, 3, stream=KeyStream(bytes([2]) * 32))
@@ -24,7 +25,7 @@ def error(restored: NDArray[np.float32]) -> float:
 def test_with_the_true_kernel_it_is_the_restoration_with_the_key() -> None:
     filtered = METHOD.apply(ORIGINALS)
     found = restore_filtered(filtered, METHOD.weights, 0.0, PRIOR)
-    expected = restore(filtered, "random_filter", 3, METHOD.weights, 0.0, PRIOR)
+    expected = restore(filtered, METHOD, METHOD.weights, PRIOR)
     np.testing.assert_allclose(found, expected, atol=0.1)
 
 

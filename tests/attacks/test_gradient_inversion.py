@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from privpipe.attacks import gradient_inversion
 from privpipe.attacks.base import Loot
 from privpipe.attacks.gradient_inversion import CHROMA, EDGE, GAUSSIAN, LUMINANCE, GradientInversion
-from privpipe.attacks.restoration import Prior, operator, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
 
@@ -53,7 +53,7 @@ def test_edges_come_out_better_than_in_the_linear_estimate(
     attempt = GradientInversion().run(held)
     assert attempt.images is not None and attempt.images.dtype == np.float32
     assert attempt.images.min() >= 0 and attempt.images.max() <= 255
-    linear = restore(held.targets, method, k, None, 0.0, Prior.of(public))
+    linear = restore(held.targets, METHODS[method](SIZE, k), None, Prior.of(public))
     error, before = (((images - private[STOLEN:]) ** 2).mean() for images in (attempt.images, linear))
     assert error < share * before
     assert attempt.confidence is not None and attempt.confidence > 0.8
@@ -65,7 +65,7 @@ def test_what_is_minimised_is_what_the_module_says(
 ) -> None:
     held = loot(private, method, k, public)
     prior = Prior.of(public)
-    matrix = operator(method, k, None, SIZE).toarray()
+    matrix = METHODS[method](SIZE, k).operator(None).toarray()
     whole = matrix if method == "gaussian_blur" else k * k * matrix.T @ matrix
     observed = held.targets.reshape(TARGETS, -1, 3).astype(np.float64)
     noise = (k * k if method == "pixelate" else 1) / 12
@@ -87,7 +87,7 @@ def test_what_is_minimised_is_what_the_module_says(
     monkeypatch.setattr(gradient_inversion, "STEPS", 900)
     limit = GradientInversion().run(held).images
     assert limit is not None
-    start = restore(held.targets, method, k, None, 0.0, prior)
+    start = restore(held.targets, METHODS[method](SIZE, k), None, prior)
     assert energy(limit) <= energy(found) < energy(start)
     # Nothing near the limit is lower: the energy is convex, so that is the minimum.
     rng = np.random.default_rng(3)
@@ -112,8 +112,8 @@ def test_is_deterministic(private: Pixels, public: Pixels) -> None:
 
 
 def test_applies_to_what_is_known_without_a_key() -> None:
-    assert GradientInversion().applies("gaussian_blur", "dataset") and GradientInversion().applies("pixelate", "image")
-    assert not GradientInversion().applies("random_filter", "dataset")
+    applies = [name for name in METHODS if GradientInversion().applies(METHODS[name](SIZE, 1))]
+    assert applies == ["gaussian_blur", "pixelate"]
 
 
 def test_refuses_to_run_without_public_images(private: Pixels) -> None:

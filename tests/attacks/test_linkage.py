@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks import linkage as matching
-from privpipe.attacks.base import levels_of_grey
 from privpipe.attacks.linkage import method_similarity, picture_similarity
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import METHODS, KeyStream, Perturbation, block_mix, correlated_noise, random_filter
 from privpipe.perturb.base import Array, to_blocks
+from privpipe.perturb.block_scramble import BlockScramble
+from privpipe.perturb.values import levels_of_grey
 
 SIZE, COUNT = 16, 60
 GALLERY = draw(COUNT, SIZE, rng=np.random.default_rng(5)).images
@@ -43,7 +43,7 @@ def top1(similarity: NDArray[np.float32]) -> float:
     ],
 )
 def test_the_method_alone_tells_the_pictures_apart(method: str, k: int, sigma: float, scope: str) -> None:
-    similarity = method_similarity(perturbed(method, k, scope, sigma), GALLERY, method, k, scope, sigma)
+    similarity = method_similarity(perturbed(method, k, scope, sigma), GALLERY, METHODS[method](SIZE, k, scope, sigma))
     assert similarity.shape == (COUNT, COUNT) and similarity.dtype == np.float32
     assert (similarity.max(axis=1) == 0).all()
     assert top1(similarity) >= 0.95
@@ -51,15 +51,15 @@ def test_the_method_alone_tells_the_pictures_apart(method: str, k: int, sigma: f
 
 def test_a_random_filter_of_other_pictures_is_not_explained() -> None:
     targets = perturbed("random_filter", 3)
-    similarity = method_similarity(targets, GALLERY, "random_filter", 3, "image", 0)
+    similarity = method_similarity(targets, GALLERY, METHODS["random_filter"](SIZE, 3, "image"))
     others = similarity[~np.eye(COUNT, dtype=bool)].reshape(COUNT, -1).max(axis=1)
     assert np.median(others) < -0.1
 
 
 def test_the_best_kernel_is_that_of_least_squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "MIN_EQUATIONS", SIZE * SIZE * 3)  # all of them
+    monkeypatch.setattr(random_filter, "MIN_EQUATIONS", SIZE * SIZE * 3)  # all of them
     targets = perturbed("random_filter", 3)[:4]
-    found = method_similarity(targets, GALLERY[:5], "random_filter", 3, "image", 0)
+    found = method_similarity(targets, GALLERY[:5], METHODS["random_filter"](SIZE, 3, "image"))
     residuals = np.empty((4, 5))
     for g, picture in enumerate(GALLERY[:5]):
         # Any kernel is a sum of those with a single 1, and their outputs come from the method's own filter.
@@ -79,12 +79,12 @@ def _filtered(picture: NDArray[np.uint8], kernel: NDArray[np.float64]) -> NDArra
 
 def test_block_mix_is_a_gaussian_likelihood() -> None:
     targets = perturbed("block_mix", 4)[:3]
-    found = method_similarity(targets, GALLERY[:4], "block_mix", 4, "image", 0)
+    found = method_similarity(targets, GALLERY[:4], METHODS["block_mix"](SIZE, 4, "image"))
     expected = np.zeros((3, 4))
     for t, mixed in enumerate(to_blocks(targets, 4).astype(np.float64)):
         for g, blocks in enumerate(to_blocks(GALLERY[:4], 4) / 255):
             for y, x in zip(mixed, blocks, strict=True):
-                covariance = x.T @ x / 16 + matching.ROUNDING * np.eye(3)
+                covariance = x.T @ x / 16 + block_mix.ROUNDING * np.eye(3)
                 sign, volume = np.linalg.slogdet(covariance)
                 assert sign == 1
                 expected[t, g] -= sum(row @ np.linalg.solve(covariance, row) + volume for row in y) / 2
@@ -95,12 +95,12 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     sigma, k = 40.0, 3
     method = METHODS["correlated_noise"](SIZE, k, "image", sigma, KEY)
     # The noise is linear in white noise: its covariance from the fields that single white pixels give.
-    units = np.eye(SIZE * SIZE, dtype=np.float32)
-    fields = method._levels(units, 1)  # type: ignore[attr-defined]  # the method's own smoothing
+    units = sigma * np.eye(SIZE * SIZE, dtype=np.float32)
+    fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)  # type: ignore[attr-defined]
     responses = fields.reshape(units.shape).astype(np.float64)
-    covariance = responses.T @ responses + matching.ROUNDING * 255**2 * np.eye(SIZE * SIZE)
+    covariance = responses.T @ responses + correlated_noise.ROUNDING * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
-    found = method_similarity(targets, GALLERY[:4], "correlated_noise", k, "image", sigma)
+    found = method_similarity(targets, GALLERY[:4], method)
     difference = levels_of_grey(targets)[:, None].astype(np.float64) - GALLERY[:4]
     planes = difference.reshape(3, 4, SIZE * SIZE, 3)
     weighted = np.linalg.solve(covariance, planes)
@@ -133,9 +133,15 @@ def test_blank_reconstructions_resemble_all_alike() -> None:
     assert (picture_similarity(blank, GALLERY) == 0).all()
 
 
-def test_refuses_an_unknown_method() -> None:
-    with pytest.raises(PrivpipeError, match=r"no similarity is known for the method 'rot13'\. Use one of none, "):
-        method_similarity(GALLERY, GALLERY, "rot13", 1, "image", 0)
+class Secret(BlockScramble):
+    """A keyed method that does not say how likely anything is."""
+
+    log_likelihood = Perturbation.log_likelihood
+
+
+def test_refuses_a_keyed_method_that_knows_no_likelihood() -> None:
+    with pytest.raises(PrivpipeError, match=r"does not say how likely an image is.*Define Secret\.log_likelihood"):
+        method_similarity(GALLERY, GALLERY, Secret(SIZE, 4))
 
 
 def test_refuses_a_gallery_of_another_shape() -> None:

@@ -7,12 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot, Pairs, levels_of_grey
+from privpipe.attacks.base import Loot, Pairs
 from privpipe.attacks.network import Network, RestorationNetwork, likeness
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array
+from privpipe.perturb.values import levels_of_grey
 
 SIZE, PUBLIC, STOLEN = 16, 300, 60
 PICTURES = draw(PUBLIC + 4 * STOLEN, SIZE, rng=np.random.default_rng(1)).images
@@ -135,7 +136,7 @@ def test_blank_images_give_no_error() -> None:
 
 
 def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
-    network = Network("block_scramble", 4, "image", SIZE, 3)
+    network = Network(METHODS["block_scramble"](SIZE, 4, "image"), 3)
     network.initialise(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(network.out.weight, generator=torch.Generator().manual_seed(1))
     levels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) * 255
@@ -145,12 +146,12 @@ def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
         for key in ("one", "two")
     )
     assert not torch.equal(first, second)
-    seen = [network.invariants(image / 64) for image in (first, second)]
+    seen = [network.method.invariants(image / 64) for image in (first, second)]
     torch.testing.assert_close(seen[0], seen[1])
 
 
 def test_there_is_nothing_to_restore_without_a_perturbation() -> None:
-    assert [name for name in METHODS if not ATTACK.applies(name, "image")] == ["none"]
+    assert [name for name in METHODS if not ATTACK.applies(METHODS[name](SIZE, 1, "image"))] == ["none"]
 
 
 def test_refuses_to_learn_from_nothing() -> None:

@@ -52,7 +52,7 @@ def test_too_few_images_are_refused(private: Pixels) -> None:
 
 def test_what_it_applies_to() -> None:
     attack = PixelCorrelation()
-    assert [name for name in METHODS if attack.applies(name, "dataset")] == ["block_scramble"]
-    assert attack.applies("block_scramble", "image")
+    assert [name for name in METHODS if attack.applies(METHODS[name](32, 1))] == ["block_scramble"]
+    assert attack.applies(METHODS["block_scramble"](32, 4, "image"))
     assert (attack.name, attack.seeks_key) == ("pixel_correlation", True)
     assert set(attack.levels) <= set(LEVELS)

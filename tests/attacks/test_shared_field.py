@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot, levels_of_grey
+from privpipe.attacks.base import Loot
 from privpipe.attacks.shared_field import SharedField
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array
+from privpipe.perturb.values import levels_of_grey
 
 SIZE, STOLEN, TARGETS, SIGMA = 16, 600, 10, 25.0
 PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
@@ -81,9 +82,13 @@ def test_without_noise_there_is_nothing_to_find(private: Pixels) -> None:
 
 
 def test_applies_to_noise_that_is_shared() -> None:
-    attack = SharedField()
-    assert attack.applies("gaussian_noise", "dataset") and attack.applies("correlated_noise", "dataset")
-    assert not attack.applies("gaussian_noise", "image") and not attack.applies("gaussian_blur", "dataset")
+    applies = [
+        (name, scope)
+        for name in METHODS
+        for scope in ("dataset", "image")
+        if SharedField().applies(METHODS[name](SIZE, 1, scope))
+    ]
+    assert applies == [("correlated_noise", "dataset"), ("gaussian_noise", "dataset")]
 
 
 def test_refuses_too_few_images(private: Pixels) -> None:

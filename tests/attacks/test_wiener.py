@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot, levels_of_grey
+from privpipe.attacks.base import Loot
 from privpipe.attacks.wiener import Wiener
 from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb.values import levels_of_grey
 
 SIZE, STOLEN, TARGETS = 16, 500, 20
 PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
@@ -86,6 +87,6 @@ def test_works_on_grey_images(private: Pixels) -> None:
 
 
 def test_applies_to_what_needs_no_key() -> None:
-    assert [m for m in METHODS if Wiener().applies(m, "image")] == [
+    assert [m for m in METHODS if Wiener().applies(METHODS[m](SIZE, 1, "image"))] == [
         m for m in METHODS if m in ("gaussian_blur", "pixelate", "gaussian_noise", "correlated_noise")
     ]

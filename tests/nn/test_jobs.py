@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from privpipe.attacks.descrambler_init import inferred_weights, smooth_weights
+from privpipe.attacks.descrambler_init import inferred_weights, preparation, smooth_weights
 from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import load_bundle, save_bundle
 from privpipe.nn.data import load_split
@@ -95,7 +95,7 @@ def test_the_model_knows_its_images(tmp_path: Path, arch: str, recipe: Recipe, p
 @pytest.mark.parametrize("choice", ["learned_smooth", "inferred"])
 def test_the_descrambler_begins_with_what_was_asked_for(tmp_path: Path, choice: str) -> None:
     path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble"))
-    training = train_file(path, "descrambler", replace(RECIPE, lr=1e-30), "cpu", 1, choice)
+    training = train_file(path, "descrambler", replace(RECIPE, lr=1e-30), "cpu", 1, preparation(choice))
     images = torch.from_numpy(read(path, "train")[0])
     found, confidence = inferred_weights(images, 4)
     expected = found if choice == "inferred" else smooth_weights(images, 4)
@@ -109,7 +109,7 @@ def test_the_descrambler_begins_with_what_was_asked_for(tmp_path: Path, choice: 
 def test_an_inferred_descrambler_needs_one_scramble_for_all_images(tmp_path: Path) -> None:
     path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble", scope="image"))
     with pytest.raises(PrivpipeError, match=r"model\.descrambler=inferred looks for the permutations"):
-        train_file(path, "descrambler", RECIPE, "cpu", 1, "inferred")
+        train_file(path, "descrambler", RECIPE, "cpu", 1, preparation("inferred"))
 
 
 def test_the_initial_weights_follow_from_the_seed(tmp_path: Path) -> None:
@@ -209,7 +209,9 @@ def test_on_a_terminal_bars_show_unless_switched_off(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = write(tmp_path / "p.h5", replace(HEADER, method="block_scramble"))
-    train_file(path, "descrambler", replace(RECIPE, epochs=1), "cpu", 1, "learned_smooth", progress)
+    train_file(
+        path, "descrambler", replace(RECIPE, epochs=1), "cpu", 1, preparation("learned_smooth", progress), progress
+    )
     assert bool(capsys.readouterr().err) == progress
 
 

@@ -1,30 +1,36 @@
 """The code behind a stage: a changed line is felt by exactly the stages that can feel it, a comment by none."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import grimp
 import pytest
 from click.testing import CliRunner
 
+from privpipe.attacks.registry import ATTACKS
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS as METHODS_FOUND
 from privpipe.pipeline.code import CUT, PACKAGES, Sources, meaning
 from stages.code import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # The modules of the stages of all three pipelines: this one, studies/paper and studies/survey.
 STAGES = (
     *("download", "keygen", "perturb", "leak", "recogniser", "train", "evaluate", "descramble", "attack", "score"),
     *("report", "study_group", "study_report", "survey_point", "survey_table"),
 )
+REGISTRIES = {"privpipe.perturb": METHODS_FOUND, "privpipe.attacks.registry": ATTACKS}
 DRAWING = {"report", "survey_table", "study_report"}
-METHODS = {"perturb", "attack", "score", "study_group", "survey_point"} | DRAWING
+METHODS = {"perturb", "attack", "score", "descramble", "study_group", "survey_point"} | DRAWING
 TRAINING = {"train", "study_group", "survey_point"}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
     "privpipe/perturb/gaussian_blur.py": METHODS,  # not download, though params.py asks the methods
+    "privpipe/perturb/block_permutation.py": METHODS,  # no module imports it by name
+    "privpipe/attacks/network.py": {"attack", "survey_point"},  # nor this one
+    "privpipe/attacks/as_is.py": {"attack", "survey_point"},
     "privpipe/scores/guarantee.py": {"report"},
-    "privpipe/attacks/network.py": {"attack", "survey_point"},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", "study_group", "study_report", "survey_point"},
     "privpipe/nn/training.py": TRAINING | {"recogniser", "score"},
@@ -103,7 +109,14 @@ PACKAGE = {
     "privpipe/page.py": "TEMPLATE = 'page.html'\n",
     "privpipe/page.html": "<p>",
     "privpipe/other.html": "<b>",
+    "privpipe/tools/__init__.py": "TOOLS = Registry('privpipe.tools', 'privpipe.tools.base:Tool', 'privpipe.tools')\n",
+    "privpipe/tools/base.py": "",
+    "privpipe/tools/saw.py": "from privpipe.tools.base import Tool\n",
+    "privpipe/tools/deep/__init__.py": "",
+    "privpipe/tools/deep/drill.py": "",
     "stages/__init__.py": "",
+    "stages/build.py": "from privpipe.tools import TOOLS\n",
+    "stages/typed.py": "if TYPE_CHECKING:\n    import privpipe.errors\nelse:\n    import privpipe.page\n",
     "stages/read.py": "import privpipe.params\n",
     "stages/draw.py": "def main():\n    from privpipe import page, perturb\n",
     "stages/loop.py": "import stages.loop\nfrom stages import *\nfrom elsewhere import this\n",
@@ -127,12 +140,74 @@ def package(tmp_path: Path) -> Path:
             "privpipe/page.html privpipe/page.py privpipe/perturb/__init__.py privpipe/perturb/base.py "
             "privpipe/perturb/blur.py stages/draw.py",
         ),
+        (
+            "stages.build",
+            "privpipe/tools/__init__.py privpipe/tools/base.py privpipe/tools/saw.py stages/build.py",
+        ),
+        ("stages.typed", "privpipe/page.html privpipe/page.py stages/typed.py"),
         ("stages.loop", "stages/__init__.py stages/loop.py"),
         ("privpipe.perturb", "privpipe/perturb/__init__.py privpipe/perturb/base.py privpipe/perturb/blur.py"),
     ],
 )
 def test_code_is_followed_through_every_form_of_import(package: Path, module: str, files: str) -> None:
     assert " ".join(Sources(package).behind(module)) == files
+
+
+PLUG_IN = {
+    "extra_saws/__init__.py": "",
+    "extra_saws/saw.py": "def cut():\n    return 1\n",
+    "extra_saws/teeth/shape.txt": "sharp",
+    "extra_saws-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: extra_saws\nVersion: 1.0\n",
+    "extra_saws-1.0.dist-info/entry_points.txt": "[privpipe.tools]\nsaw = extra_saws.saw:Saw\nsmall = one_saw:Saw\n",
+    "one_saw.py": "class Saw: pass\n",
+}
+
+
+@pytest.fixture
+def plug_in(package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, which Python searches."""
+    folder = package / "site-packages"
+    for name, content in PLUG_IN.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(content)
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def installed(package: Path, module: str) -> dict[str, str]:
+    return {path: digest for path, digest in Sources(package).behind(module).items() if path.startswith("installed:")}
+
+
+def test_installed_packages_count_for_the_registry_that_finds_them(package: Path, plug_in: Path) -> None:
+    names = ("extra_saws/__init__.py", "extra_saws/saw.py", "extra_saws/teeth/shape.txt", "one_saw.py")
+    assert list(installed(package, "stages.build")) == [f"installed:{name}" for name in names]
+    assert installed(package, "stages.draw") == {}
+    assert not {"extra_saws", "one_saw"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "felt"),
+    [
+        ("extra_saws/saw.py", "def cut():\n    return 2\n", True),
+        ("extra_saws/saw.py", 'def cut():\n    """Cuts."""\n    return 1  # once\n', False),
+        ("extra_saws/saw.py", "def cut(:\n", True),
+        ("extra_saws/teeth/shape.txt", "blunt", True),
+        ("extra_saws/more.py", "", True),
+        ("one_saw.py", "class Saw: teeth = 3\n", True),
+        ("elsewhere.py", "", False),
+    ],
+)
+def test_a_changed_line_of_an_installed_package_is_felt(
+    name: str, content: str, felt: bool, package: Path, plug_in: Path
+) -> None:
+    before = installed(package, "stages.build")
+    (plug_in / name).write_text(content)
+    assert (installed(package, "stages.build") != before) is felt
+
+
+def test_an_entry_point_of_no_package_is_left_to_the_registry(package: Path, plug_in: Path) -> None:
+    (plug_in / "one_saw.py").unlink()
+    assert "installed:one_saw.py" not in installed(package, "stages.build")
 
 
 def test_what_is_left_out_is_followed_all_the_same(package: Path) -> None:
@@ -161,10 +236,13 @@ def test_code_that_cannot_be_read_is_told(package: Path) -> None:
 
 def test_the_modules_behind_a_stage_are_those_that_grimp_finds() -> None:
     # Without grimp's cache: one made for other packages passes for up to date after a change.
-    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None, exclude_type_checking_imports=True)
     for importer, imports in CUT.items():
         for imported in imports:
             graph.remove_import(importer=importer, imported=imported)
+    for importer, registry in REGISTRIES.items():
+        for found in graph.find_children(registry.folder):
+            graph.add_import(importer=importer, imported=found)
     for stage, found in behind_stages(ROOT).items():
         assert {path for path in found if path.endswith(".py")} == modules_behind(graph, stage)
 

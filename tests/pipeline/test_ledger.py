@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
-from privpipe.pipeline.columns import COLUMNS
 from privpipe.pipeline.ledger import Ledger, all_rows
+from privpipe.report.study_columns import COLUMNS
 
 HEADER = ",".join(COLUMNS) + "\n"
 NAMES = ["a" * 16, "b" * 16, "c" * 16]

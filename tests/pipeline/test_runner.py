@@ -20,11 +20,11 @@ from small_study import ROOT, SECONDS, how, models, results, table, write_small_
 
 from privpipe.errors import PrivpipeError
 from privpipe.pipeline import runner
-from privpipe.pipeline.columns import COLUMNS, Row
 from privpipe.pipeline.executors import open_executor
 from privpipe.pipeline.grid import Task
 from privpipe.pipeline.runner import run_group
 from privpipe.pipeline.task import Place, fingerprint_of_inputs, run
+from privpipe.report.study_columns import COLUMNS, Row
 
 SCRAMBLE = {"method": "block_scramble", "k": [2, 4]}
 GROUP: dict[str, Any] = {

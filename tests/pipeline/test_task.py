@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small_study import ROOT, models, write_small_images, write_study
 
+from privpipe.attacks.descrambler_init import preparation
 from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import save_bundle
 from privpipe.nn.engine import Recipe
@@ -18,9 +19,9 @@ from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.params import GROUPS, check_params, load_params
 from privpipe.pipeline.code import Sources
-from privpipe.pipeline.columns import COLUMNS
 from privpipe.pipeline.grid import Task, load_grid
 from privpipe.pipeline.task import ALONE, WITHOUT, Place, fingerprint, fingerprint_of_inputs, run
+from privpipe.report.study_columns import COLUMNS
 from privpipe.scores.descrambler import score
 
 SCRAMBLE = {"method": "block_scramble", "k": 4}
@@ -102,7 +103,7 @@ def test_a_row_has_exactly_the_figures_of_the_pipeline(
         style=style,
         lr_decay=p.train.lr_decay,
     )
-    training = train_file(tmp_path / "perturbed.h5", p.model.arch, recipe, "cpu", 1, p.model.descrambler)
+    training = train_file(tmp_path / "perturbed.h5", p.model.arch, recipe, "cpu", 1, preparation(p.model.descrambler))
     save_bundle(tmp_path / "model.safetensors", training.bundle)
     accuracy = evaluate_file(tmp_path / "perturbed.h5", tmp_path / "model.safetensors", "cpu", 1).metrics
     found = score(training.bundle, key)
@@ -297,7 +298,7 @@ def test_comments_in_the_code_do_not_change_the_fingerprint(copied: Path, images
 
 
 def test_code_beside_it_does_not_change_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:
-    beside = ("study.runner", "study.ledger", "report.page", "attacker.network")
+    beside = ("pipeline.runner", "pipeline.ledger", "report.page", "attacks.network")
     for name in (*WITHOUT, *(f"privpipe.{module}" for module in beside)):
         assert not changed_by(copied, name, images, inputs), name
 

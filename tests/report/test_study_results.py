@@ -10,7 +10,7 @@ from scipy import stats
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_csv
-from privpipe.pipeline.columns import COLUMNS
+from privpipe.report.study_columns import COLUMNS
 from privpipe.report.study_results import EXPERIMENT, accuracy, estimate, load_results, summary
 
 

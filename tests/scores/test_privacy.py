@@ -38,6 +38,7 @@ RNG = np.random.default_rng(0)
 DRAWN = draw(40, 16, rng=np.random.default_rng(1))
 ORIGINALS, LABELS = DRAWN.images, DRAWN.labels
 KEY = KeyStream(bytes(range(32)))
+SCRAMBLE = METHODS["block_scramble"](16, 4, "dataset", 0, KEY)
 
 
 def recognise(pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -80,11 +81,11 @@ def test_refuses_what_is_no_similarity(similarity: NDArray[np.float64]) -> None:
 
 
 def test_key_recovery_of_permutations_counts_pixels_and_blocks() -> None:
-    truth = METHODS["block_scramble"](16, 4, "dataset", 0, KEY).dataset_key
+    truth = SCRAMBLE.dataset_key
     assert truth is not None
     found = truth.copy()
     found[0, [0, 1]] = found[0, [1, 0]]
-    recovery = key_recovery("block_scramble", found, truth)
+    recovery = key_recovery(SCRAMBLE, found, truth)
     assert recovery is not None
     assert recovery.pixels == pytest.approx(1 - 2 / truth.size)
     assert recovery.blocks == pytest.approx(15 / 16)
@@ -94,10 +95,10 @@ def test_key_recovery_is_a_mean_over_images_where_each_has_its_key() -> None:
     method = METHODS["block_scramble"](16, 4, "image", 0, KEY)
     truth = method.image_keys(np.zeros((5, 16, 16, 3), np.uint8))
     assert truth is not None
-    one = key_recovery("block_scramble", truth[2], truth)
+    one = key_recovery(SCRAMBLE, truth[2], truth)
     assert one is not None and one.blocks == pytest.approx(1 / 5, abs=0.01)
     assert one.pixels == pytest.approx(np.mean([(truth[2] == key).mean() for key in truth]))
-    every = key_recovery("block_scramble", truth, truth[:3])
+    every = key_recovery(SCRAMBLE, truth, truth[:3])
     assert every is not None and every.pixels == 1
 
 
@@ -106,11 +107,11 @@ def test_key_recovery_of_weights_is_the_cosine_up_to_scale_and_sign(name: str) -
     truth = METHODS[name](16, 1 if name == "gaussian_noise" else 4 if name == "block_mix" else 3, "dataset", 9.0, KEY)
     key = truth.dataset_key
     assert key is not None
-    exact = key_recovery(name, -0.3 * key, key)
+    exact = key_recovery(truth, -0.3 * key, key)
     assert exact is not None and exact.pixels == pytest.approx(1) and exact.blocks is None
-    nothing = key_recovery(name, np.zeros_like(key), key)
+    nothing = key_recovery(truth, np.zeros_like(key), key)
     assert nothing is not None and nothing.pixels == 0
-    half = key_recovery(name, key + 1, key)
+    half = key_recovery(truth, key + 1, key)
     parts = zip(key + 1, key, strict=True) if name == "block_mix" else [(key + 1, key)]
     flat = [(one.ravel(), other.ravel()) for one, other in parts]
     expected = np.mean([abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in flat])
@@ -118,15 +119,15 @@ def test_key_recovery_of_weights_is_the_cosine_up_to_scale_and_sign(name: str) -
 
 
 def test_no_key_no_recovery() -> None:
-    assert key_recovery("gaussian_blur", np.zeros(3), np.zeros(3)) is None
-    assert key_recovery("block_scramble", None, np.zeros((4, 4))) is None
-    assert key_recovery("random_filter", np.zeros((3, 3)), None) is None
-    assert chance_key_recovery("pixelate", 4, 32) is None
+    assert key_recovery(METHODS["gaussian_blur"](16, 3), np.zeros(3), np.zeros(3)) is None
+    assert key_recovery(SCRAMBLE, None, np.zeros((4, 4))) is None
+    assert key_recovery(METHODS["random_filter"](16, 3), np.zeros((3, 3)), None) is None
+    assert chance_key_recovery(METHODS["pixelate"](32, 4)) is None
 
 
 def test_refuses_a_key_of_another_shape() -> None:
     with pytest.raises(PrivpipeError, match=r"true one, \(5, 5\); got \(3, 3\)\. Return it in the form of"):
-        key_recovery("random_filter", np.zeros((3, 3)), np.zeros((5, 5)))
+        key_recovery(METHODS["random_filter"](16, 3), np.zeros((3, 3)), np.zeros((5, 5)))
 
 
 @pytest.mark.parametrize(
@@ -135,21 +136,22 @@ def test_refuses_a_key_of_another_shape() -> None:
 def test_chance_of_directions_is_that_of_random_vectors(name: str, k: int, shape: tuple[int, ...]) -> None:
     vectors = RNG.normal(size=(20_000, *shape))
     cosines = np.abs(vectors[:, 0]) / np.linalg.norm(vectors, axis=1)
-    expected = chance_key_recovery(name, k, image_size=4)
+    expected = chance_key_recovery(METHODS[name](4, k))
     assert expected is not None and expected.pixels == pytest.approx(cosines.mean(), rel=0.02)
 
 
 def test_chance_of_smoothed_noise_is_that_of_other_draws() -> None:
-    fields = METHODS["correlated_noise"](16, 7, "image", 9.0, KEY).image_keys(np.zeros((200, 16, 16, 3), np.uint8))
+    smoothed = METHODS["correlated_noise"](16, 7, "image", 9.0, KEY)
+    fields = smoothed.image_keys(np.zeros((200, 16, 16, 3), np.uint8))
     assert fields is not None
-    recoveries = [key_recovery("correlated_noise", a, b) for a, b in zip(fields[::2], fields[1::2], strict=True)]
+    recoveries = [key_recovery(smoothed, a, b) for a, b in zip(fields[::2], fields[1::2], strict=True)]
     measured = np.mean([recovery.pixels for recovery in recoveries if recovery is not None])
-    expected = chance_key_recovery("correlated_noise", 7, 16)
+    expected = chance_key_recovery(smoothed)
     assert expected is not None and expected.pixels == pytest.approx(measured, rel=0.25)
 
 
 def test_chance_of_permutations() -> None:
-    expected = chance_key_recovery("block_scramble", 2, 32)
+    expected = chance_key_recovery(METHODS["block_scramble"](32, 2))
     assert expected is not None and (expected.pixels, expected.blocks) == (1 / 4, 1 / factorial(4))
 
 
@@ -162,7 +164,8 @@ def test_a_record_is_scored_by_its_pictures_and_its_key() -> None:
     images = np.random.default_rng(3).normal(ORIGINALS, 20).astype(np.float32)
     truth = np.array([[0, 1, 2, 3]])
     record = Record("L1", "trial", 0, 100, 2.5, 0.7, images, truth[:, ::-1])
-    row = score_record(record, ORIGINALS, LABELS, recognise, "block_scramble", truth)
+    found = key_recovery(SCRAMBLE, record.key, truth)
+    row = score_record(record, ORIGINALS, LABELS, recognise, found)
     scores = row.scores
     assert (row.level, row.attack, row.pairs, row.stolen) == ("L1", "trial", 0, 100)
     assert scores.psnr == pytest.approx(psnr(ORIGINALS, images).mean())
@@ -170,13 +173,13 @@ def test_a_record_is_scored_by_its_pictures_and_its_key() -> None:
     assert (scores.reidentified_top1, scores.key_recovery, scores.blocks_recovered) == (1, 0, 0)
     assert (scores.confidence, scores.seconds) == (0.7, 2.5)
     assert row.cells()["stolen"] == 100 and row.cells()["psnr"] == scores.psnr
-    only_key = score_record(replace(record, images=None), ORIGINALS, LABELS, recognise, "block_scramble", truth)
+    only_key = score_record(replace(record, images=None), ORIGINALS, LABELS, recognise, found)
     assert only_key.scores == Scores(key_recovery=0, blocks_recovered=0, confidence=0.7, seconds=2.5)
 
 
 def test_the_matching_needs_no_pictures_back() -> None:
     targets = METHODS["block_scramble"](16, 4, "image", 0, KEY).apply(ORIGINALS)
-    row = score_matching(targets, ORIGINALS, "block_scramble", 4, "image", 0)
+    row = score_matching(targets, ORIGINALS, SCRAMBLE)
     assert (row.level, row.attack, row.scores) == (
         "L0",
         "matching",
@@ -210,7 +213,7 @@ def test_the_best_of_nothing_is_nothing() -> None:
 def test_the_metrics_have_the_same_keys_whatever_was_measured() -> None:
     baselines = dict.fromkeys(("mean_image", "perturbed", "other_image"), Scores())
     empty = metrics([], baselines, Scores(), 0.5)
-    full = metrics(ROWS, baselines, chance(LABELS, "block_scramble", 4, 16), 0.5)
+    full = metrics(ROWS, baselines, chance(LABELS, chance_key_recovery(SCRAMBLE)), 0.5)
     assert list(empty) == list(full)
     assert set(empty) == {
         *(f"{level.lower()}_{name}" for level in LEVELS for name in (*ACHIEVED, "confidence", "seconds", "attack")),
@@ -224,7 +227,7 @@ def test_the_metrics_have_the_same_keys_whatever_was_measured() -> None:
 
 
 def test_guessing_scores_chance() -> None:
-    guessing = chance(np.array([0, 1, 1, 2]), "gaussian_blur", 3, 16)
+    guessing = chance(np.array([0, 1, 1, 2]), None)
     assert guessing == Scores(reidentified_top1=1 / 4, reidentified_top5=1, recognised=1 / 2)
 
 

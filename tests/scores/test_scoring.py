@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privpipe.attacks.base import Loot, levels_of_grey
+from privpipe.attacks.base import Loot
 from privpipe.attacks.records import Record
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
+from privpipe.perturb.values import levels_of_grey
 from privpipe.scores import scoring
 from privpipe.scores.privacy import KeyRecovery
 from privpipe.scores.scoring import (

@@ -8,7 +8,7 @@ import pytest
 from privpipe.data.synthetic import draw
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
-from privpipe.perturb.noise import GaussianNoise
+from privpipe.perturb.gaussian_noise import GaussianNoise
 from privpipe.scores.release_table import table
 from privpipe.scores.second_release import NAMES, _found, another_setting, second_release
 

@@ -1,4 +1,4 @@
-"""Additive Gaussian noise, independent per pixel or smoothed.
+"""Additive Gaussian noise, independent for every pixel and colour.
 
 The random values are those of `privpipe.perturb.keystream.noise`: close to N(0, 1). All arithmetic is single float32
 multiplications and additions in a fixed order, so the noise is the same on every machine.
@@ -6,16 +6,19 @@ multiplications and additions in a fixed order, so the noise is the same on ever
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Array, Images, Perturbation, cached, odd_sizes, to_unit_float16
-from privpipe.perturb.gaussian_blur import blur_sigma
+from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
+from privpipe.perturb.equations import Added, Equations
+from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import identity
+from privpipe.perturb.values import Doubles, levels_of_grey, squared_distances
 
 WHITE = np.float32(255)
 LEVEL = np.float32(1 / 255)
@@ -32,9 +35,14 @@ class GaussianNoise(Perturbation):
     """
 
     name = "gaussian_noise"
+    summary = "independent Gaussian noise is added to every pixel and colour"
     keyed = True
     invertible = True
     noisy = True
+    undone_by_key = True
+    operator_without_key = True
+    falls_up_to = 10**6  # a shared noise field falls with any k
+    colour = "#2f855a"
 
     @staticmethod
     def legal_k(image_size: int) -> list[int] | None:
@@ -96,67 +104,31 @@ class GaussianNoise(Perturbation):
         """How many times the noise may exceed the largest of the values drawn."""
         return 1.0
 
+    def operator(self, key: Array | None) -> csr_array:
+        """The identity: without its field, noise is what `noise_covariance` says."""
+        return identity(self.image_size)
 
-class CorrelatedNoise(GaussianNoise):
-    """Gaussian noise smoothed by the blur kernel of size k, then rescaled to the same sigma.
+    def noise_covariance(self) -> Doubles | None:
+        return self.sigma**2 * np.eye(self.image_size * self.image_size)
 
-    The rescaling divides by the root of the sum of the squared kernel weights: away from the borders,
-    every pixel of the smoothed field has standard deviation sigma again. Borders are reflected without repeating the
-    edge pixel.
-    """
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.image_size, self.image_size, channels)
 
-    name = "correlated_noise"
+    def key_equations(self) -> Equations:
+        return Added(self.sigma)
 
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return odd_sizes(image_size)
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        return of_directions(found, truth, 3)
 
-    @cached_property
-    def _weights(self) -> Floats:
-        """The smoothing along one axis, float32 (k,)."""
-        row = cv2.getGaussianKernel(self.k, blur_sigma(self.k), cv2.CV_64F).ravel()
-        return np.asarray(row / math.sqrt(math.fsum(row * row)), np.float32)
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        return chance_of_direction(self.image_size**2 * channels)
 
-    @property
-    def _gain(self) -> float:
-        return 1.001 * float(self._weights.sum()) ** 2  # all are positive; a little for rounding
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """By the squared distance, for all pixels have the same variance."""
+        return -squared_distances(levels_of_grey(targets), gallery)
 
-    def _fields(self, stream: Bytes, channels: int) -> Floats:
-        fields = super()._fields(stream, channels)
-        return fields if self.k == 1 else smooth(fields, self._weights)
+    def noise_row(self) -> Doubles | None:
+        return np.ones(1)
 
-
-def smooth(fields: Floats, weights: Floats) -> Floats:
-    """Correlate fields (n, H, W, C) along H, then along W, with symmetric `weights` (odd in number), borders reflected.
-
-    The centre comes first, then outwards (one neighbour + the other) times their weight. OpenCV's filters fuse and
-    order these operations as suits the processor.
-    """
-    radius = len(weights) // 2
-    count, height, width, channels = fields.shape
-    # Whole rows are padded, not each axis alone: then a neighbour lies at a fixed distance in memory, for all values of
-    # all fields at once, so that NumPy adds long runs. What lies between the rows comes out meaningless and is cut off.
-    rows = np.pad(np.arange(height), radius, mode="reflect")
-    tall = np.take(fields, rows, axis=1)
-    tall = _sums(tall, weights, width * channels).reshape(tall.shape)[:, :height]
-    wide = np.empty((count, height, width + 2 * radius, channels), np.float32)
-    wide[:, :, radius : radius + width] = tall
-    for i in range(radius):
-        wide[:, :, i] = tall[:, :, radius - i]
-        wide[:, :, radius + width + i] = tall[:, :, width - 2 - i]
-    return np.ascontiguousarray(_sums(wide, weights, channels).reshape(wide.shape)[:, :, :width])
-
-
-def _sums(padded: Floats, weights: Floats, step: int) -> Floats:
-    """Value i: the weighted sum of the values i, i + step, ... of `padded`; the last ones, which lack some, are 0."""
-    values, radius = padded.reshape(-1), len(weights) // 2
-    count = len(values) - 2 * radius * step
-    total = np.zeros_like(values)
-    sums = total[:count]
-    np.multiply(values[radius * step :][:count], weights[radius], out=sums)
-    pair = np.empty(count, np.float32)
-    for distance in range(1, radius + 1):
-        np.add(values[(radius - distance) * step :][:count], values[(radius + distance) * step :][:count], out=pair)
-        pair *= weights[radius + distance]
-        sums += pair
-    return total
+    def drawing(self) -> Drawing:
+        return Drawing(f"{self.name}, sigma = {self.sigma:g}", self.dataset_key[..., 0])
