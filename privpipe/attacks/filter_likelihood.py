@@ -329,6 +329,8 @@ def _choose_turn(model: _Model, weights: Doubles, images: Floats) -> tuple[Doubl
     Sparsity is E|g| over the root of E g², g the derivatives; its sampling error comes from the differences between
     images, to which a ratio of means is linear in the first order.
     """
+    # Estimates are of deviations from the mean. Brightness that an estimator lets through passes for sparsity.
+    images = images - images.mean(axis=0)
     options = (weights, turned(weights))
     logs, influences = zip(*(_sparsity(model, option, images) for option in options), strict=True)
     difference, spread = logs[1] - logs[0], (influences[1] - influences[0]).std()
