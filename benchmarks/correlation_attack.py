@@ -12,7 +12,7 @@ import click
 import numpy as np
 from pictures import name, pictures, source
 
-from privpipe.attacker.correlations import attack
+from privpipe.attacks.correlations import attack
 from privpipe.owner.key import new_key
 from privpipe.perturb.block_scramble import BlockScramble
 

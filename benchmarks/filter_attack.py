@@ -12,9 +12,9 @@ import click
 import numpy as np
 from pictures import name, peak_ratio, pictures, source
 
-from privpipe.attacker.filter_likelihood import attack
-from privpipe.attacker.filter_restoration import restore_filtered
-from privpipe.attacker.restoration import Prior
+from privpipe.attacks.filter_likelihood import attack
+from privpipe.attacks.filter_restoration import restore_filtered
+from privpipe.attacks.restoration import Prior
 from privpipe.owner.key import new_key
 from privpipe.perturb.random_filter import RandomFilter
 

@@ -73,7 +73,7 @@ def archive_samples(folder: Path) -> list[Path]:
 
 
 def read_archive(path: Path) -> None:
-    from privpipe.owner.archive import read_archive as read
+    from privpipe.data.archive import read_archive as read
 
     for part in read(path):
         assert part.images.dtype == np.uint8 and part.images.shape[1:] == (32, 32, 3)
@@ -129,9 +129,9 @@ def model_samples(folder: Path) -> list[Path]:
     """A small model of each architecture."""
     import torch
 
-    from privpipe.cloud.bundle import Bundle, save_bundle
-    from privpipe.cloud.inference import Normalisation
-    from privpipe.cloud.models import Architecture, build
+    from privpipe.nn.bundle import Bundle, save_bundle
+    from privpipe.nn.inference import Normalisation
+    from privpipe.nn.models import Architecture, build
 
     paths = []
     for arch, k in (("three_layer", 1), ("descrambler", 4)):
@@ -148,8 +148,8 @@ def model_samples(folder: Path) -> list[Path]:
 def read_model(path: Path) -> None:
     import torch
 
-    from privpipe.cloud.bundle import load_bundle
-    from privpipe.cloud.inference import predict
+    from privpipe.nn.bundle import load_bundle
+    from privpipe.nn.inference import predict
 
     bundle = load_bundle(path)
     size, channels = bundle.architecture.image_size, bundle.architecture.channels
@@ -182,7 +182,7 @@ def picture_samples(folder: Path) -> list[Path]:
 
 
 def read_picture(path: Path) -> None:
-    from privpipe.owner.pictures import read_picture as read
+    from privpipe.data.pictures import read_picture as read
 
     picture = read(path, SIZE)
     assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
@@ -202,7 +202,7 @@ def raw_samples(folder: Path) -> list[Path]:
 
 def record_samples(folder: Path) -> list[Path]:
     """Reconstructions of two attacks."""
-    from privpipe.attacker.records import Record, save_records
+    from privpipe.attacks.records import Record, save_records
 
     images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
     records = [Record("L0", "one", 0, 9, 1.5, 0.5, images, np.arange(64)), Record("L2", "two", 9, 9, 1.5, problem="no")]
@@ -211,7 +211,7 @@ def record_samples(folder: Path) -> list[Path]:
 
 
 def verify(path: Path) -> None:
-    from privpipe.report.verification import verify_file
+    from privpipe.cli.verification import verify_file
 
     verify_file(path)
 

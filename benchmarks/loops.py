@@ -2,11 +2,11 @@
 
     plain_loop(model, ready, labels)            # the whole set float32 on the device, one eager loop
     loader_loop(model, stored, labels, mean, std)    # torch's DataLoader with its defaults
-    ours(model, normalise, images, labels)      # privpipe.cloud.training.train, as the train stage calls it
+    ours(model, normalise, images, labels)      # privpipe.nn.training.train, as the train stage calls it
 
 Each is one epoch of batches of 64, cross-entropy, Adam. Ours does a little more: the penalty on the weights,
 deterministic algorithms, and the evaluation of a validation set, here a fiftieth of the images. All of it needs torch
-and `privpipe.cloud`, and nothing else of the project.
+and `privpipe.nn`, and nothing else of the project.
 """
 
 import torch
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from privpipe.cloud.data import Resident
-from privpipe.cloud.device import deterministic
-from privpipe.cloud.engine import Recipe
-from privpipe.cloud.inference import Normalisation
-from privpipe.cloud.models import Architecture, BlockFullyConnected, build
-from privpipe.cloud.training import train
+from privpipe.nn.data import Resident
+from privpipe.nn.device import deterministic
+from privpipe.nn.engine import Recipe
+from privpipe.nn.inference import Normalisation
+from privpipe.nn.models import Architecture, BlockFullyConnected, build
+from privpipe.nn.training import train
 
 BATCH = 64
 CLASSES = 10
@@ -28,7 +28,7 @@ BLOCK = 4  # of the descrambler
 
 
 def new_model(arch: str, size: int = 32, seed: int = 0) -> nn.Sequential:
-    """A network of `privpipe.cloud.models`, on the CPU."""
+    """A network of `privpipe.nn.models`, on the CPU."""
     return build(Architecture(arch, size, 3, CLASSES, BLOCK), torch.Generator().manual_seed(seed))
 
 
@@ -47,7 +47,7 @@ def ours(
     how: Recipe,
     threads: int = 2,
 ) -> None:
-    """Train as `privpipe.cloud.train_job.train_file` does; images uint8 (N, H, W, C) on the model's device."""
+    """Train as `privpipe.nn.train_job.train_file` does; images uint8 (N, H, W, C) on the model's device."""
     held_out = max(1, len(images) // 50)
     with deterministic(threads):
         train(

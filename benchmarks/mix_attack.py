@@ -12,8 +12,8 @@ import click
 import numpy as np
 from pictures import name, peak_ratio, pictures, source
 
-from privpipe.attacker.base import Loot
-from privpipe.attacker.cross_block import CrossBlock
+from privpipe.attacks.base import Loot
+from privpipe.attacks.cross_block import CrossBlock
 from privpipe.owner.key import new_key
 from privpipe.perturb.block_mix import BlockMix
 

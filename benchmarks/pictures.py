@@ -6,8 +6,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.owner.archive import read_archive
-from privpipe.owner.synthetic import draw
+from privpipe.data.archive import read_archive
+from privpipe.data.synthetic import draw
 
 source = click.option(
     "--source",

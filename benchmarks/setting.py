@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.pictures import name, pictures
-from privpipe.owner.split import write_images
-from privpipe.owner.synthetic import draw
+from privpipe.data.split import write_images
+from privpipe.data.synthetic import draw
 
 T = TypeVar("T")
 DRAWN = 4000  # pictures that are drawn or read; larger sets repeat them
@@ -74,7 +74,7 @@ class Setting:
 
     def raw_file(self, path: Path, count: int, size: int = 32) -> Path:
         """Raw images as the download stage writes them: a sixth of `count` to test, as CIFAR-10 has it."""
-        from privpipe.owner.images import RawImages
+        from privpipe.data.images import RawImages
 
         images = RawImages(self.pictures(count, size), self.labels(count), tuple("abcdefghij"))
         rows = np.arange(count)

@@ -83,9 +83,9 @@ class Perturb(Group):
 class Model(Group):
     """The classifier."""
 
-    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/cloud/models.py")
+    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/nn/models.py")
     descrambler: Literal["learned", "learned_smooth", "inferred"] = Field(
-        description="what the descrambler's BFC layer knows before training, see privpipe/cloud/descrambler.py"
+        description="what the descrambler's BFC layer knows before training, see privpipe/attacks/descrambler_init.py"
     )
     penalty: Literal["l1", "l2"] = Field(description="the penalty on the descrambler's BFC layer")
 
@@ -96,7 +96,7 @@ class Train(Group):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="passes over the training images")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(description="images per step")
     recipe: Literal["paper", "modern"] = Field(
-        description="optimiser, schedule, loss and layers, see privpipe/cloud/training.py and models.py"
+        description="optimiser, schedule, loss and layers, see privpipe/nn/training.py and models.py"
     )
     lr: Positive = Field(description="learning rate: at the start (paper), at its peak (modern)")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -215,19 +215,7 @@ def _perturb_problems(params: Params) -> list[str]:
     method = METHODS.get(perturb.method)
     if method is None:
         return [unknown("perturb.method", perturb.method, list(METHODS))]
-    problems = []
-    legal = method.legal_k(size)
-    if legal is not None and perturb.k not in legal:
-        rule = f"divide data.image_size={size}" if method.blocks else f"be odd and at most data.image_size={size}"
-        problems.append(
-            f"perturb.k must {rule} for perturb.method={method.name}; got {perturb.k}. "
-            f"Use one of {', '.join(map(str, legal))}."
-        )
-    if method.noisy and perturb.sigma == 0:
-        problems.append(
-            f"perturb.sigma must be over 0 for perturb.method={method.name}; got 0. Set a noise strength in levels "
-            "of 0..255, for example perturb.sigma=25."
-        )
+    problems = method.setting_problems(size, perturb.k, perturb.sigma)
     if params.model.arch == "descrambler" and not method.blocks:
         blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
         problems.append(
@@ -246,10 +234,11 @@ def descrambler_problem(choice: str, method: str, scope: str, k: int, image_size
         return None
     if choice not in ("learned_smooth", "inferred"):
         return unknown("model.descrambler", choice, ["learned", "learned_smooth", "inferred"])
-    if (method, scope) != ("block_scramble", "dataset"):
+    permuting = [name for name, kind in METHODS.items() if kind.permutes_within_blocks]
+    if method not in permuting or scope != "dataset":
         return (
             f"model.descrambler={choice} looks for the permutations that all images share, so it needs "
-            f"perturb.method=block_scramble and perturb.scope=dataset; got {method} and {scope}. "
+            f"perturb.method={' or '.join(permuting)} and perturb.scope=dataset; got {method} and {scope}. "
             "Set model.descrambler=learned, or these."
         )
     if k >= image_size:

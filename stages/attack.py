@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from privpipe.attacker.campaign import campaign, load_loot
-from privpipe.attacker.records import save_records
-from privpipe.attacker.registry import attacks
+from privpipe.attacks.campaign import campaign, load_loot
+from privpipe.attacks.records import save_records
+from privpipe.attacks.registry import attacks
 from privpipe.files import write_or_keep
 from privpipe.params import load_params
-from privpipe.project import hide_raw_images
+from privpipe.pipeline.project import hide_raw_images
 from privpipe.salt import salt_from
 from privpipe.store import LEAKED
 from stages import in_path, out_path, params_path, stage

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from privpipe.code import Sources
 from privpipe.files import write_text
+from privpipe.pipeline.code import Sources
 from stages import stage
 
 

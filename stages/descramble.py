@@ -2,10 +2,10 @@
 
 import click
 
-from privpipe.cloud.bundle import load_bundle
 from privpipe.files import write_csv, write_json
+from privpipe.nn.bundle import load_bundle
 from privpipe.owner.keyhome import check_key, read_key
-from privpipe.report.descrambler import score
+from privpipe.scores.descrambler import score
 from stages import in_path, out_path, stage
 
 

@@ -5,16 +5,17 @@ from pathlib import Path
 import click
 import numpy as np
 
-from privpipe.owner.archive import read_archive
-from privpipe.owner.fetch import locate
-from privpipe.owner.folder import FolderIndex, scan, scan_public, split_folder, write_folder
-from privpipe.owner.images import RawImages
+from privpipe.data.archive import read_archive
+from privpipe.data.fetch import locate
+from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
+from privpipe.data.images import RawImages
+from privpipe.data.places import given_path, refuse_files, refuse_folder
+from privpipe.data.split import split, write_images
+from privpipe.data.synthetic import draw
 from privpipe.owner.keyhome import read_key
-from privpipe.owner.places import given_path, refuse_files, refuse_folder
-from privpipe.owner.split import salt_of, shuffler, split, write_images
-from privpipe.owner.synthetic import draw
+from privpipe.owner.order import salt_of, shuffler
 from privpipe.params import CLASSES, Data, load_params
-from privpipe.project import hide_raw_images
+from privpipe.pipeline.project import hide_raw_images
 from privpipe.store import PUBLIC
 from stages import out_path, params_path, stage
 

@@ -2,8 +2,8 @@
 
 import click
 
-from privpipe.cloud.evaluate_job import evaluate_file
 from privpipe.files import write_csv, write_json
+from privpipe.nn.evaluate_job import evaluate_file
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage
 

@@ -6,7 +6,7 @@ import click
 
 from privpipe.owner.leaking import leak
 from privpipe.params import load_params
-from privpipe.project import hide_raw_images
+from privpipe.pipeline.project import hide_raw_images
 from stages import in_path, out_path, params_path, stage
 
 

@@ -2,10 +2,10 @@
 
 import click
 
-from privpipe.cloud.bundle import save_bundle
 from privpipe.files import write_or_keep
+from privpipe.nn.bundle import save_bundle
 from privpipe.params import load_params
-from privpipe.report.recogniser import train_recogniser
+from privpipe.scores.reference_classifier import train_recogniser
 from stages import in_path, out_path, params_path, stage
 
 

@@ -2,17 +2,17 @@
 
 import click
 
-from privpipe.attacker.campaign import load_loot
-from privpipe.attacker.records import load_records
+from privpipe.attacks.campaign import load_loot
+from privpipe.attacks.records import load_records
 from privpipe.files import write_csv, write_json
 from privpipe.owner.keyhome import read_key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import load_params
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
-from privpipe.report.recogniser import load_recogniser
-from privpipe.report.scoring import COST_COLUMNS, TABLE_COLUMNS, count_copies, judge, load_originals, published
 from privpipe.salt import salt_from
+from privpipe.scores.reference_classifier import load_recogniser
+from privpipe.scores.scoring import COST_COLUMNS, TABLE_COLUMNS, count_copies, judge, load_originals, published
 from privpipe.store import RAW
 from stages import in_path, out_path, params_path, stage
 

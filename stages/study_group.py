@@ -4,8 +4,8 @@ import click
 
 from privpipe.errors import PrivpipeError
 from privpipe.params import unknown
-from privpipe.study.grid import load_grid
-from privpipe.study.runner import run_group
+from privpipe.pipeline.grid import load_grid
+from privpipe.pipeline.runner import run_group
 from stages import in_path, out_path, stage
 
 

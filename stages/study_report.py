@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from privpipe.files import write_csv, write_text
+from privpipe.pipeline.grid import load_grid
+from privpipe.pipeline.ledger import all_rows
+from privpipe.report import study_results as results
 from privpipe.report.figures import save
-from privpipe.study import results
-from privpipe.study.columns import COLUMNS
-from privpipe.study.example import example_picture
-from privpipe.study.figures import all_figures
-from privpipe.study.grid import load_grid
-from privpipe.study.ledger import all_rows
-from privpipe.study.paper import claims_page
+from privpipe.report.study_claims import claims_page
+from privpipe.report.study_columns import COLUMNS
+from privpipe.report.study_example import example_picture
+from privpipe.report.study_figures import all_figures
 from stages import in_path, out_path, stage
 
 

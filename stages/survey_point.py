@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from privpipe.files import write_json
-from privpipe.report.survey import Inputs, measure_point
-from privpipe.report.survey_points import load_point
+from privpipe.pipeline.survey import Inputs, measure_point
+from privpipe.pipeline.survey_points import load_point
 from stages import in_path, out_path, params_path, stage
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from privpipe.files import write_text
+from privpipe.pipeline.survey_tables import attempts_table, points_table
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import tradeoff
-from privpipe.report.survey_tables import attempts_table, points_table
 from stages import in_path, out_path, stage
 
 

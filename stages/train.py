@@ -2,9 +2,10 @@
 
 import click
 
-from privpipe.cloud.bundle import save_bundle
-from privpipe.cloud.train_job import history_rows, train_experiment
+from privpipe.attacks.descrambler_init import preparation
 from privpipe.files import write_csv, write_json, write_or_keep
+from privpipe.nn.bundle import save_bundle
+from privpipe.nn.train_job import history_rows, train_experiment
 from privpipe.params import load_params
 from stages import in_path, out_path, params_path, stage
 
@@ -18,7 +19,8 @@ from stages import in_path, out_path, params_path, stage
 def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        training = train_experiment(perturbed, params.model, params.train, target=model)
+        prepare = preparation(params.model.descrambler)
+        training = train_experiment(perturbed, params.model, params.train, prepare, target=model)
         write_or_keep(
             "train",
             {

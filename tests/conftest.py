@@ -3,30 +3,28 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
+from small_experiment import SIZE, Experiment, write_params, write_picture
 
-from privpipe.cloud.bundle import Bundle, save_bundle
-from privpipe.cloud.inference import measure
-from privpipe.cloud.models import Architecture, build
+from privpipe.data.images import RawImages
+from privpipe.data.split import write_images
+from privpipe.data.synthetic import draw
 from privpipe.files import write_json
-from privpipe.owner.images import RawImages
-from privpipe.owner.key import Key, new_key, write_key
+from privpipe.nn.bundle import Bundle, save_bundle
+from privpipe.nn.inference import measure
+from privpipe.nn.models import Architecture, build
+from privpipe.owner.key import new_key, write_key
 from privpipe.owner.perturbing import perturb_file
-from privpipe.owner.split import write_images
-from privpipe.owner.synthetic import draw
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS
 from privpipe.store import PERTURBED, open_store
 
-SIZE, SIGMA, NAMES = 8, 40.0, ("ant", "bee", "cow")
+SIGMA, NAMES = 40.0, ("ant", "bee", "cow")
 COUNTS = {"train": 6, "val": 2, "test": 4}
 
 
@@ -37,38 +35,6 @@ def key_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("home") / "keys"
         patch.setenv("PRIVPIPE_KEYS", str(folder))
         yield folder
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Files of an experiment in one folder; `pictures/` holds its test images as PNG files in order."""
-
-    folder: Path
-    key: Key
-    settings: Perturb
-    images: NDArray[np.uint8]  # of the test split, (4, 8, 8, 3)
-    bundle: Bundle
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
-
-    @property
-    def pictures(self) -> list[Path]:
-        return sorted((self.folder / "pictures").iterdir())
-
-
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-
-
-def write_params(path: Path, settings: Perturb) -> None:
-    yaml = YAML()
-    params = yaml.load(Path(__file__).parents[1] / "params.yaml")
-    params["data"] |= {"source": "synthetic", "image_size": SIZE}
-    params["perturb"] |= settings.model_dump()
-    params["model"]["arch"] = "baseline"
-    yaml.dump(params, path)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sealing import digests_of, reseal
 
 from privpipe import checksum, store
-from privpipe.attacker.records import Record, load_records, save_records
+from privpipe.attacks.records import Record, load_records, save_records
 from privpipe.checksum import block_rows, check, seal
 from privpipe.errors import PrivpipeError
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, Header, create, open_store

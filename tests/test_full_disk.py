@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Experiment
 from disks import TINY, fill, largest_file, tiny_disk
+from small_experiment import Experiment
 from test_two_writers import LEAKED, PERTURBED, PUBLIC, RAW, WRITERS, write_store
 
 from privpipe import store
-from privpipe.attacker.base import Loot
-from privpipe.attacker.campaign import campaign
-from privpipe.attacker.registry import attacks
-from privpipe.cloud import train_job
-from privpipe.cloud.bundle import model_bytes, save_bundle
-from privpipe.cloud.engine import Recipe
+from privpipe.attacks.base import Loot
+from privpipe.attacks.campaign import campaign
+from privpipe.attacks.registry import attacks
 from privpipe.errors import WriteError
 from privpipe.files import need_room, write_json, write_or_keep, write_text
-from privpipe.report import recogniser
+from privpipe.nn import train_job
+from privpipe.nn.bundle import model_bytes, save_bundle
+from privpipe.nn.engine import Recipe
+from privpipe.scores import reference_classifier as recogniser
 from privpipe.store import Header, create
 
 LONG: dict[str, Callable[[Path], None]] = {**WRITERS, "text": lambda path: write_text(path, "x" * 5000)}

@@ -12,16 +12,16 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from privpipe.attacker.records import Record, save_records
-from privpipe.cloud.bundle import Bundle, save_bundle
-from privpipe.cloud.export import export_file
-from privpipe.cloud.inference import Normalisation
-from privpipe.cloud.models import Architecture, build
+from privpipe.attacks.records import Record, save_records
+from privpipe.cli.png import write_png
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, hide_folder, leftovers, write_csv, write_json, write_text
+from privpipe.nn.bundle import Bundle, save_bundle
+from privpipe.nn.export import export_file
+from privpipe.nn.inference import Normalisation
+from privpipe.nn.models import Architecture, build
 from privpipe.owner.key import new_key, write_key
 from privpipe.report.figures import save
-from privpipe.report.png import write_png
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, Header, create
 
 

@@ -5,14 +5,14 @@ import numpy as np
 from benchmarks.results import Cell, Outcome, Table, Target
 from benchmarks.setting import Setting, hot_spots
 from benchmarks.timing import Spread, side_by_side
-from privpipe.attacker.correlations import CHUNK_VALUES, attack
+from privpipe.attacks.correlations import CHUNK_VALUES, attack
 from privpipe.owner.key import new_key
 from privpipe.perturb.base import to_blocks
 from privpipe.perturb.block_scramble import BlockScramble
 
 TITLE = "The correlation attack"
 ABOUT = """
-`privpipe.attacker.correlations.attack` at level L0 on pictures under `block_scramble`, scope dataset. Most of it is one
+`privpipe.attacks.correlations.attack` at level L0 on pictures under `block_scramble`, scope dataset. Most of it is one
 product for each colour, pixels by pictures times pictures by pixels. That product alone was timed too, on the same
 values in the same chunks, ready as float32. NumPy computes AᵀA with BLAS's `syrk`, one half of the symmetric result:
 its operations are C·N·P·(P + 1), half of those of a general product, and the rate counts no more. The limit beside it

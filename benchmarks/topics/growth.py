@@ -10,11 +10,11 @@ from benchmarks.results import Cell, Figure, Line, Outcome, Table
 from benchmarks.setting import SIGMA, Setting
 from benchmarks.timing import Spread, power_law, side_by_side
 from benchmarks.topics.sweep import WORKERS, all_at_once, start, write_set
-from privpipe.attacker.correlations import attack
-from privpipe.cloud.inference import measure as normalisation
+from privpipe.attacks.correlations import attack
+from privpipe.nn.inference import measure as normalisation
 from privpipe.owner.key import new_key
 from privpipe.perturb import METHODS
-from privpipe.study.executors import open_executor
+from privpipe.pipeline.executors import open_executor
 
 TITLE = "How time grows"
 ABOUT = """

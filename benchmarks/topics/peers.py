@@ -17,7 +17,7 @@ from benchmarks.setting import SIGMA, Setting
 from benchmarks.timing import Spread, faster, side_by_side
 from privpipe.owner.key import new_key
 from privpipe.perturb.gaussian_blur import GaussianBlur, blur_sigma
-from privpipe.perturb.noise import GaussianNoise
+from privpipe.perturb.gaussian_noise import GaussianNoise
 from privpipe.perturb.pixelate import Pixelate
 from privpipe.perturb.random_filter import RandomFilter
 

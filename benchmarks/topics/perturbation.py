@@ -20,8 +20,8 @@ from privpipe.params import Perturb
 from privpipe.perturb import METHODS
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import GaussianBlur, blur_sigma
+from privpipe.perturb.gaussian_noise import GaussianNoise
 from privpipe.perturb.keystream import Copies, OwnStreams
-from privpipe.perturb.noise import GaussianNoise
 from privpipe.perturb.random_filter import RandomFilter
 
 TITLE = "Perturbing"

@@ -13,8 +13,8 @@ from benchmarks.operators import top_operators
 from benchmarks.results import Cell, Table, Target
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, faster, side_by_side
-from privpipe.cloud.inference import measure as normalisation
-from privpipe.study.executors import open_executor
+from privpipe.nn.inference import measure as normalisation
+from privpipe.pipeline.executors import open_executor
 
 ARCH = "baseline"
 WANTED = 1.2

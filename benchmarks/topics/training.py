@@ -10,12 +10,12 @@ from benchmarks.results import Cell, Outcome, Table, Target
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, faster, side_by_side
 from benchmarks.topics.sweep import measure_sweep
-from privpipe.cloud.device import resolve_precision
-from privpipe.cloud.inference import measure as normalisation
+from privpipe.nn.device import resolve_precision
+from privpipe.nn.inference import measure as normalisation
 
 TITLE = "Training on the CPU"
 ABOUT = """
-One epoch in batches of 64 with two threads. *Ours* is `privpipe.cloud.training.train`, as the train stage calls it, at
+One epoch in batches of 64 with two threads. *Ours* is `privpipe.nn.training.train`, as the train stage calls it, at
 `train.precision: auto` (bfloat16 where the processor is faster with it, see the target's name) and `float32`; it starts
 from uint8, adds the penalty on the weights, asks for deterministic algorithms and evaluates a validation set of a
 fiftieth of the images. The *plain loop* has the whole set normalised as float32, channels last, before the clock
@@ -25,8 +25,8 @@ work is counted in multiply-adds of convolutions and matrix products, forward an
 compared with the rate of torch's float32 product of 2,048 x 2,048 with two threads, in the same run; with bfloat16
 instructions it may go beyond 100 %.
 
-Four models at once are the study's way: worker processes of one thread each (`privpipe.study.executors`), which are up
-before the clock starts; their start is stated apart.
+Four models at once are the study's way: worker processes of one thread each (`privpipe.pipeline.executors`), which are
+up before the clock starts; their start is stated apart.
 """
 WANTED = 1.15
 THREADS = 2

@@ -1,10 +1,14 @@
-"""What every transformation is: a pure function of images, public settings and key material."""
+"""What every transformation is: a pure function of images, public settings and key material.
+
+A method is one class in one file. What attacks, scores, figures and the page need to know of it are members of that
+class too; `privpipe.perturb.knowledge` lists them.
+"""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,13 +16,14 @@ from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams
+from privpipe.perturb.knowledge import Knowledge
 
 Images = NDArray[np.uint8]
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Perturbation(ABC):
+class Perturbation(Knowledge, ABC):
     """One transformation with its settings, ready to apply.
 
     Args:
@@ -37,13 +42,6 @@ class Perturbation(ABC):
     sigma: float = 0.0
     stream: KeyStream | None = None
 
-    name: ClassVar[str]
-    keyed: ClassVar[bool] = False
-    blocks: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-    invertible: ClassVar[bool] = False
-    noisy: ClassVar[bool] = False
-
     @staticmethod
     @abstractmethod
     def legal_k(image_size: int) -> list[int] | None:
@@ -61,7 +59,7 @@ class Perturbation(ABC):
         """
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        """Undo `apply`.
+        """Undo `apply`: (N, H, W, C), uint8 where `exact`, else float32 in levels of 0..255, not rounded.
 
         Args:
             keys: `dataset_key`, or `image_keys` of the images under `scope: image`, for which one has to have them
@@ -129,9 +127,30 @@ class BlockPerturbation(Perturbation):
     def legal_k(image_size: int) -> list[int] | None:
         return divisors(image_size)
 
+    @classmethod
+    def k_rule(cls, image_size: int) -> str:
+        return f"divide data.image_size={image_size}"
+
     @property
     def n_blocks(self) -> int:
         return (self.image_size // self.k) ** 2
+
+    def weakness(self) -> str | None:
+        if self.k > 1:
+            return None
+        return "A block of one pixel has no order to hide: these are the pictures, at most scaled pixel by pixel."
+
+
+class FilterPerturbation(Perturbation):
+    """A transformation by a filter of k×k weights; `k` is odd and fits the image."""
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        return odd_sizes(image_size)
+
+    @classmethod
+    def k_rule(cls, image_size: int) -> str:
+        return f"be odd and at most data.image_size={image_size}"
 
 
 def divisors(n: int) -> list[int]:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import (
@@ -19,7 +21,15 @@ from privpipe.perturb.base import (
     to_blocks,
     to_unit_float16,
 )
+from privpipe.perturb.equations import Equations, Linear
+from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, looked_up, rounded_quantiles
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import block_diagonal, block_places
+from privpipe.perturb.values import Doubles
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WHITE = 255.0
 LEVEL = np.float32(1 / 255)
@@ -29,6 +39,8 @@ FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
 LARGEST = 4.33  # standard deviations that a weight may be off 0
 CHUNK_VALUES = 4 << 20  # float64 values of images, or of fresh matrices, at a time: 32 MB
 MAX_WEIGHTS = 1 << 27  # of all blocks of an image: 1 GB
+# float16 keeps 11 bits: values near white are off by up to 2^-12, uniformly. Its variance, where white is 1.
+ROUNDING = 2.0**-22 / 12
 Weights = NDArray[np.float32]
 
 
@@ -47,8 +59,12 @@ class BlockMix(BlockPerturbation):
     """
 
     name = "block_mix"
+    summary = "the pixels of each block are mixed by a secret random matrix"
     keyed = True
     invertible = True
+    falls_up_to = 4
+    usual_sizes = (2, 4, 8)
+    colour = "#b83280"
 
     @cached_property
     def matrices(self) -> Weights:
@@ -148,3 +164,78 @@ class BlockMix(BlockPerturbation):
         if not own:
             vectors = vectors.reshape(self.n_blocks, self.k * self.k, -1, channels).transpose(2, 0, 1, 3)
         return from_blocks(vectors, self.image_size, self.k).astype(np.float32)
+
+    def operator(self, key: Array | None) -> csr_array:
+        return block_diagonal(np.asarray(key, np.float64), self.image_size, self.k)
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.n_blocks, self.k * self.k, self.k * self.k)
+
+    def key_equations(self) -> Equations:
+        """In each block, every pixel of the result is a row of the matrix times the block; an equation per colour."""
+        n = self.k * self.k
+
+        def pixels(images: Doubles) -> Doubles:
+            blocks = to_blocks(images, self.k).transpose(1, 0, 3, 2)
+            return np.ascontiguousarray(blocks.reshape(len(blocks), -1, n), dtype=np.float64)
+
+        return Linear(
+            x=pixels,
+            y=pixels,
+            key=lambda weights: np.asarray(weights.swapaxes(1, 2), np.float32),
+            systems=self.n_blocks,
+            n=n,
+            variance=1 / n,
+            overdetermined=False,
+        )
+
+    def key_error_noise(self, errors: Doubles, mean: Doubles, covariance: Doubles) -> Doubles | None:
+        """x · (error of a row of W) has this variance; x has the second moments of images."""
+        places = block_places(self.image_size, self.k)
+        means = mean[places]
+        power = means @ means.swapaxes(1, 2)
+        power += covariance[places[:, :, None], places[:, None, :]]
+        noise = np.empty(self.image_size**2)
+        noise[places] = (errors * power).sum(axis=(1, 2))[:, None] / mean.shape[1]
+        return np.diag(noise)
+
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        return of_directions(found, truth, 2)
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        return chance_of_direction(self.k**4)
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """The n = k² rows of a mixed block Y (n, C) are independent N(0, XᵀX / n), X being the block."""
+        n, channels = self.k * self.k, gallery.shape[3]
+        covariances = _products(gallery, self.k) / (n * WHITE**2) + ROUNDING * np.eye(channels)
+        inverses = np.linalg.inv(covariances).reshape(len(gallery), -1)
+        observed = _products(targets, self.k).reshape(len(targets), -1)
+        volumes = np.linalg.slogdet(covariances)[1].sum(axis=1)
+        return np.asarray(-(n * volumes + observed @ inverses.T) / 2)
+
+    def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """The guess is the root mean square of each block, which on average no matrix changes."""
+        from privpipe.perturb.network_inputs import block_mean, units
+
+        return units(block_mean(images.square(), self.k).clamp(min=1e-6).sqrt()), units(images)
+
+    def invariants(self, levels: "Tensor") -> "Tensor | None":
+        """Second moments of the colours in each block."""
+        from torch import einsum
+
+        from privpipe.perturb.network_inputs import MIDDLE, SCALE, blocks_of
+
+        values = blocks_of(levels, self.k) + MIDDLE / SCALE  # black is 0 again: the mixing is linear
+        batch, channels, n, rows, columns = values.shape
+        second = einsum("bcnyx,bdnyx->bcdyx", values, values) / n
+        return (second.sign() * second.abs().clamp(min=1e-6).sqrt()).reshape(batch, channels**2, rows, columns)
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"one block of {self.k}×{self.k}: weights of its pixels in each output", self.matrices[0])
+
+
+def _products(images: Array, k: int) -> Doubles:
+    """XᵀX of every block X (k*k, C), float64 (n, blocks, C, C)."""
+    blocks = to_blocks(images, k).astype(np.float64)
+    return np.asarray(blocks.transpose(0, 1, 3, 2) @ blocks)

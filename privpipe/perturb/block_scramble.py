@@ -1,6 +1,7 @@
 """Secret permutation of the pixels within each k×k block."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,14 @@ from privpipe.perturb.base import (
     side_by_side,
     to_blocks,
 )
+from privpipe.perturb.equations import Equations, Permuted
+from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, OwnStreams, order
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.values import Doubles, squared_distances
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEY_BYTES = 8  # the random numbers whose order is a permutation, one for each pixel
 
@@ -29,9 +37,16 @@ class BlockScramble(BlockPerturbation):
     """
 
     name = "block_scramble"
+    summary = "the pixels of each block change places by a secret permutation"
     keyed = True
     exact = True
     invertible = True
+    undone_by_key = True
+    permutes_within_blocks = True
+    keeps_block_means = True
+    falls_up_to = 16
+    usual_sizes = (2, 4, 8)
+    colour = "#6b46c1"
 
     @cached_property
     def permutations(self) -> NDArray[np.int32]:
@@ -100,3 +115,49 @@ class BlockScramble(BlockPerturbation):
         sources += permutations
         sources += corners
         return from_blocks(sources[..., None], size, k).reshape(len(sources), -1).astype(np.intp)
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.n_blocks, self.k * self.k)
+
+    def key_equations(self) -> Equations:
+        """In each block a permutation of the pixels, which every image and colour must obey."""
+
+        def pixels(images: Array) -> Doubles:
+            blocks = to_blocks(images, self.k).transpose(1, 0, 3, 2)
+            return np.ascontiguousarray(blocks.reshape(len(blocks), -1, self.k * self.k), dtype=np.float64)
+
+        return Permuted(pixels, self.n_blocks, self.k * self.k)
+
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        return of_permutations(found, truth)
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        return chance_of_permutation(self.k**2)
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """By the sorted values of each block and colour, which no permutation changes."""
+        return -squared_distances(*(np.sort(to_blocks(images, self.k), axis=2) for images in (targets, gallery)))
+
+    def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """The guess is the mean of each block."""
+        from privpipe.perturb.network_inputs import block_mean, units
+
+        levels = units(images)
+        return block_mean(levels, self.k), levels
+
+    def invariants(self, levels: "Tensor") -> "Tensor | None":
+        """The pixels of each block in the order of their brightness."""
+        from privpipe.perturb.network_inputs import blocks_of
+
+        blocks = blocks_of(levels, self.k)
+        batch, channels, n, rows, columns = blocks.shape
+        # Roots of whole numbers as weights of the colours: only equal pixels are equally bright.
+        weights = levels.new_tensor([*range(1, channels + 1)]).sqrt().reshape(-1, 1, 1, 1)
+        brightness = (blocks * weights).sum(dim=1, keepdim=True)
+        ranks = brightness.argsort(dim=2, stable=True).expand_as(blocks)
+        return blocks.gather(2, ranks).reshape(batch, channels * n, rows, columns)
+
+    def drawing(self) -> Drawing:
+        k = self.k
+        title = f"one block of {k}×{k}: the pixel that each place receives"
+        return Drawing(title, self.permutations[0].reshape(k, k), whole=True)

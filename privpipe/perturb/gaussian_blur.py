@@ -5,10 +5,15 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from privpipe.perturb.base import Array, Images, Perturbation, odd_sizes, one_by_one, side_by_side
+from privpipe.perturb.base import Array, FilterPerturbation, Images, one_by_one, side_by_side
 from privpipe.perturb.keystream import Copies
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import correlation
+from privpipe.perturb.values import Doubles, Floats
 
+FIXED_POINT = 256  # OpenCV's 8-bit blur has weights in multiples of 1/256
 ALONE_VALUES = 96 * 96 * 3  # a picture of more fills the cache alone: side by side with others it takes longer
 
 
@@ -26,7 +31,23 @@ def kernel(k: int) -> NDArray[np.float64]:
     return np.asarray(row @ row.T, dtype=np.float64)
 
 
-class GaussianBlur(Perturbation):
+def blur_row(k: int) -> Doubles:
+    """The weights (k,) that `cv2.GaussianBlur` has for 8-bit images, along one axis: multiples of 1/256.
+
+    OpenCV rounds from the ends to the middle and carries each error to the next weight; the middle takes what is left.
+    Its sums are then exact, and the result is rounded once.
+    """
+    exact = cv2.getGaussianKernel(k, blur_sigma(k), cv2.CV_64F).ravel() * FIXED_POINT
+    row = np.zeros(k)
+    error = 0.0
+    for i in range(k // 2):
+        row[i] = row[k - 1 - i] = np.rint(exact[i] + error)
+        error += exact[i] - row[i]
+    row[k // 2] = FIXED_POINT - row.sum()
+    return row / FIXED_POINT
+
+
+class GaussianBlur(FilterPerturbation):
     """`cv2.GaussianBlur(image, (k, k), blur_sigma(k))` of every image, in OpenCV's exact 8-bit arithmetic.
 
     Borders are reflected without repeating the edge pixel (OpenCV's default). It has no inverse: the
@@ -34,11 +55,11 @@ class GaussianBlur(Perturbation):
     """
 
     name = "gaussian_blur"
+    summary = "every pixel becomes a mean of its surroundings, weighted by a Gaussian"
     exact = True
-
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return odd_sizes(image_size)
+    operator_without_key = True
+    usual_sizes = (3, 5, 7)
+    colour = "#2b6cb0"
 
     def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty_like(images)
@@ -50,3 +71,18 @@ class GaussianBlur(Perturbation):
         for rows, picture in side_by_side(images):
             out[rows] = one_by_one(cv2.GaussianBlur(picture, (self.k, self.k), sigma), images.shape[-1])
         return out
+
+    def operator(self, key: Array | None) -> csr_array:
+        row = blur_row(self.k)
+        return correlation(np.outer(row, row), self.image_size)
+
+    def axis_operator(self) -> Floats | None:
+        size = self.image_size
+        sources = np.pad(np.arange(size), self.k // 2, mode="reflect")
+        matrix = np.zeros((size, size), np.float32)
+        for offset, weight in enumerate(blur_row(self.k)):
+            np.add.at(matrix, (np.arange(size), sources[offset : offset + size]), weight)
+        return matrix
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"Gaussian blur kernel, k = {self.k}", kernel(self.k))

@@ -1,9 +1,13 @@
 """Blocks of one colour each; keyless, so anybody knows exactly what was done."""
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from privpipe.perturb.base import Array, BlockPerturbation, Images, one_by_one, side_by_side
+from privpipe.perturb.base import Array, BlockPerturbation, Images, one_by_one, side_by_side, to_blocks
 from privpipe.perturb.keystream import Copies
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import block_means
+from privpipe.perturb.values import Floats
 
 
 class Pixelate(BlockPerturbation):
@@ -14,7 +18,12 @@ class Pixelate(BlockPerturbation):
     """
 
     name = "pixelate"
+    summary = "each block becomes its mean"
     exact = True
+    operator_without_key = True
+    keeps_block_means = True
+    usual_sizes = (2, 4, 8)
+    colour = "#319795"
 
     def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty_like(images)
@@ -29,3 +38,22 @@ class Pixelate(BlockPerturbation):
             spread = np.broadcast_to(means[:, None, :, None], tiles.shape)
             out[rows] = one_by_one(spread.reshape(picture.shape), images.shape[-1])
         return out
+
+    def operator(self, key: Array | None) -> csr_array:
+        """One value for each block, (blocks, H*W)."""
+        return block_means(self.image_size, self.k)
+
+    def image_operator(self, key: Array | None) -> csr_array:
+        """Every pixel of a block has its mean, (H*W, H*W)."""
+        means = self.operator(key)
+        return (self.k * self.k) * (means.T @ means)
+
+    def axis_operator(self) -> Floats | None:
+        size, k = self.image_size, self.k
+        return np.kron(np.eye(size // k), np.full((k, k), 1 / k)).astype(np.float32)
+
+    def observations(self, levels: Floats) -> Floats:
+        return np.asarray(to_blocks(levels, self.k).mean(axis=2))
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"{self.name}: each block of {self.k}×{self.k} becomes its mean")

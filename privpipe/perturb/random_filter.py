@@ -5,29 +5,36 @@ The paper's "random filter" is `scope: dataset`, its "i.i.d. random filter" is `
 
 import math
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from privpipe.perturb.base import (
-    Array,
-    Images,
-    Perturbation,
-    cached,
-    odd_sizes,
-    one_by_one,
-    side_by_side,
-    to_unit_float16,
-)
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.base import Array, FilterPerturbation, Images, cached, one_by_one, side_by_side, to_unit_float16
+from privpipe.perturb.equations import Equations, Linear
+from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NORMAL_END, Copies, OwnStreams, normal
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import correlation
+from privpipe.perturb.values import Doubles, Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WHITE = 255.0
 FLOAT_BYTES = 4
 NUMBER_BYTES = 4
+MIN_EQUATIONS = 512  # pixels and colours that a kernel is fitted to, for `log_likelihood`
+EQUATIONS_PER_WEIGHT = 2
+CHUNK_VALUES = 4 << 20  # float32 values of candidates' patches at a time: 16 MB
+MAX_KERNEL = 15  # a fit to one candidate takes time with the fourth power and more
 
 
-class RandomFilter(Perturbation):
+class RandomFilter(FilterPerturbation):
     """`cv2.filter2D(image / 255, CV_32F, weights)`, the same weights for the three colours.
 
     On floats, because 8-bit output saturates and destroys the picture; the result is stored as float16.
@@ -37,11 +44,11 @@ class RandomFilter(Perturbation):
     """
 
     name = "random_filter"
+    summary = "every pixel becomes a sum of its surroundings with secret random weights"
     keyed = True
-
-    @staticmethod
-    def legal_k(image_size: int) -> list[int] | None:
-        return odd_sizes(image_size)
+    falls_up_to = 7
+    usual_sizes = (3, 5, 7)
+    colour = "#c05621"
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -81,3 +88,87 @@ class RandomFilter(Perturbation):
     def _kernels(self, images: Images, own: OwnStreams) -> NDArray[np.float64]:
         """The kernels of images, float64 (N, k, k)."""
         return normal(own.draw(images)).reshape(len(images), self.k, self.k)
+
+    def operator(self, key: Array | None) -> csr_array:
+        return correlation(np.asarray(key, np.float64), self.image_size)
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.k, self.k)
+
+    def key_equations(self) -> Equations:
+        """Every pixel and colour is the kernel times its surroundings."""
+        k = self.k
+
+        def surroundings(originals: Doubles) -> Doubles:
+            radius = k // 2
+            padded = np.pad(originals, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="reflect")
+            return sliding_window_view(padded, (k, k), axis=(1, 2)).reshape(1, -1, k * k)
+
+        return Linear(
+            x=surroundings,
+            y=lambda perturbed: perturbed.reshape(1, -1, 1),
+            key=lambda weights: weights.reshape(k, k),
+            systems=1,
+            n=k * k,
+            variance=1.0,
+            overdetermined=True,
+        )
+
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        return of_directions(found, truth, 2)
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        return chance_of_direction(self.k**2)
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """Squared length of the target's projection on what k×k kernels can make of a candidate.
+
+        With orthonormal columns Q that span the candidate's k² shifted copies, the best kernel leaves |t|² - |Qᵀt|².
+        The kernel has few unknowns, so a fixed draw of pixels and colours stands for all of them.
+        """
+        k = self.k
+        if k > MAX_KERNEL:
+            raise PrivpipeError(
+                f"kernels up to {MAX_KERNEL}×{MAX_KERNEL} can be fitted to each candidate; got k = {k}."
+            )
+        size = targets[0].size
+        count = min(size, max(MIN_EQUATIONS, EQUATIONS_PER_WEIGHT * k * k))
+        places = np.sort(np.random.default_rng(0).permutation(size)[:count])
+        wanted = targets.reshape(len(targets), size)[:, places].astype(np.float32)
+        similarity = np.empty((len(targets), len(gallery)))
+        step = max(1, CHUNK_VALUES // (count * k * k))
+        for first in range(0, len(gallery), step):
+            copies = shifted(gallery[first : first + step], k, places)
+            # Candidates as columns of one product: (T, count) times (count, n * k²).
+            bases = np.linalg.qr(copies)[0].transpose(1, 0, 2).reshape(count, -1)
+            lengths = np.square(wanted @ bases).reshape(len(targets), len(copies), -1).sum(axis=2, dtype=np.float64)
+            similarity[:, first : first + step] = lengths
+        return similarity
+
+    def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """Standardised, since the filter may have any gain."""
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        spread = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+        # Pictures are positive: a negative mean tells that the filter turned the sign.
+        levels = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
+        return levels, levels
+
+    def weakness(self) -> str | None:
+        if self.k > 1:
+            return None
+        return "A filter of one weight changes brightness and contrast alone: these are the pictures."
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"random filter, k = {self.k}", self.weights)
+
+
+def shifted(images: Images, k: int, places: NDArray[np.int64]) -> Floats:
+    """Copies of images (n, H, W, C) shifted by each offset of a kernel, at `places`: float32 (n, places, k*k)."""
+    width, channels = images.shape[2:]
+    pixel, colour = np.divmod(places, channels)
+    y, x = np.divmod(pixel, width)
+    margin = k // 2
+    # Borders as the filter has them: reflected, without the edge pixel again.
+    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    dy, dx = (offset.ravel() for offset in np.indices((k, k)))
+    return padded[:, y[:, None] + dy, x[:, None] + dx, colour[:, None]].astype(np.float32) / np.float32(WHITE)

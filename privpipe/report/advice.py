@@ -3,13 +3,7 @@
 from typing import Any
 
 from privpipe.perturb import METHODS
-from privpipe.perturb.random_filter import RandomFilter
 from privpipe.store import Header
-
-# The largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under `scope: dataset`; a
-# shared noise field falls with any. Measured by the survey (studies/survey/results.csv) and benchmarks/*_attack.py.
-ANY = 10**6
-FALLEN = {"block_scramble": 16, "block_mix": 4, "random_filter": 7, "gaussian_noise": ANY, "correlated_noise": ANY}
 
 
 def verdict(header: Header) -> tuple[bool | None, str]:
@@ -17,15 +11,12 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     method = METHODS.get(header.method)
     if method is None:
         return None, "This version of privpipe does not know the method."
-    if header.method == "none":
-        return True, "Nothing was done to these pictures: whoever holds the file has them."
-    if method.blocks and header.k == 1:
-        return True, "A block of one pixel has no order to hide: these are the pictures, at most scaled pixel by pixel."
+    weakness = method(header.shape[0], header.k, header.scope).weakness()
+    if weakness is not None:
+        return True, weakness
     if not method.keyed:
         return None, "No key is involved: whoever holds the file knows exactly what was done to the pictures."
-    if header.method == RandomFilter.name and header.k == 1:
-        return True, "A filter of one weight changes brightness and contrast alone: these are the pictures."
-    if header.scope == "dataset" and header.k <= FALLEN.get(header.method, 0):
+    if header.scope == "dataset" and header.k <= method.falls_up_to:
         return True, (
             "All images share one key, and what they share is found from statistics over some thousands of images and "
             "public pictures, without the key: treat the pictures as readable."

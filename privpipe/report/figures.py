@@ -15,11 +15,6 @@ from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
-from privpipe.perturb.block_mix import BlockMix
-from privpipe.perturb.block_scramble import BlockScramble
-from privpipe.perturb.gaussian_blur import kernel
-from privpipe.perturb.noise import GaussianNoise
-from privpipe.perturb.random_filter import RandomFilter
 from privpipe.salt import salted_png
 
 Array = NDArray[Any]
@@ -38,14 +33,6 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 # Whoever reads a picture of a secret kernel or permutation has the key. So keyed methods are illustrated with
 # a key that is public and used for nothing else.
 DEMONSTRATION = KeyStream(b"privpipe's public illustrations.")
-
-SIZES = {
-    "gaussian_blur": (3, 5, 7),
-    "random_filter": (3, 5, 7),
-    "block_scramble": (2, 4, 8),  # so far those of the study
-    "block_mix": (2, 4, 8),
-    "pixelate": (2, 4, 8),
-}
 
 
 def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") -> None:
@@ -97,7 +84,7 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
 def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
     """The picture under other usual sizes, with the demonstration key where the method has one."""
     out = []
-    for size in SIZES.get(method, ()):
+    for size in METHODS[method].usual_sizes:
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
         other = demonstration(method, len(original), size, scope, sigma)
@@ -107,33 +94,20 @@ def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str,
 
 
 def method_picture(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
-    """What the method does: its kernel, its permutation or matrix of one block, or its noise.
+    """What the method does, as it says itself: its kernel, its permutation or matrix of one block, its noise, or words.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    shown = demonstration(method, image_size, k, scope, sigma)
+    drawing = demonstration(method, image_size, k, scope, sigma).drawing()
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.6), layout="constrained")
         axes = figure.subplots()
-        if method == "gaussian_blur":
-            _matrix(figure, axes, kernel(k), f"Gaussian blur kernel, k = {k}")
-        elif isinstance(shown, RandomFilter):
-            _matrix(figure, axes, shown.weights, f"random filter, k = {k}\n(demonstration key)")
-        elif isinstance(shown, BlockScramble):
-            sources = shown.permutations[0].reshape(k, k)
-            title = f"one block of {k}×{k}: the pixel that each place receives\n(demonstration key)"
-            _matrix(figure, axes, sources, title, whole=True)
-        elif isinstance(shown, BlockMix):
-            title = f"one block of {k}×{k}: weights of its pixels in each output\n(demonstration key)"
-            _matrix(figure, axes, shown.matrices[0], title)
-        elif isinstance(shown, GaussianNoise):
-            _matrix(figure, axes, shown.dataset_key[..., 0], f"{method}, sigma = {sigma:g}\n(demonstration key)")
-        else:
-            what = (
-                f"each block of {k}×{k} becomes its mean" if method == "pixelate" else "the images are left as they are"
-            )
-            axes.text(0.5, 0.5, f"{method}: {what}", ha="center", va="center")
+        if drawing.values is None:
+            axes.text(0.5, 0.5, drawing.title, ha="center", va="center", wrap=True)
             axes.set_axis_off()
+        else:
+            note = "\n(demonstration key)" if METHODS[method].keyed else ""
+            _matrix(figure, axes, drawing.values, drawing.title + note, drawing.whole)
     return figure
 
 

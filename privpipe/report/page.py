@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.params import Params
-from privpipe.perturb.guarantee import guarantee
 from privpipe.report import figures
 from privpipe.report.advice import findings
 from privpipe.report.privacy_figures import tradeoff
 from privpipe.salt import salt_from, salted_html
+from privpipe.scores.guarantee import guarantee
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
 from privpipe.report.figures import GREY, STYLE, displayable
 
@@ -47,16 +48,6 @@ def reconstructions(
     return figure
 
 
-METHOD_COLOURS = {
-    "none": "#1a202c",
-    "gaussian_blur": "#2b6cb0",
-    "pixelate": "#319795",
-    "random_filter": "#c05621",
-    "block_scramble": "#6b46c1",
-    "block_mix": "#b83280",
-    "gaussian_noise": "#2f855a",
-    "correlated_noise": "#975a16",
-}
 SCOPE_MARKERS = {"dataset": "o", "image": "s"}
 PANELS = (("l0", "L0: the stolen file"), ("l1", "L1: and public images"), ("l2", "L2: and known pairs"))
 
@@ -65,7 +56,7 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
     """Test accuracy against measured privacy, one panel for each level of the attacker, with the Pareto front.
 
     Args:
-        points: from `privpipe.report.survey.points_table`.
+        points: from `privpipe.pipeline.survey.points_table`.
         here: an experiment to mark with a star: l0_privacy, l1_privacy, l2_privacy and test_accuracy.
     """
     with mpl.rc_context(STYLE):
@@ -76,7 +67,7 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
             front = pareto_front(privacy.to_numpy(), points["test_accuracy"].to_numpy())
             axes.plot(privacy.iloc[front], points["test_accuracy"].iloc[front], color=GREY, linewidth=1.2, zorder=1)
             for (method, scope), group in points.groupby(["method", "scope"], sort=False):
-                colour, marker = METHOD_COLOURS.get(method, GREY), SCOPE_MARKERS[scope]
+                colour, marker = colour_of(method), SCOPE_MARKERS[scope]
                 seen = group[f"{level}_reidentified_top1"] >= 0.5
                 x, y = privacy.loc[group.index], group["test_accuracy"]
                 axes.scatter(
@@ -115,6 +106,11 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
     return figure
 
 
+def colour_of(method: str) -> str:
+    """The colour of a method's points; grey where this version does not know it."""
+    return METHODS[method].colour if method in METHODS else GREY
+
+
 def pareto_front(privacy: NDArray[np.float64], accuracy: NDArray[np.float64]) -> list[int]:
     """The rows that no other row beats in both, by falling accuracy; of equal ones the first."""
     front: list[int] = []
@@ -128,7 +124,7 @@ def _legend(points: pd.DataFrame) -> list[Line2D]:
     def dot(label: str, marker: str, colour: str, face: str) -> Line2D:
         return Line2D([], [], marker=marker, linestyle="", color=colour, markerfacecolor=face, label=label)
 
-    methods = [dot(m, "o", METHOD_COLOURS.get(m, GREY), METHOD_COLOURS.get(m, GREY)) for m in points["method"].unique()]
+    methods = [dot(m, "o", colour_of(m), colour_of(m)) for m in points["method"].unique()]
     return [
         *methods,
         dot("scope dataset", "o", GREY, GREY),

@@ -12,9 +12,9 @@ from leaks.photos import photographs
 from numpy.typing import NDArray
 from PIL import Image
 
+from privpipe.cli.png import sheet
 from privpipe.owner.key import new_key
 from privpipe.perturb import METHODS
-from privpipe.report.png import sheet
 
 SIZE = 64
 ORIGINALS = photographs(40, SIZE, seed=1)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from privpipe.data.split import write_images
+from privpipe.data.synthetic import draw
 from privpipe.owner.leaking import leak
-from privpipe.owner.split import write_images
-from privpipe.owner.synthetic import draw
 from privpipe.store import LEAKED, open_store
 
 COUNT = 50

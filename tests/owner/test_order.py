@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from PIL import Image
 from ruamel.yaml import YAML
 
+from privpipe.data.synthetic import draw
 from privpipe.owner.key import Key, new_key, write_key
 from privpipe.owner.leaking import leak
-from privpipe.owner.split import KeyedOrder, salt_of, shuffler
-from privpipe.owner.synthetic import draw
+from privpipe.owner.order import KeyedOrder, salt_of, shuffler
 from privpipe.perturb import KeyStream
 from stages.download import main as download
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sealing import reseal
 
 from privpipe import store
+from privpipe.data.images import RawImages
+from privpipe.data.split import write_images
 from privpipe.errors import PrivpipeError
-from privpipe.owner.images import RawImages
 from privpipe.owner.key import Key, new_key
 from privpipe.owner.perturbing import check_perturbed_with, perturb_file, perturbation, squared_change
-from privpipe.owner.split import write_images
 from privpipe.params import Perturb
 from privpipe.perturb import Copies
 

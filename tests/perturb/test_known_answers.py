@@ -22,6 +22,8 @@ ANSWERS = {
     ("block_scramble", 4, "dataset"): "3884adcae65c9ef2",
     ("block_scramble", 2, "image"): "e9ef4f8b59386e43",
     ("block_scramble", 4, "image"): "be86c4ba48784093",
+    ("block_permutation", 4, "dataset"): "2ba68dcd9418a922",
+    ("block_permutation", 4, "image"): "e6c75eaf62d674b1",
     ("block_mix", 2, "dataset"): "b13337dccaa1fc2c",
     ("block_mix", 4, "dataset"): "998134001428db76",
     ("block_mix", 2, "image"): "15bfa8d643ee263c",

@@ -6,11 +6,11 @@ import pytest
 from numpy.typing import NDArray
 from samples import KEY, method, pictures
 
+from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.owner.synthetic import draw
+from privpipe.perturb.correlated_noise import smooth
 from privpipe.perturb.gaussian_blur import blur_sigma
 from privpipe.perturb.keystream import NOISE_END, Copies, noise
-from privpipe.perturb.noise import smooth
 
 NOISES = ["gaussian_noise", "correlated_noise"]
 SIZE, SIGMA = 32, 25.0
@@ -66,7 +66,8 @@ def test_the_key_and_the_image_in_this_order_of_float32_operations(
     images, perturbation = pictures(4, SIZE), method(name, SIZE, 5, scope, sigma=SIGMA)
     key = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     assert key is not None and key.dtype == np.float32
-    monkeypatch.setattr("privpipe.perturb.noise.WHITE", np.float32(1))  # the key in the units in which it is added
+    # The key in the units in which it is added.
+    monkeypatch.setattr("privpipe.perturb.gaussian_noise.WHITE", np.float32(1))
     added = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     monkeypatch.undo()
     np.testing.assert_array_equal(key, added * np.float32(255))

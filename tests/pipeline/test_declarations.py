@@ -2,14 +2,15 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import grimp
 import pytest
 import yaml_dvc
 
-from privpipe.code import CUT, PACKAGES
 from privpipe.params import GROUPS
+from privpipe.pipeline.code import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 STAGES = {name: stage for name, stage in yaml_dvc.stages(ROOT).items() if name != yaml_dvc.CODE}
@@ -99,16 +100,17 @@ def test_packages_have_no_code_in_their_init() -> None:
         if path.parent.name == "perturb":  # the registry: it takes the methods from their modules
             continue
         body = ast.parse(path.read_text()).body
-        assert all(isinstance(node, ast.Expr | ast.Assign) for node in body), path
+        typing = {"if TYPE_CHECKING", "from typing import TYPE_CHECKING, Any"}  # and functions do nothing by themselves
+        code = [node for node in body if not isinstance(node, ast.Expr | ast.Assign | ast.FunctionDef)]
+        assert {ast.unparse(node).split(":")[0] for node in code} <= typing, path
 
 
 @pytest.mark.parametrize("stage", sorted(WITHOUT_TORCH))
 def test_stages_that_need_no_torch_do_not_import_it(stage: str) -> None:
-    graph = grimp.build_graph(*PACKAGES, include_external_packages=True, cache_dir=None)
-    for importer, imports in CUT.items():
-        for imported in imports:
-            graph.remove_import(importer=importer, imported=imported)
-    assert "torch" not in graph.find_upstream_modules(f"stages.{stage}")
+    # Not by the import graph: the methods import torch in the functions that tell a network what it asks.
+    code = f"import sys; import stages.{stage}; import privpipe.perturb; len(privpipe.perturb.METHODS)"
+    code += "; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("stage", STAGES)

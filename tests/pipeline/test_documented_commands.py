@@ -12,7 +12,7 @@ from leaks.find import Finder
 from leaks.photos import photographs
 from own_places import Places, make_places, published, secrets
 
-from privpipe.cli import main
+from privpipe.cli.main import main
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 

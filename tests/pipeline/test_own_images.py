@@ -11,7 +11,7 @@ import pytest
 from conftest import Project, copy_project, environment
 from PIL import Image
 
-from privpipe.owner.synthetic import draw
+from privpipe.data.synthetic import draw
 
 pytestmark = pytest.mark.pipeline
 

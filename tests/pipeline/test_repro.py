@@ -97,7 +97,7 @@ def test_a_comment_reruns_no_stage_and_a_line_those_that_can_feel_it(project: Pr
 
 
 def test_a_stage_that_is_run_alone_feels_a_changed_line(project: Project) -> None:
-    project.edit("privpipe/cloud/statistics.py", "from math import sqrt", "from math import sqrt\n\nADDED = 1")
+    project.edit("privpipe/nn/statistics.py", "from math import sqrt", "from math import sqrt\n\nADDED = 1")
     assert stages_of(project.dvc("repro", "evaluate")) == ["code", "evaluate"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Project, copy_project, started_dvc
 from test_interruption import stage_runs
 
-from privpipe.study.grid import load_grid
+from privpipe.pipeline.grid import load_grid
 
 pytestmark = pytest.mark.pipeline
 

@@ -1,0 +1,164 @@
+"""What an attacker holds, what an attack is, and what comes of it.
+
+An attack is one class in one file of this folder, or in another package that names it as an entry point
+`privpipe.attacks`; `privpipe/attacks/registry.py` finds them. The method and its settings are public, only the key is
+secret (Kerckhoffs's principle), so every attack knows them, may ask the method what is known of it, and may run it with
+keys of its own.
+
+Levels of knowledge, each including those before it:
+
+- L0: the stolen perturbed images, the method, k, scope and sigma;
+- L1: and public images of the same kind, disjoint from the owner's;
+- L2: and m known pairs of an original and its perturbed image.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb.base import Array, Images
+from privpipe.perturb.values import Floats
+
+LEVELS = ("L0", "L1", "L2")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Known pairs: row i of `perturbed` is what became of row i of `originals`.
+
+    Args:
+        originals: uint8 (m, H, W, C).
+        perturbed: as stored, uint8 or float16 (m, H, W, C).
+    """
+
+    originals: Images
+    perturbed: Array
+
+
+@dataclass(frozen=True)
+class Loot:
+    """What the attacker holds.
+
+    Args:
+        method, k, scope, sigma: the transformation, as `privpipe.params.Perturb` describes it.
+        stolen: perturbed images to learn from, as stored: uint8, or float16 in units where white is 1; (N, H, W, C),
+            square.
+        targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
+        public: unperturbed images of other pictures, uint8 (M, H, W, C); None at level L0.
+        pairs: known pairs; None below level L2.
+    """
+
+    method: str
+    k: int
+    scope: str
+    sigma: float
+    stolen: Array
+    targets: Array
+    public: Images | None = None
+    pairs: Pairs | None = None
+
+    @property
+    def image_size(self) -> int:
+        return int(self.stolen.shape[1])
+
+    @property
+    def channels(self) -> int:
+        return int(self.stolen.shape[3])
+
+    @cached_property
+    def transformation(self) -> Perturbation:
+        """The transformation without a key: what is public of it."""
+        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma)
+
+    def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
+        """The transformation with a key of the attacker's own.
+
+        Args:
+            seed, purpose: another of either is another key, so that the same image comes out otherwise.
+        """
+        secret = hashlib.sha256(f"an attacker's own key, {seed}".encode()).digest()
+        stream = KeyStream(secret, (purpose,))
+        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What an attack believes.
+
+    Args:
+        images: reconstructions of the targets, float32 (T, H, W, C) in levels of 0..255, not rounded; None where the
+            attack has nothing to show.
+        confidence: 0..1, how far the attack itself believes its answer: near 0 where it found nothing, also under a
+            wrong hypothesis about the data. None where it has no means to tell.
+        key: the key material that it found, in the form of `Perturbation.dataset_key`; None where it seeks none.
+    """
+
+    images: Floats | None
+    confidence: float | None = None
+    key: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an attacker can spend.
+
+    Args:
+        network_epochs: passes of networks over the public images; 0: no networks.
+        seed: of the attacker's own keys, starting points and weights.
+        threads, device: for networks, see `privpipe.params.Train`.
+    """
+
+    network_epochs: int = 0
+    seed: int = 0
+    threads: int = 1
+    device: str = "auto"
+
+
+class Attack(ABC):
+    """One way to get pictures or keys back.
+
+    Attributes:
+        name: in tables and files, lower case with underscores.
+        levels: those at which it makes another use of what is known; a level that is not named here gains nothing
+            over the one before it.
+        seeks_key: whether its attempts hold a key, so that the number of images or pairs that it needs is worth
+            measuring.
+        costly: whether it is run only where no other attack is sure of its answer, and with the largest number of known
+            pairs only.
+        order: attacks are tried by rising order, of equal ones by name, the costly ones last.
+    """
+
+    name: ClassVar[str]
+    levels: ClassVar[tuple[str, ...]]
+    seeks_key: ClassVar[bool] = False
+    costly: ClassVar[bool] = False
+    order: ClassVar[int] = 50
+
+    @classmethod
+    def within(cls, budget: Budget) -> "Attack | None":
+        """The attack as far as `budget` goes; None where it does not suffice."""
+        return cls()
+
+    @abstractmethod
+    def applies(self, method: Perturbation) -> bool:
+        """Whether there is a point in trying it on this transformation, which comes without a key.
+
+        An attack that holds for many methods asks what the method says of itself, so that new methods are attacked.
+        """
+
+    def learns_from_pairs(self, loot: Loot) -> bool:
+        """Whether known pairs of this transformation tell it what public images do not."""
+        return True
+
+    @abstractmethod
+    def run(self, loot: Loot) -> Attempt:
+        """Attack. What `loot` holds besides the stolen images sets the level.
+
+        Raises:
+            PrivpipeError: there are too few images or they are too large; the message says what would do.
+        """

@@ -1,0 +1,46 @@
+"""The best linear estimate of a picture from its filtered version, where the kernel is known up to an error.
+
+    from privpipe.attacks.filter_restoration import restore_filtered
+    pictures = restore_filtered(targets, weights, weight_error=1e-4, prior=Prior.of(public))
+
+A kernel that lets next to nothing of some frequencies pass makes a small error of a weight a large one of the estimate.
+With errors e of variance v in each of the k² weights, independent of each other, the filtered picture is
+
+    y = K x + Σ_j e_j P_j x,    so that the noise has the covariance    N = v · Σ_j P_j S P_jᵀ + what rounding adds,
+
+where P_j takes the pixel that weight j meets and S is the covariance of pictures. S is that of the first component of
+colour, for all of them: cautious for the others. The mean picture is left out: what a kernel does to it is known well.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from privpipe.attacks.restoration import Prior, check_size, restore
+from privpipe.perturb.random_filter import RandomFilter
+from privpipe.perturb.values import Floats
+
+
+def restore_filtered(
+    targets: NDArray[np.float16], weights: NDArray[np.float64], weight_error: float, prior: Prior
+) -> Floats:
+    """Estimate the originals of images filtered with about `weights`.
+
+    Args:
+        targets: as stored, float16 (T, H, W, C) in units where white is 1, H = W.
+        weights: float64 (k, k), as `RandomFilter.weights`.
+        weight_error: variance of the error of each weight.
+        prior: of images of the same shape.
+
+    Returns:
+        float32 (T, H, W, C) in levels of 0..255, clipped to them, not rounded.
+
+    Raises:
+        PrivpipeError: the images are too large.
+    """
+    size, k = targets.shape[1], len(weights)
+    check_size(size)
+    places = np.pad(np.arange(size * size).reshape(size, size), k // 2, mode="reflect")
+    met = sliding_window_view(places, (k, k)).reshape(size * size, k * k).T  # (k², P)
+    noise = weight_error * sum(prior.covariances[0][np.ix_(pixels, pixels)] for pixels in met)
+    return restore(targets, RandomFilter(size, k), weights, prior, noise)

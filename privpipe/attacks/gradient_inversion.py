@@ -1,0 +1,123 @@
+"""Invert blur or pixelation by gradient descent, with a prior that knows edges.
+
+The linear estimate of `wiener` takes pictures for Gaussian. They are not: their gradients are mostly small and
+sometimes large. The most probable picture x for a perturbed picture y = K x + rounding minimises
+
+    |K x - y|² / (2·r) + a·(x - m)ᵀ S⁻¹ (x - m) / 2 + sum over pixels and components c of b_c·sqrt(|grad x_c|² + d²)
+
+within 0..255, r the variance of rounding, m and S those of public images. It is convex, and found by accelerated
+projected gradient descent from the linear estimate, stopped after a fixed number of steps. Level L1: the public images.
+
+Sources: the edge-preserving penalty is total variation (Rudin, Osher and Fatemi, "Nonlinear total variation based noise
+removal algorithms", Physica D, 1992), smoothed at zero; the descent is FISTA (Beck and Teboulle, "A fast iterative
+shrinkage-thresholding algorithm for linear inverse problems", SIAM Journal on Imaging Sciences, 2009). To weigh a
+Gaussian and a sparse prior against each other is our own choice. The confidence is that of `wiener`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.restoration import ROUNDING, WHITE, Prior, restore
+from privpipe.attacks.wiener import confidence
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
+from privpipe.perturb.values import Floats, levels_of_grey
+
+# a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training pictures of CIFAR-10.
+GAUSSIAN = 0.6
+LUMINANCE, CHROMA = 0.03, 0.09
+EDGE = 1.0
+STEPS = 150
+CHUNK_IMAGES = 128
+
+
+class GradientInversion(Attack):
+    """See the module. Reconstructions of the targets; no key."""
+
+    name = "gradient_inversion"
+    levels = ("L1",)
+    order = 80
+
+    def applies(self, method: Perturbation) -> bool:
+        return method.operator_without_key and method.axis_operator() is not None and not method.noisy
+
+    def run(self, loot: Loot) -> Attempt:
+        if loot.public is None:
+            raise PrivpipeError("gradient_inversion needs public images. Run it at level L1 or above.")
+        method, prior = loot.transformation, Prior.of(loot.public)
+        axis = method.axis_operator()
+        if axis is None:
+            raise PrivpipeError(f"gradient_inversion needs the operator of one axis, and {method.name} gives none.")
+        linear = restore(loot.targets, method, None, prior)
+        repeated = method.image_size**2 // method.operator(None).shape[0]
+        energy = _Energy(axis, ROUNDING * repeated, prior)
+        targets = levels_of_grey(loot.targets)
+        images = np.empty_like(targets)
+        for start in range(0, len(targets), CHUNK_IMAGES):
+            rows = slice(start, start + CHUNK_IMAGES)
+            images[rows] = _minimise(energy, linear[rows], targets[rows])
+        return Attempt(images, confidence(loot, prior))
+
+
+class _Energy:
+    """What is minimised, for images (T, H, W, C), H = W.
+
+    Args:
+        axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
+        noise: variance of an observed value, squared levels, times how often the image repeats it.
+        prior: mean and covariances of pictures.
+    """
+
+    def __init__(self, axis: Floats, noise: float, prior: Prior) -> None:
+        self.axis, self.noise = axis, np.float32(noise)
+        self.mean = prior.mean.astype(np.float32)
+        self.colours = prior.colours.astype(np.float32)
+        precisions = [GAUSSIAN * np.linalg.inv(covariance) for covariance in prior.covariances]
+        self.precisions: list[Floats] = [precision.astype(np.float32) for precision in precisions]
+        self.weights = np.full(len(precisions), CHROMA, np.float32)
+        self.weights[0] = LUMINANCE
+        # Bounds of the second derivative: a sum of squared differences has 8 at most.
+        steepest = max(float(np.linalg.eigvalsh(precision)[-1]) for precision in precisions)
+        self.curvature = float(np.linalg.norm(axis, 2)) ** 4 / noise + steepest + 8 * float(self.weights.max()) / EDGE
+
+    def gradient(self, images: Floats, observed: Floats) -> Floats:
+        residuals = _both_axes(self.axis, images) - observed
+        components = (images - self.mean) @ self.colours.T
+        prior = _edges(images @ self.colours.T, self.weights)
+        flat = components.reshape(len(images), -1, len(self.precisions))
+        for component, precision in enumerate(self.precisions):
+            prior[..., component] += (flat[:, :, component] @ precision).reshape(prior.shape[:3])
+        return np.asarray(_both_axes(self.axis.T, residuals) / self.noise + prior @ self.colours)
+
+
+def _minimise(energy: _Energy, start: Floats, observed: Floats) -> Floats:
+    """FISTA with the projection to 0..255 as its proximal step; the number of steps is fixed."""
+    images, ahead, momentum = start, start, 1.0
+    step = np.float32(1 / energy.curvature)
+    for _ in range(STEPS):
+        before, images = images, np.clip(ahead - step * energy.gradient(ahead, observed), 0, np.float32(WHITE))
+        last, momentum = momentum, (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = images + np.float32((last - 1) / momentum) * (images - before)
+    return images
+
+
+def _both_axes(axis: Floats, images: Floats) -> Floats:
+    """`axis` (H, H) applied to rows and columns of images (T, H, W, C)."""
+    count, height, width, channels = images.shape
+    rows = axis @ images.reshape(count, height, width * channels)
+    return np.asarray(axis @ rows.reshape(count * height, width, channels)).reshape(images.shape)
+
+
+def _edges(components: Floats, weights: NDArray[np.float32]) -> Floats:
+    """Gradient of the sum of weights·sqrt(|grad|² + d²), by forward differences; (T, H, W, C)."""
+    down, right = np.zeros_like(components), np.zeros_like(components)
+    down[:, :-1] = np.diff(components, axis=1)
+    right[:, :, :-1] = np.diff(components, axis=2)
+    scale = weights / np.sqrt(down**2 + right**2 + np.float32(EDGE**2))
+    down *= scale
+    right *= scale
+    gradient = -down - right
+    gradient[:, 1:] += down[:, :-1]
+    gradient[:, :, 1:] += right[:, :, :-1]
+    return gradient

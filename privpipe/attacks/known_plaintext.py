@@ -1,0 +1,282 @@
+"""Find the key that all images share from known pairs of an original and its perturbed image (level L2).
+
+    from privpipe.attacks.known_plaintext import solve
+    found = solve(pairs, BlockScramble(32, k=4))
+
+What it assumes: a keyed method under `scope: dataset` with known settings, and m pairs; a pair is an original that
+reached the attacker some other way. Each method says which equations its key solves
+(`Perturbation.key_equations`); for example:
+
+- block_scramble: which pixel went where. Linear assignment in each block with the least sum of squared differences over
+  pairs and colours. Pixels of a block that are equal in all pairs cannot be told apart, and need not be.
+- block_mix: y = W x, 3m equations for each row of W, which has k*k weights. Where they are too few, the most
+  probable W is taken: weights are N(0, 1/k²) beforehand, and the noise is the rounding to float16. That is ridge
+  regression with known variances (Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 3.3).
+- random_filter: the same for the k*k weights of the filter, N(0, 1) beforehand; every pixel and colour is an equation.
+- gaussian_noise, correlated_noise: the mean difference is the field, exact up to rounding.
+
+Attacks with known pairs are as old as cryptanalysis; linear algebra makes one of every linear cipher.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from privpipe.attacks.base import Attack, Attempt, Loot, Pairs
+from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import Perturbation
+from privpipe.perturb.base import Array
+from privpipe.perturb.equations import Added, Linear, Permuted
+from privpipe.perturb.values import Doubles, Floats, levels_of_grey, rounding_variance
+
+WHITE = 255.0
+MAX_FOLDS = 10  # of cross-validation
+MAX_UNKNOWNS = 1 << 26  # coefficients of the systems to solve: 512 MB in float64
+SMALLEST_NOISE = 1e-12  # variance in units where white is 1; keeps systems regular where nothing was rounded
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The key that explains the pairs best.
+
+    Args:
+        key: in the form of `Perturbation.dataset_key` of the method.
+        confidence: 0..1, how far it can be believed: whether the key of some pairs (of a single pair: of some of its
+            colours) explains the others; see `solve`.
+        covariances: of the errors of the weights of linear equations, (systems, n, n); else None.
+    """
+
+    key: Array
+    confidence: float
+    covariances: Doubles | None = None
+
+
+class KnownPlaintext(Attack):
+    """`solve`, then what the key makes of the targets: the exact inverse, or the best linear estimate."""
+
+    name = "known_plaintext"
+    levels = ("L2",)
+    seeks_key = True
+    order = 90
+
+    def applies(self, method: Perturbation) -> bool:
+        return method.keyed and method.scope == "dataset"
+
+    def run(self, loot: Loot) -> Attempt:
+        if loot.pairs is None:
+            raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
+        found = solve(loot.pairs, loot.transformation)
+        return Attempt(_restored(loot, found), found.confidence, found.key)
+
+
+def _restored(loot: Loot, found: Solved) -> Floats | None:
+    """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
+    method = loot.transformation
+    if method.undone_by_key:
+        return np.clip(method.invert(loot.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
+    if loot.image_size**2 > MAX_PIXELS:
+        return None
+    prior = Prior.known(loot.public, loot.image_size, loot.channels)
+    noise = None
+    if found.covariances is not None:
+        mean = prior.mean.reshape(-1, loot.channels)
+        noise = method.key_error_noise(found.covariances, mean, prior.covariances.sum(axis=0))
+    return restore(loot.targets, method, found.key, prior, noise)
+
+
+def solve(pairs: Pairs, method: Perturbation) -> Solved:
+    """Find the key of a method with `scope: dataset`.
+
+    How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
+
+    - a permutation: a right key explains every item. It is the share of items that can be told apart and lie in
+      systems that are explained to the last level.
+    - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
+      unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
+      than its strength, `sigma`.
+    - other linear equations: how far, in decibels, the key of the others goes in explaining each pair, from what the
+      means explain (0) to all but the rounding (1).
+
+    The key of one image (`scope: image`) explains its pair as well as a key of all would: only a second pair tells.
+
+    Args:
+        pairs: m at least 1.
+        method: the transformation; its own key is not used.
+
+    Raises:
+        PrivpipeError: the method has no key to find or does not say which equations it solves, or the pairs are not as
+            described.
+    """
+    if not method.keyed:
+        raise PrivpipeError(f"{method.name} has no key to find in pairs. Name a method with a key.")
+    _check(pairs, method)
+    equations = method.key_equations()
+    if isinstance(equations, Added):
+        return _solve_field(pairs, equations)
+    unknowns = equations.systems * equations.n**2
+    if isinstance(equations, Linear) and equations.overdetermined:
+        unknowns *= MAX_FOLDS
+    if unknowns > MAX_UNKNOWNS:
+        raise PrivpipeError(
+            f"{method.name} with k = {method.k} at {method.image_size} pixels has systems of {unknowns:,} "
+            f"coefficients; at most {MAX_UNKNOWNS:,} are solved. Use a smaller perturb.k."
+        )
+    return _solve_permutation(pairs, equations) if isinstance(equations, Permuted) else _solve_linear(pairs, equations)
+
+
+def _check(pairs: Pairs, method: Perturbation) -> None:
+    originals, perturbed = pairs.originals, pairs.perturbed
+    if originals.dtype != np.uint8 or originals.ndim != 4 or not originals.size or originals.shape != perturbed.shape:
+        raise PrivpipeError(
+            "pairs must be originals, uint8 (m, H, W, C) with m at least 1, and perturbed images of that shape; got "
+            f"{originals.dtype} {originals.shape} and {perturbed.dtype} {perturbed.shape}."
+        )
+    size = method.image_size
+    legal = method.legal_k(size)
+    if originals.shape[1:3] != (size, size) or (legal is not None and method.k not in legal):
+        raise PrivpipeError(
+            f"images must be square and k of {method.name} one of {legal} for {size} pixels; got k = {method.k} and "
+            f"{originals.shape[1]}x{originals.shape[2]}."
+        )
+
+
+def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
+    # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
+    before, after = (equations.rows(levels_of_grey(images)) for images in (pairs.originals, pairs.perturbed))
+    gains = after.swapaxes(1, 2) @ before
+    permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
+    explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
+    # A system of g different items settles g - 1: no permutation tells equal ones apart.
+    settled = np.array([len(np.unique(system.T, axis=0)) - 1 for system in before])
+    confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
+    return Solved(equations.key(permutations), confidence)
+
+
+def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:
+    noise = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE)
+    equations = reduce(add, _equations(pairs, linear))
+    weights, covariances = equations.solve(noise, linear.variance)
+    left = equations.held_out(noise, linear.variance)
+    if linear.overdetermined:
+        return Solved(linear.key(weights), min(1.0, noise / max(left, noise)))
+    left_by_means = equations.of_means().held_out(noise, 1.0)
+    return Solved(linear.key(weights), _progress(left_by_means, left, noise), covariances)
+
+
+def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
+    """Those of all pairs at once, or of one pair at a time where a pair has many."""
+    folds = _folds(pairs).reshape(len(pairs.originals), -1)
+    number = int(folds.max()) + 1
+    step = 1 if linear.overdetermined else len(folds)
+    for first in range(0, len(folds), step):
+        rows = slice(first, first + step)
+        x, y = linear.x(_units(pairs.originals[rows])), linear.y(_units(pairs.perturbed[rows]))
+        places = x.shape[1] // folds[rows].size  # equations of a pair and colour
+        yield _Equations.of(x, y, np.concatenate([np.tile(fold, places) for fold in folds[rows]]), number)
+
+
+def _solve_field(pairs: Pairs, equations: Added) -> Solved:
+    differences = levels_of_grey(pairs.perturbed).astype(np.float64) - pairs.originals
+    field, sigma = differences.mean(axis=0), equations.sigma
+    if len(differences) > 1:
+        expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2
+        left = float(differences.var(axis=0, ddof=1).mean())
+        confidence = min(1.0, expected / max(left, expected))
+    else:
+        power = float((field**2).mean())
+        confidence = min(power, sigma**2) / max(power, sigma**2, SMALLEST_NOISE)
+    return Solved(field.astype(np.float32), confidence)
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Sums over linear equations y = w · x, for `systems` that are solved apart, in folds for cross-validation.
+
+    Args:
+        squares: sums of x xᵀ, (folds, systems, n, n).
+        products: sums of x yᵀ, (folds, systems, n, right-hand sides).
+        energies: sums of y², (folds, systems).
+        counts: values of y, (folds,).
+    """
+
+    squares: Doubles
+    products: Doubles
+    energies: Doubles
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x: Doubles, y: Doubles, fold_of_each: NDArray[np.int64], folds: int | None = None) -> "_Equations":
+        """From x (systems, equations, n) and y (systems, equations, right-hand sides)."""
+        parts = [fold_of_each == fold for fold in range(folds or int(fold_of_each.max()) + 1)]
+        return cls(
+            np.stack([x[:, rows].swapaxes(1, 2) @ x[:, rows] for rows in parts]),
+            np.stack([x[:, rows].swapaxes(1, 2) @ y[:, rows] for rows in parts]),
+            np.stack([(y[:, rows] ** 2).sum(axis=(1, 2)) for rows in parts]),
+            np.array([y[:, rows].size for rows in parts]),
+        )
+
+    def __add__(self, other: "_Equations") -> "_Equations":
+        return _Equations(
+            self.squares + other.squares,
+            self.products + other.products,
+            self.energies + other.energies,
+            self.counts + other.counts,
+        )
+
+    def of_means(self) -> "_Equations":
+        """The same with the mean of x as the only unknown's factor."""
+        return _Equations(
+            self.squares.mean(axis=(2, 3), keepdims=True),
+            self.products.mean(axis=2, keepdims=True),
+            self.energies,
+            self.counts,
+        )
+
+    def solve(self, noise: float, prior: float) -> tuple[Doubles, Doubles]:
+        """The most probable weights (systems, n, right-hand sides), and their covariance (systems, n, n).
+
+        Args:
+            noise: variance of the errors of y.
+            prior: variance of the weights before anything is known.
+        """
+        return _ridge(self.squares.sum(axis=0), self.products.sum(axis=0), noise, prior)
+
+    def held_out(self, noise: float, prior: float) -> float:
+        """Mean squared error of y in each fold, with the weights of the other folds."""
+        squares, products = self.squares.sum(axis=0), self.products.sum(axis=0)
+        left = 0.0
+        for own_squares, own_products, energy in zip(self.squares, self.products, self.energies, strict=True):
+            weights, _ = _ridge(squares - own_squares, products - own_products, noise, prior)
+            left += float(energy.sum() - 2 * (weights * own_products).sum() + (weights * (own_squares @ weights)).sum())
+        return max(0.0, left) / int(self.counts.sum())
+
+
+def _progress(first: float, now: float, last: float) -> float:
+    """How far an error has come from `first` to `last`, on a logarithmic scale, within 0..1."""
+    if first <= max(now, last):
+        return 0.0
+    return min(1.0, float(np.log(first / max(now, last)) / np.log(first / last)))
+
+
+def _ridge(squares: Doubles, products: Doubles, noise: float, prior: float) -> tuple[Doubles, Doubles]:
+    inverse = np.linalg.inv(squares + noise / prior * np.eye(squares.shape[-1]))
+    return np.asarray(inverse @ products), np.asarray(noise * inverse)
+
+
+def _folds(pairs: Pairs) -> NDArray[np.int64]:
+    """The fold of each pair and colour, (m * C,): pairs in turn; of a single pair, the colours."""
+    count, channels = len(pairs.originals), pairs.originals.shape[3]
+    if count == 1:
+        return np.arange(channels)
+    return np.repeat(np.arange(count) % MAX_FOLDS, channels)
+
+
+def _units(images: Array) -> Doubles:
+    """Stored images as float64 in units where white is 1."""
+    return images.astype(np.float64) / (WHITE if images.dtype == np.uint8 else 1.0)

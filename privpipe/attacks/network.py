@@ -1,0 +1,338 @@
+"""Learn to restore: a network that maps perturbed images to pictures, trained on pictures the attacker perturbs.
+
+Level L1: the method is public, so anybody can perturb public pictures with keys of their own and learn the way back.
+Every picture gets a fresh key (`scope: image`), or every batch (`scope: dataset`), so that what is learned holds for
+any key: what the perturbation leaves, together with what pictures look like. Level L2: training goes on with the known
+pairs, which carry the very key, for as long as pairs that are held out gain by it. With fewer than 20 pairs none can
+be held out, and the network stays as it was.
+
+The network is a small U-Net (Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image
+segmentation", 2015) that adds its skips, and corrects a first guess (as Zhang et al., "Beyond a Gaussian denoiser",
+2017, have theirs predict the residual). Beside the image it sees what no key changes, as the method says
+(`Perturbation.network_inputs` and `invariants`): of a block scramble the pixels of each block in the order of their
+brightness, of a block mix the second moments of each block; a filtered image is standardised, since its filter may have
+any gain. What depends on the place is given to it as coordinates and, for a key that all images share, as a linear map
+of each block and a bias of each pixel, which the known pairs train. The choice of these inputs is our own.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from privpipe.attacks.base import Attack, Attempt, Budget, Loot, Pairs
+from privpipe.errors import PrivpipeError
+from privpipe.nn.device import deterministic, resolve_device
+from privpipe.nn.models import BlockFullyConnected
+from privpipe.perturb import Perturbation
+from privpipe.perturb.base import Array, Images
+from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
+from privpipe.perturb.values import Floats, levels_of_grey
+
+WIDTHS = (24, 48, 96)  # channels at full, half and quarter resolution
+BLOCK_WIDTH, BLOCK_OUTPUTS = 64, 2048  # channels of the path over blocks, and most of its outputs per block
+BATCH = 64
+RATE, PLACE_RATE = 0.002, 0.02  # of learning; the maps of each block start further from where they should be
+HELD_OUT = 0.1  # of public images, for the confidence
+MOST_HELD_OUT = 500
+HELD_OUT_PAIRS = 0.2
+MIN_IMAGES = 20  # public images to train on; known pairs to go on with
+LAGS = (1, 2, 4, 8)  # in pixels, of the correlations that the confidence compares
+MAX_WEIGHTS = 1 << 26  # of all blocks, 256 MB; Adam holds four times that
+
+
+@dataclass(frozen=True)
+class RestorationNetwork(Attack):
+    """See the module.
+
+    Args:
+        epochs: passes over the public images; the known pairs get as many steps again.
+        seed: of the weights, the order and the attacker's own keys.
+        threads: CPU threads; results depend on it.
+        device: auto, cpu or cuda.
+    """
+
+    epochs: int = 10
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+    name = "restoration_network"
+    levels = ("L1", "L2")
+    costly = True
+
+    @classmethod
+    def within(cls, budget: Budget) -> Attack | None:
+        if not budget.network_epochs:
+            return None
+        return cls(budget.network_epochs, budget.seed, budget.threads, budget.device)
+
+    def applies(self, method: Perturbation) -> bool:
+        return not method.identity
+
+    def learns_from_pairs(self, loot: Loot) -> bool:
+        """Without a key, or with a fresh one for each image, the attacker's own pairs are as good as known ones."""
+        return loot.public is None or (loot.scope == "dataset" and loot.transformation.keyed)
+
+    def run(self, loot: Loot) -> Attempt:
+        """Train, and restore the targets.
+
+        Raises:
+            PrivpipeError: there are no public images or too few, or the size is no multiple of 8.
+        """
+        public = _checked(loot)
+        held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(public))))
+        device = resolve_device(self.device)
+        with deterministic(self.threads):
+            trainer = _Trainer(self, loot, public[held_out:], device)
+            trainer.learn_from_public()
+            # A fresh key for each picture, whatever the scope: the confidence must not hang on one lucky key.
+            trial = replace(loot, scope="image").perturbation(self.seed, "held out").apply(public[:held_out])
+            error = np.square(trainer.restore(trial) - public[:held_out]).mean(dtype=np.float64)
+            spread = np.square(public[:held_out] - public[held_out:].mean(axis=0)).mean(dtype=np.float64)
+            explained = max(0.0, 1 - float(error / spread)) if spread > 0 else 0.0
+            if loot.pairs is not None and len(loot.pairs.originals) >= MIN_IMAGES:
+                trainer.learn_from_pairs(loot.pairs)
+            images = trainer.restore(loot.targets)
+        return Attempt(images, explained * likeness(loot.stolen, trial))
+
+
+def likeness(stolen: Array, own: Array) -> float:
+    """0..1: whether stolen images could be what the network was trained on, by the means of a few statistics.
+
+    The statistics of an image are its mean, the logarithm of its standard deviation and its correlations with itself
+    shifted by 1, 2, 4 and 8 pixels. With D² the squared Mahalanobis distance between the means of both sets, in terms
+    of the spread of single images, it is exp(-D² / (2·statistics)): near 1 for sets of the same kind, 0.6 where the
+    sets are as far apart as two images.
+
+    Args:
+        stolen, own: perturbed images as stored, (n, H, W, C); `own` by the attacker.
+    """
+    theirs, ours = (_statistics(images[:MOST_HELD_OUT]) for images in (stolen, own))
+    spread = np.atleast_2d(np.cov(ours, rowvar=False)) if len(ours) > 1 else np.zeros((ours.shape[1],) * 2)
+    # A statistic that never varies would make any difference infinite.
+    spread += 1e-4 * np.eye(len(spread))
+    gap = theirs.mean(axis=0) - ours.mean(axis=0)
+    return float(np.exp(-(gap @ np.linalg.solve(spread, gap)) / (2 * len(gap))))
+
+
+def _statistics(images: Array) -> NDArray[np.float64]:
+    """(n, 2 + lags); the mean and the deviation in units of `SCALE`."""
+    values = (levels_of_grey(images).astype(np.float64) - MIDDLE) / SCALE
+    mean = values.mean(axis=(1, 2, 3))
+    centred = values - values.mean(axis=(1, 2), keepdims=True)
+    variance = np.square(centred).mean(axis=(1, 2, 3)) + 1e-6
+    shifted = [
+        (
+            (centred[:, lag:] * centred[:, :-lag]).mean(axis=(1, 2, 3)) / variance,
+            (centred[:, :, lag:] * centred[:, :, :-lag]).mean(axis=(1, 2, 3)) / variance,
+        )
+        for lag in LAGS
+        if lag < images.shape[1]
+    ]
+    correlations = [(vertical + horizontal) / 2 for vertical, horizontal in shifted]
+    return np.stack([mean, np.log(variance) / 2, *correlations], axis=1)
+
+
+class _Trainer:
+    """The network, what it is trained on, and how."""
+
+    def __init__(self, attack: RestorationNetwork, loot: Loot, public: Images, device: torch.device):
+        self.attack, self.loot, self.public, self.device = attack, loot, public, device
+        self.draws = torch.Generator().manual_seed(attack.seed)
+        self.network = Network(loot.transformation, loot.channels)
+        self.network.initialise(self.draws)
+        self.network.to(device)
+        self.steps = attack.epochs * math.ceil(len(public) / BATCH)
+
+    def learn_from_public(self) -> None:
+        shared = [p for name, p in self.network.named_parameters() if not name.startswith("place_")]
+        optimiser = torch.optim.Adam(shared, lr=RATE)
+        with tqdm(total=self.steps, desc="restoration network", unit="step", disable=None) as bar:
+            for step, (perturbed, originals) in enumerate(self._public_batches()):
+                if step == 0:
+                    self.network.fit_guess(self._tensor(perturbed), units(self._tensor(originals)))
+                self._step(optimiser, perturbed, originals, RATE * _cosine(step / self.steps))
+                bar.update()
+
+    def _public_batches(self) -> Iterator[tuple[Array, Images]]:
+        number = 0
+        for _ in range(self.attack.epochs):
+            for rows in torch.split(torch.randperm(len(self.public), generator=self.draws), BATCH):
+                originals = self.public[rows.numpy()]
+                # A key for each batch, so that an image has fresh key material in every epoch.
+                yield self.loot.perturbation(self.attack.seed, f"batch {number}").apply(originals), originals
+                number += 1
+
+    def learn_from_pairs(self, pairs: Pairs) -> None:
+        """As many steps again on known pairs; the weights are kept that do best on pairs held out."""
+        kept = round(HELD_OUT_PAIRS * len(pairs.originals))
+        judge = Pairs(pairs.originals[:kept], pairs.perturbed[:kept])
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in self.network.named_parameters() if name.startswith("place_") is place], **more}
+            for place, more in ((False, {}), (True, {"factor": PLACE_RATE / RATE}))
+        ]
+        optimiser = torch.optim.Adam([group for group in groups if group["params"]], lr=RATE)
+        best, least = self._state(), self._error(judge)
+        count = len(pairs.originals) - kept
+        checks = max(1, self.steps // 10)
+        with tqdm(total=self.steps, desc="restoration network, pairs", unit="step", disable=None) as bar:
+            for step in range(self.steps):
+                rows = kept + torch.randint(count, (min(BATCH, count),), generator=self.draws).numpy()
+                rate = RATE / 2 * _cosine(step / self.steps)
+                self._step(optimiser, pairs.perturbed[rows], pairs.originals[rows], rate)
+                bar.update()
+                if (step + 1) % checks == 0 or step + 1 == self.steps:
+                    error = self._error(judge)
+                    if error < least:
+                        best, least = self._state(), error
+        self.network.load_state_dict(best)
+
+    def _step(self, optimiser: torch.optim.Optimizer, perturbed: Array, originals: Images, rate: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group.get("factor", 1.0)
+        loss = F.mse_loss(self.network(self._tensor(perturbed)), units(self._tensor(originals)))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
+        optimiser.step()
+
+    def _tensor(self, images: Array) -> Tensor:
+        """Stored images in levels, float32 (n, C, H, W), channels last in memory."""
+        return torch.from_numpy(levels_of_grey(images)).to(self.device).permute(0, 3, 1, 2)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    def _error(self, pairs: Pairs) -> float:
+        return float(np.square(self.restore(pairs.perturbed) - pairs.originals).mean(dtype=np.float64))
+
+    @torch.no_grad()
+    def restore(self, perturbed: Array) -> Floats:
+        """Perturbed images as stored to pictures in levels, float32 (n, H, W, C)."""
+        out = np.empty(perturbed.shape, np.float32)
+        for first in range(0, len(perturbed), 4 * BATCH):
+            part = slice(first, first + 4 * BATCH)
+            restored = self.network(self._tensor(perturbed[part])) * SCALE + MIDDLE
+            out[part] = restored.clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy()
+        return out
+
+
+class Network(nn.Module):
+    """Perturbed images in levels (B, C, H, W) to pictures in network units of the same shape.
+
+    Args:
+        method: the transformation, of images of a multiple of 8 pixels; its own key is not used.
+        channels: colours.
+    """
+
+    def __init__(self, method: Perturbation, channels: int):
+        super().__init__()
+        self.method, image_size, k = method, method.image_size, method.k
+        self.shared = method.keyed and method.scope == "dataset"
+        axis = torch.linspace(-1, 1, image_size)
+        self.register_buffer("fit", torch.tensor([1.0, 0.0]))
+        self.register_buffer("coordinates", torch.stack(torch.meshgrid(axis, axis, indexing="ij"))[None])
+        inputs = 2 * channels + 2
+        if self.shared:
+            self.place_map = BlockFullyConnected(image_size, k) if method.blocks else nn.Identity()
+            self.place_bias = nn.Parameter(torch.zeros(1, channels, image_size, image_size))
+            inputs += channels
+        unchanged = method.invariants(torch.zeros(1, channels, image_size, image_size))
+        if unchanged is not None:
+            n, features = k * k, unchanged.shape[1]
+            outputs = min(16, max(1, BLOCK_OUTPUTS // n))
+            self.over_blocks = nn.Sequential(
+                nn.Conv2d(features, BLOCK_WIDTH, 1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(BLOCK_WIDTH, BLOCK_WIDTH, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(BLOCK_WIDTH, n * outputs, 1),
+                nn.PixelShuffle(k),
+            )
+            inputs += outputs
+        first, second, third = WIDTHS
+        self.down = nn.ModuleList([_double(inputs, first), _double(first, second), _double(second, third)])
+        self.narrow = nn.ModuleList([nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1)])
+        self.up = nn.ModuleList([_single(first, first), _single(second, second)])
+        self.out = nn.Conv2d(first, channels, 3, padding=1)
+
+    def initialise(self, draws: torch.Generator) -> None:
+        """He et al. (2015); the last layer is zero, so that training starts from the first guess."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=draws)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+            elif isinstance(layer, BlockFullyConnected):
+                nn.init.constant_(layer.weight, 1 / layer.weight.shape[-1])
+        nn.init.zeros_(self.out.weight)
+
+    @torch.no_grad()
+    def fit_guess(self, images: Tensor, originals: Tensor) -> None:
+        """Set gain and offset of the first guess by least squares; `originals` in network units."""
+        values = self.method.network_inputs(images)[0].double()
+        centred = values - values.mean()
+        gain = (centred * originals).mean() / centred.square().mean().clamp(min=1e-9)
+        self.get_buffer("fit").copy_(torch.stack([gain, originals.double().mean() - gain * values.mean()]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        guess, levels = self.method.network_inputs(images)
+        gain, offset = self.get_buffer("fit")
+        guess = guess * gain + offset
+        places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
+        inputs = [guess, levels, places]
+        if self.shared:
+            inputs.append(self.place_map(levels) + self.place_bias)
+        unchanged = self.method.invariants(levels)
+        if unchanged is not None:
+            inputs.append(self.over_blocks(unchanged))
+        full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))
+        half = self.down[1](F.max_pool2d(full, 2))
+        quarter = self.down[2](F.max_pool2d(half, 2))
+        half = self.up[1](half + _twice(self.narrow[1](quarter)))
+        full = self.up[0](full + _twice(self.narrow[0](half)))
+        restored: Tensor = guess + self.out(full)
+        return restored
+
+
+def _double(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_single(inputs, outputs), _single(outputs, outputs))
+
+
+def _single(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
+
+
+def _twice(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=2, mode="nearest")
+
+
+def _cosine(progress: float) -> float:
+    """From 1 to 0 (Loshchilov and Hutter 2017, without restarts)."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _checked(loot: Loot) -> Images:
+    if loot.public is None or len(loot.public) < MIN_IMAGES + 2:
+        count = 0 if loot.public is None else len(loot.public)
+        raise PrivpipeError(
+            f"the restoration network learns from at least {MIN_IMAGES + 2} public images; got {count}. Pass more."
+        )
+    if loot.image_size % 8:
+        raise PrivpipeError(
+            f"the restoration network takes images of a multiple of 8 pixels; got {loot.image_size}. Resize them."
+        )
+    weights = loot.image_size**2 * loot.k**2 if loot.transformation.keyed and loot.transformation.blocks else 0
+    if weights > MAX_WEIGHTS:
+        raise PrivpipeError(
+            f"the restoration network would have {weights:,} weights for blocks of {loot.k} pixels; at most "
+            f"{MAX_WEIGHTS:,} are trained. Use a smaller perturb.k."
+        )
+    return loot.public

@@ -1,0 +1,36 @@
+"""The attack on a block scramble that needs no key and no known pair; `privpipe.attacks.correlations` has the method.
+
+The two are apart because the cloud uses the method too, to descramble before it trains, and must not depend on every
+transformation there is.
+"""
+
+import numpy as np
+
+from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.correlations import attack
+from privpipe.perturb import Perturbation
+from privpipe.perturb.values import levels_of_grey
+
+
+class PixelCorrelation(Attack):
+    """Find the permutations from the correlations between pixels and undo them.
+
+    Under `scope: image` there is no one permutation to find, and the confidence comes out near 0. With k=1 nothing is
+    permuted: the targets are the originals.
+    """
+
+    name = "pixel_correlation"
+    levels = ("L0", "L1")
+    seeks_key = True
+    order = 10
+
+    def applies(self, method: Perturbation) -> bool:
+        return method.permutes_within_blocks
+
+    def run(self, loot: Loot) -> Attempt:
+        if loot.k == 1:
+            identity = np.zeros((loot.image_size**2, 1), dtype=np.int32)
+            return Attempt(levels_of_grey(loot.targets), confidence=1.0, key=identity)
+        found = attack(loot.stolen, loot.k, loot.public)
+        restored = loot.transformation.invert(loot.targets, found.permutations)
+        return Attempt(levels_of_grey(restored), found.confidence, found.permutations)

@@ -1,0 +1,24 @@
+"""Every attack there is, those of this folder and those of other packages (entry points `privpipe.attacks`)."""
+
+from privpipe.attacks.base import LEVELS, Attack, Budget
+from privpipe.errors import PrivpipeError
+from privpipe.plugins import Registry
+
+ATTACKS: Registry[Attack] = Registry("privpipe.attacks", "privpipe.attacks.base:Attack", "privpipe.attacks")
+
+
+def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[Attack]:
+    """All attacks within a budget, in the order in which they are tried.
+
+    Args:
+        network_epochs, seed, threads, device: see `privpipe.attacks.base.Budget`.
+
+    Raises:
+        PrivpipeError: see `privpipe.plugins.Registry`; or an attack names a level that there is not.
+    """
+    budget = Budget(network_epochs, seed, threads, device)
+    for name, kind in ATTACKS.items():
+        if not set(kind.levels) <= set(LEVELS):
+            raise PrivpipeError(f"the attack {name} has the levels {kind.levels}; use some of {', '.join(LEVELS)}.")
+    found = [attack for kind in ATTACKS.values() if (attack := kind.within(budget)) is not None]
+    return sorted(found, key=lambda attack: (attack.costly, attack.order, attack.name))

@@ -1,0 +1,267 @@
+"""The best linear estimate of a picture from its perturbed version, where the operator is known.
+
+    from privpipe.attacks.restoration import Prior, restore
+    pictures = restore(perturbed, GaussianBlur(32, k=7), key=None, prior=Prior.of(public))
+
+Where the method says how its key undoes it, that is done. Else it says that it is linear in the picture,
+y = K x + noise, with the same K for each colour. Under a prior of mean m and covariance S, the linear estimate with the
+least mean square error is
+
+    x = m + S Kᵀ (K S Kᵀ + N)⁻¹ (y - K m),
+
+with N the covariance of the noise: what rounding adds, and the noise process where its field is not known. K is the
+exact operator with its reflected borders, not a convolution on a torus. The colours are rotated so that they are about
+uncorrelated, and each component is estimated alone; K acts on all colours alike and the noise is the same in all of
+them, so the rotation changes neither.
+
+Source: Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series" (1949), in the form for finite
+vectors of Pratt, "Generalized Wiener filtering computation techniques", IEEE Transactions on Computers (1972).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.base import Array, Images, Perturbation
+from privpipe.perturb.linear import dense, fast
+from privpipe.perturb.values import Doubles, Floats, levels_of_grey, rounding_variance
+
+WHITE = 255.0
+MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
+ROUNDING = 1 / 12  # variance of the error of rounding to whole levels
+SMALLEST_NOISE = 1e-4  # squared levels; keeps the system regular where nothing was rounded
+CHUNK_IMAGES = 4096  # public images turned to float32 at a time
+
+# The generic prior. Axes of colour after Ohta, Kanade and Sakai, "Color information for region segmentation" (1980),
+# who found them near the principal axes of natural pictures; the last two have a chroma each.
+OHTA = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+GREY_LEVEL = 120.0
+# Variance, share c that all pixels have in common, and length L in image widths: round numbers near those of the
+# training pictures of CIFAR-10 (small pictures of whole scenes). No test picture was looked at.
+GENERIC = ((11000.0, 0.15, 0.4), (800.0, 0.45, 0.4), (200.0, 0.45, 0.4))
+# The generic model counts as much as this many public images, as in the mean of an inverse Wishart distribution.
+PRIOR_IMAGES = 300.0
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of pictures before any is seen: a mean, and a covariance for each component of colour.
+
+    Args:
+        mean: float64 (H, W, C), levels of 0..255.
+        colours: float64 (C, C), orthonormal; row c gives component c of a pixel from its colours.
+        covariances: float64 (C, H*W, H*W), of the pixels of each component, in squared levels; positive definite.
+    """
+
+    mean: Doubles
+    colours: Doubles
+    covariances: Doubles
+
+    @classmethod
+    def of(cls, public: Images) -> "Prior":
+        """Mean and covariances of public images, uint8 (M, H, W, C), H = W, with some of the generic model in them.
+
+        Colours are rotated to their principal axes. A picture and its mirror image are taken to be equally likely,
+        which halves what there is to learn. With S of M images, the covariance is (M·S + n·G) / (M + n),
+        G the generic model scaled to the component's variance, n = PRIOR_IMAGES.
+
+        Raises:
+            PrivpipeError: not such images, or they are too large.
+        """
+        if public.dtype != np.uint8 or public.ndim != 4 or len(public) < 2 or public.shape[1] != public.shape[2]:
+            raise PrivpipeError(
+                f"public images must be uint8 (M, H, W, C), square, with M at least 2; got {public.dtype} "
+                f"{public.shape}. Pass pictures of the same kind as those under attack."
+            )
+        count, size, _, channels = public.shape
+        generic = cls.generic(size, channels)
+        mirrored = np.arange(size * size).reshape(size, size)[:, ::-1].ravel()
+        mean = public.mean(axis=0, dtype=np.float64)
+        mean = (mean + mean[:, ::-1]) / 2
+        colours = _principal_axes(public, mean)
+        covariances = np.empty_like(generic.covariances)
+        for component, axis in enumerate(colours):
+            products = _products(public, mean, axis)
+            products = (products + products[np.ix_(mirrored, mirrored)]) / 2
+            model = generic.covariances[component] * (np.trace(products) / np.trace(generic.covariances[component]))
+            covariances[component] = (products + (PRIOR_IMAGES / count) * model) / (count + PRIOR_IMAGES)
+            covariances[component][np.diag_indices(size * size)] += ROUNDING
+        return cls(mean, colours, covariances)
+
+    @classmethod
+    def known(cls, public: Images | None, image_size: int, channels: int) -> "Prior":
+        """Of public images where there are at least two, and else the generic model."""
+        return cls.generic(image_size, channels) if public is None or len(public) < 2 else cls.of(public)
+
+    @classmethod
+    def generic(cls, image_size: int, channels: int) -> "Prior":
+        """A model of natural pictures that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
+
+        Raises:
+            PrivpipeError: neither one nor three channels, or the images are too large.
+        """
+        if channels not in (1, 3):
+            raise PrivpipeError(
+                f"the generic prior is for 1 or 3 channels; got {channels}. Pass public images instead."
+            )
+        check_size(image_size)
+        y, x = np.divmod(np.arange(image_size * image_size), image_size)
+        distance = np.hypot(y[:, None] - y, x[:, None] - x)
+        colours = OHTA if channels == 3 else np.eye(1)
+        covariances = np.empty((channels, *distance.shape))
+        for component, (variance, common, length) in enumerate(GENERIC[:channels]):
+            scale = variance / (1 if channels == 3 else 3)  # the mean of three colours has a third of OHTA's variance
+            decay = np.exp(-distance / (length * image_size))
+            covariances[component] = scale * ((1 - common) * decay + common)
+            covariances[component][np.diag_indices(len(decay))] += ROUNDING
+        return cls(np.full((image_size, image_size, channels), GREY_LEVEL), colours, covariances)
+
+
+def restore(
+    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior, key_noise: Doubles | None = None
+) -> Floats:
+    """Estimate the originals of `perturbed` images: exactly where the key undoes the method, else linearly.
+
+    Args:
+        perturbed: as stored, uint8 or float16 in units where white is 1; (T, H, W, C), H = W.
+        method: the transformation; its own key is not used.
+        key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
+            for methods without a key, and for noise whose field is not known: that is denoised.
+        prior: of pictures of the same shape.
+        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared levels.
+
+    Returns:
+        float32 (T, H, W, C) in levels of 0..255, clipped to them, not rounded.
+
+    Raises:
+        PrivpipeError: a key is missing or not of the method's form, the shapes differ, the images are too large, or the
+            method says neither how its key undoes it nor what its linear operator is.
+    """
+    size = perturbed.shape[1]
+    check_size(size)
+    if perturbed.shape[1:] != prior.mean.shape:
+        raise PrivpipeError(
+            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got {prior.mean.shape}. Make it "
+            "with Prior.of or Prior.generic for that shape."
+        )
+    each = _one_for_each(key, method, perturbed.shape)
+    if method.undone_by_key and (key is not None or not method.keyed):
+        return _clipped(method.invert(perturbed, key))
+    observed = method.observations(levels_of_grey(perturbed))
+    rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
+    noises = [noise for noise in (method.noise_covariance(), key_noise) if noise is not None]
+    if each and not noises:
+        return _estimate_each(observed, map(method.operator, np.asarray(key)), rounding, prior)
+    noise = sum(noises, rounding * np.eye(observed.shape[1]))
+    if each:
+        operators = map(method.operator, np.asarray(key))
+        return np.concatenate(
+            [estimate(y[None], one, noise, prior) for y, one in zip(observed, operators, strict=True)]
+        )
+    return estimate(observed, method.operator(key), noise, prior)
+
+
+def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -> Floats:
+    """The estimate of the module's description, for observations that share their operator.
+
+    Args:
+        observed: y, (T, Q, C), levels.
+        matrix: K, (Q, H*W), for each colour.
+        noise: N, (Q, Q), squared levels.
+        prior: of images (H, W, C).
+
+    Returns:
+        float32 (T, H, W, C) in levels of 0..255, clipped to them.
+    """
+    centred = (observed - _predicted(matrix, prior)) @ prior.colours.T
+    whole = fast(matrix)
+    found = np.empty((len(observed), matrix.shape[1], len(prior.colours)))
+    for component, covariance in enumerate(prior.covariances):
+        crossed = whole @ covariance  # (Q, P)
+        spread = whole @ crossed.T + noise
+        weights = cho_solve(cho_factor(spread, lower=True, overwrite_a=True), centred[:, :, component].T)
+        found[:, :, component] = weights.T @ crossed
+    return _pictures(found, prior)
+
+
+def check_size(image_size: int) -> None:
+    """Refuse images whose covariances would fill the memory."""
+    if image_size * image_size > MAX_PIXELS:
+        raise PrivpipeError(
+            f"images may have {MAX_PIXELS:,} pixels each, since memory grows with their square; got "
+            f"{image_size}x{image_size}. Scale them down, or attack each part alone."
+        )
+
+
+def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float, prior: Prior) -> Floats:
+    """As `estimate`, where every image has an operator of its own.
+
+    In the equivalent form (Kᵀ K + n S⁻¹) x = Kᵀ y about the mean: S is inverted once, K stays sparse, and one
+    factorisation for each image and component is what is left.
+    """
+    precisions = [noise * np.linalg.inv(covariance) for covariance in prior.covariances]
+    found = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
+    for image, matrix in enumerate(matrices):
+        centred = matrix.T @ ((observed[image] - _predicted(matrix, prior)) @ prior.colours.T)
+        squared = dense(fast(matrix).T @ fast(matrix))
+        for component, precision in enumerate(precisions):
+            factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
+            found[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
+    return _pictures(found, prior)
+
+
+def _predicted(matrix: csr_array, prior: Prior) -> Doubles:
+    """K m, (Q, C)."""
+    return np.asarray(matrix @ prior.mean.reshape(matrix.shape[1], -1))
+
+
+def _pictures(components: Doubles, prior: Prior) -> Floats:
+    """Deviations from the mean (T, P, C), in components of colour, as images (T, H, W, C)."""
+    return _clipped((components @ prior.colours).reshape(-1, *prior.mean.shape) + prior.mean)
+
+
+def _clipped(images: Array) -> Floats:
+    return np.clip(images, 0, WHITE).astype(np.float32)
+
+
+def _principal_axes(public: Images, mean: Doubles) -> Doubles:
+    """Rows are the principal axes of colour, the one with most variance first."""
+    channels = public.shape[-1]
+    products = np.zeros((channels, channels))
+    for start in range(0, len(public), CHUNK_IMAGES):
+        centred = (public[start : start + CHUNK_IMAGES] - mean.astype(np.float32)).reshape(-1, channels)
+        products += centred.T @ centred
+    return np.asarray(np.linalg.eigh(products)[1].T[::-1])
+
+
+def _products(public: Images, mean: Doubles, axis: Doubles) -> Doubles:
+    """Sums over images of the products of two pixels' deviations along an axis of colour, (P, P)."""
+    weights = axis.astype(np.float32)
+    middle = mean.astype(np.float32) @ weights
+    products = np.zeros((middle.size, middle.size))
+    for start in range(0, len(public), CHUNK_IMAGES):
+        centred = (public[start : start + CHUNK_IMAGES] @ weights - middle).reshape(-1, middle.size)
+        products += centred.T @ centred
+    return products
+
+
+def _one_for_each(key: Array | None, method: Perturbation, shape: tuple[int, ...]) -> bool:
+    """Whether there is a key for each of the images of that shape.
+
+    Raises:
+        PrivpipeError: the key is not of the method's form, or there is none where one is needed.
+    """
+    count, *_, channels = shape
+    form = method.key_form(channels)
+    if form is None or (key is None and method.operator_without_key):
+        return False
+    if key is None or key.shape not in (form, (count, *form)):
+        raise PrivpipeError(
+            f"the key of {method.name} must be {form}, or {(count, *form)} for one per image; got "
+            f"{None if key is None else key.shape}. Pass what Perturbation.dataset_key or image_keys returns."
+        )
+    return key.ndim > len(form)

@@ -1,0 +1,104 @@
+"""What a thief of a perturbed file sees: no key and no parameters are needed."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from privpipe.cli.png import sheet, write_png
+from privpipe.errors import PrivpipeError
+from privpipe.report.advice import verdict
+from privpipe.store import PERTURBED, RAW, SPLITS, Store, open_store
+
+SHEET_IMAGES = 64
+
+
+def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict[str, Any]:
+    """All that a perturbed file says of itself, ready for JSON; optionally a PNG of its first training images.
+
+    Returns:
+        file, bytes, format, method, k, scope, sigma, key_fingerprint (empty without a key), image_shape (H, W, C),
+        dtype, image_range (the values of black and white), values (least and greatest that occur; None without
+        images), class_names, counts by split,
+        known_to_fall (see `verdict`) and verdict, a sentence.
+
+    Raises:
+        PrivpipeError: the file is missing, damaged, or holds raw pictures; the sheet cannot be drawn or written.
+    """
+    path = Path(path)
+    _refuse_raw(path)
+    with open_store(path, PERTURBED) as store:
+        header = store.header
+        if sheet_path is not None:
+            _write_sheet(store, sheet_path)
+        falls, sentence = verdict(header)
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "format": header.kind,
+            "method": header.method,
+            "k": header.k,
+            "scope": header.scope,
+            "sigma": header.sigma,
+            "key_fingerprint": header.key_fingerprint,
+            "image_shape": list(header.shape),
+            "dtype": header.dtype,
+            "image_range": list(header.image_range),
+            "values": _extremes(store),
+            "class_names": list(header.class_names),
+            "counts": store.counts,
+            "known_to_fall": falls,
+            "verdict": sentence,
+        }
+
+
+def _refuse_raw(path: Path) -> None:
+    raw = False
+    with suppress(PrivpipeError), open_store(path, RAW):  # whatever else is wrong is found out afterwards
+        raw = True
+    if raw:
+        raise PrivpipeError(
+            f"{path} holds raw pictures: it must not leave its owner, and a thief would see everything. Inspect the "
+            "perturbed file instead (data/perturbed.h5); `dvc repro perturb` makes it."
+        )
+
+
+def _extremes(store: Store) -> list[float] | None:
+    """Least and greatest value of all images, read in chunks."""
+    low, high = [], []
+    for split in SPLITS:
+        for start, stop in store.spans(split):
+            images = store.rows(split, start, stop)
+            low.append(float(images.min()))
+            high.append(float(images.max()))
+    return [min(low), max(high)] if low else None
+
+
+def _write_sheet(store: Store, path: str | Path) -> None:
+    split = next((split for split in SPLITS if store.counts[split]), None)
+    if split is None:
+        raise PrivpipeError(f"{store.path} has no images to draw. Leave out --sheet.")
+    if store.header.shape[2] not in (1, 3):
+        raise PrivpipeError(
+            f"{store.path} has images of {store.header.shape[2]} channels; a sheet shows 1 or 3. Leave out --sheet."
+        )
+    start, stop = next(store.spans(split))
+    write_png(path, sheet(store.rows(split, start, min(stop, SHEET_IMAGES)), store.header.image_range))
+
+
+def as_text(seen: dict[str, Any]) -> str:
+    """The result of `inspect_file` for people."""
+    height, width, channels = seen["image_shape"]
+    low, high = seen["image_range"]
+    extremes = "no images" if seen["values"] is None else "{:g} to {:g}".format(*seen["values"])
+    noise = f", sigma = {seen['sigma']:g}" if seen["sigma"] else ""
+    lines = {
+        "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
+        "method": f"{seen['method']}, k = {seen['k']}, scope {seen['scope']}{noise}",
+        "key": f"fingerprint {seen['key_fingerprint']}" if seen["key_fingerprint"] else "none",
+        "images": f"{height} x {width}, {channels} channel{'s' * (channels > 1)}, {seen['dtype']}",
+        "values": f"{extremes} (black is {low:g}, white is {high:g})",
+        "counts": ", ".join(f"{split} {count:,}" for split, count in seen["counts"].items()),
+        "classes": f"{len(seen['class_names'])}: {', '.join(seen['class_names'])}",
+        "privacy": seen["verdict"],
+    }
+    return "\n".join(f"{name + ':':9}{value}" for name, value in lines.items())

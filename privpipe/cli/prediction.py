@@ -1,0 +1,165 @@
+"""Classify pictures: perturb each as the training set was, ask the model, and print what it says."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from privpipe.cli.queries import Query, perturb_query, query_method
+from privpipe.data.pictures import read_picture
+from privpipe.errors import PrivpipeError
+from privpipe.nn.bundle import Bundle, load_bundle
+from privpipe.nn.device import deterministic
+from privpipe.nn.inference import predict
+from privpipe.owner.key import Key
+from privpipe.owner.keyhome import check_key
+from privpipe.perturb import Perturbation
+from privpipe.store import PERTURBED, Header
+
+MAX_FILE, MAX_CLASS = 60, 30  # characters of a column of the table
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of a picture with their probabilities, the likeliest first."""
+
+    file: str
+    classes: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model, and the transformation that its queries need."""
+
+    bundle: Bundle
+    method: Perturbation
+
+    def probabilities(self, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Perturb a picture (H, W, 3) and classify it: one probability per class, summing to 1.
+
+        Raises:
+            PrivpipeError: the scores are not finite.
+        """
+        perturbed = perturb_query(self.method, picture)
+        images = torch.from_numpy(np.array(perturbed[None]))  # a copy: torch warns of arrays that are read-only
+        scores = predict(self.bundle.model, self.bundle.normalise, images)
+        if not bool(scores.isfinite().all()):
+            raise PrivpipeError("the model gives scores that are not finite. Train it again, or use another.")
+        out: NDArray[np.float64] = scores.double().softmax(1)[0].numpy()
+        return out
+
+    def top(self, picture: NDArray[np.uint8], count: int) -> tuple[tuple[str, float], ...]:
+        """The `count` likeliest classes of a picture (H, W, 3); of equal ones the first in the model's order."""
+        probabilities = self.probabilities(picture)
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return tuple((self.bundle.class_names[i], float(probabilities[i])) for i in order)
+
+
+def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Classifier:
+    """Read a model file and make the transformation that it names.
+
+    Args:
+        read_key: called where the method needs a key, which must be the one that the model file names: a wrong key
+            gives wrong classes without a sign.
+
+    Raises:
+        PrivpipeError: the model is missing, damaged or not for colour pictures, or the key is another one; see also
+            `query_method`.
+    """
+    bundle = load_bundle(path)
+    size = bundle.architecture.image_size
+
+    def read_checked() -> Key | None:
+        key = read_key()
+        if key is not None:
+            check_key(key, bundle.key_fingerprint, path)
+        return key
+
+    method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
+    header = Header(
+        PERTURBED,
+        method.name,
+        bundle.k,
+        bundle.scope,
+        bundle.class_names,
+        method.image_range,
+        (size, size, 3),
+        str(method.dtype),
+        bundle.sigma,
+        bundle.key_fingerprint,
+    )
+    bundle.check_fits(header, "the pictures to classify")
+    return Classifier(bundle, method)
+
+
+def classify(
+    queries: Sequence[Query], classifier: Classifier, top: int, report: Callable[[str], None]
+) -> list[Prediction]:
+    """Classify pictures one by one, with a progress bar.
+
+    Memory is that of one picture, and one at a time is what makes a result independent of the others: the
+    last digits of a batch depend on its size.
+
+    Args:
+        report: called with a message for every picture that cannot be classified; the others still are.
+    """
+    size, out = classifier.method.image_size, []
+    with deterministic(threads=1):
+        for query in tqdm(queries, desc="predict", unit="img", disable=None):
+            try:
+                out.append(Prediction(str(query.path), classifier.top(read_picture(query.path, size), top)))
+            except PrivpipeError as error:
+                report(str(error))
+    return out
+
+
+def as_json(predictions: Iterable[Prediction]) -> str:
+    """A list of {file, class, probability, top}, `top` being a list of {class, probability}."""
+    rows: list[dict[str, Any]] = []
+    for prediction in predictions:
+        ranked = [{"class": name, "probability": p} for name, p in prediction.classes]
+        rows.append({"file": prediction.file, **ranked[0], "top": ranked})
+    return json.dumps(rows, indent=2, allow_nan=False)
+
+
+def as_csv(predictions: Iterable[Prediction], top: int) -> str:
+    """Columns file, class, probability, then class_2, probability_2 and so on up to `top`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    further = [f"{name}_{i}" for i in range(2, top + 1) for name in ("class", "probability")]
+    writer.writerow(["file", "class", "probability", *further])
+    for prediction in predictions:
+        # A file name of undecodable bytes cannot be printed as it is.
+        file = prediction.file.encode("utf-8", "replace").decode()
+        writer.writerow([file, *(value for pair in prediction.classes for value in pair)])
+    return text.getvalue().rstrip("\n")
+
+
+def as_table(predictions: Iterable[Prediction]) -> str:
+    """Aligned columns; long file names lose their beginning, long class names their end."""
+    rows = [["file", "class", "probability"]]
+    for prediction in predictions:
+        for i, (name, probability) in enumerate(prediction.classes):
+            file = printable(prediction.file) if i == 0 else ""
+            rows.append([_short(file, MAX_FILE, True), _short(printable(name), MAX_CLASS), f"{probability:.4f}"])
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{file:<{first}}  {name:<{second}}  {value:>11}" for file, name, value in rows)
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: class names come from a cloud that is not trusted, file names from anybody."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _short(text: str, most: int, from_start: bool = False) -> str:
+    if len(text) <= most:
+        return text
+    return f"…{text[1 - most :]}" if from_start else f"{text[: most - 1]}…"

@@ -1,0 +1,110 @@
+"""Single pictures perturbed as a training set was, to be classified or looked at."""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.data.pictures import find_pictures
+from privpipe.errors import PrivpipeError
+from privpipe.owner.key import Key
+from privpipe.params import unknown
+from privpipe.perturb import METHODS, Perturbation
+
+SCOPES = ("dataset", "image")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A picture that was asked for.
+
+    Args:
+        path: the file.
+        name: its place below the folder in which it was found; its own name where it was given itself.
+    """
+
+    path: Path
+    name: Path
+
+
+def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Query], list[str]]:
+    """The pictures that files and folders stand for, in the order given, and a message for each folder without any.
+
+    A file that is given itself is taken as it is, whatever its suffix and even where it is missing, so that
+    reading it says what is wrong with it.
+
+    Args:
+        outside: a folder for results, which must not lie in a folder of pictures.
+
+    Raises:
+        PrivpipeError: `outside` lies in one of the folders: the next run would take its own results for pictures.
+    """
+    queries, problems = [], []
+    for path in paths:
+        if not os.path.isdir(path):
+            queries.append(Query(path, Path(path.name)))
+            continue
+        if outside is not None and Path(os.path.realpath(outside)).is_relative_to(os.path.realpath(path)):
+            raise PrivpipeError(
+                f"--out {outside} lies in {path}, whose pictures are read: the next run would take the results for "
+                "pictures. Name a folder elsewhere."
+            )
+        try:
+            found = find_pictures(path)
+        except PrivpipeError as error:
+            problems.append(str(error))
+            continue
+        queries += [Query(picture, picture.relative_to(path)) for picture in found]
+        if not found:
+            problems.append(f"{path} holds no pictures. Name a folder with pictures, or the files themselves.")
+    return queries, problems
+
+
+def query_method(
+    name: str, k: int, scope: str, sigma: float, image_size: int, read_key: Callable[[], Key | None]
+) -> Perturbation:
+    """The transformation of a training set, for queries.
+
+    Args:
+        sigma: noise strength in levels of 0..255; ignored by methods without noise.
+        read_key: called for a method that needs a key, and for no other.
+
+    Raises:
+        PrivpipeError: there is no such method, k, scope or sigma, or a key is needed and there is none.
+    """
+    method = METHODS.get(name)
+    if method is None:
+        raise PrivpipeError(unknown("the method", name, list(METHODS)))
+    legal = method.legal_k(image_size)
+    if legal is not None and k not in legal:
+        sizes = ", ".join(map(str, legal))
+        raise PrivpipeError(
+            f"k of {name} must be one of {sizes} for images of {image_size} pixels; got {k}. Use a model or parameters "
+            "that this version of privpipe made."
+        )
+    if scope not in SCOPES:
+        raise PrivpipeError(unknown("the scope", scope, list(SCOPES)))
+    if method.noisy and not 0 < sigma < math.inf:
+        raise PrivpipeError(
+            f"{name} needs a noise strength over 0, in levels of 0..255; got {sigma:g}. Set perturb.sigma, or use a "
+            "model that was trained on noise."
+        )
+    key = read_key() if method.keyed else None
+    if method.keyed and key is None:
+        raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
+    return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
+
+
+def perturb_query(method: Perturbation, picture: NDArray[np.uint8]) -> NDArray[Any]:
+    """Perturb one picture (H, W, C); the result has its shape, and the type of the method.
+
+    A result depends on the picture alone, not on its name nor on the others that are asked for. So a picture of the
+    training set comes out as the training set has it (as the first, of equal ones), whoever sees both.
+    """
+    perturbed: NDArray[Any] = method.apply(picture[None])[0]
+    return perturbed

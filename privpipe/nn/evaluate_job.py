@@ -1,0 +1,66 @@
+"""The cloud's second job, from file to figures: evaluate a model on held-out perturbed images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privpipe.nn.bundle import load_bundle
+from privpipe.nn.data import load_split
+from privpipe.nn.device import deterministic, resolve_device
+from privpipe.nn.inference import evaluate
+from privpipe.nn.statistics import wilson_interval
+from privpipe.store import PERTURBED, open_store
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, and the true and predicted classes of the test images, int64 (N,) each."""
+
+    metrics: dict[str, float]
+    actual: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Actual and predicted class of each test image, by name."""
+        for actual, predicted in zip(self.actual, self.predicted, strict=True):
+            yield self.class_names[actual], self.class_names[predicted]
+
+    def by_class(self) -> Iterator[tuple[str, float | None, int]]:
+        """Name, accuracy (None without images) and number of test images of each class."""
+        for label, name in enumerate(self.class_names):
+            of_class = self.actual == label
+            count = int(of_class.sum())
+            right = int((self.predicted[of_class] == label).sum())
+            yield name, right / count if count else None, count
+
+
+def evaluate_file(path: str | Path, model_path: str | Path, device: str, threads: int) -> Evaluation:
+    """Evaluate a model on the validation and test images of a file perturbed like its training set.
+
+    Raises:
+        PrivpipeError: a file is missing or damaged, or the model was trained on other images.
+    """
+    place = resolve_device(device)
+    with deterministic(threads), open_store(path, PERTURBED) as store:
+        bundle = load_bundle(model_path)
+        bundle.check_fits(store.header, path)
+        model, normalise = bundle.model.to(place), bundle.normalise.to(place)
+        val, test = (load_split(store, split, torch.device("cpu")) for split in ("val", "test"))
+        val_loss, val_accuracy, _ = evaluate(model, normalise, val.images, val.labels)
+        loss, accuracy, predicted = evaluate(model, normalise, test.images, test.labels)
+    labels = test.labels
+    low, high = wilson_interval(round(accuracy * len(labels)), len(labels))
+    metrics = {
+        "val_accuracy": val_accuracy,
+        "val_loss": val_loss,
+        "test_accuracy": accuracy,
+        "test_accuracy_low": low,
+        "test_accuracy_high": high,
+        "test_loss": loss,
+    }
+    return Evaluation(metrics, labels.numpy(), predicted.cpu().numpy(), bundle.class_names)

@@ -1,0 +1,194 @@
+"""A trained model as ONNX, for programs that know nothing of privpipe.
+
+The graph is written node by node: the networks are few and simple, and torch's exporter would need further packages.
+Opset 17 and IR version 8 (ONNX 1.12, 2022) are old enough for any runtime in use. Importing this module needs the
+packages of the optional group `onnx`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from privpipe import __version__
+from privpipe.errors import PrivpipeError
+from privpipe.files import write_bytes
+from privpipe.nn.bundle import Bundle, load_bundle
+from privpipe.nn.inference import predict
+from privpipe.nn.models import BlockFullyConnected, Residual
+
+OPSET, IR_VERSION = 17, 8
+INPUT, OUTPUT = "images", "probabilities"
+TOLERANCE = 1e-4  # greatest difference of a probability between onnxruntime and torch
+Array = NDArray[Any]
+
+
+class Graph:
+    """A chain of ONNX nodes in the making; each node takes what the last one gave."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.last = INPUT
+
+    def add(self, operator: str, *constants: Array, **attributes: Any) -> None:
+        """Append a node; `constants` are its further inputs."""
+        number = len(self.nodes)
+        names = [f"{operator}_{number}_{i}" for i in range(len(constants))]
+        self.constants += [
+            onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+            for name, value in zip(names, constants, strict=True)
+        ]
+        out = f"{operator}_{number}"
+        self.nodes.append(onnx.helper.make_node(operator, [self.last, *names], [out], name=out, **attributes))
+        self.last = out
+
+    def add_to(self, other: str) -> None:
+        """Append the sum of the last result and an earlier one."""
+        out = f"Add_{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node("Add", [self.last, other], [out], name=out))
+        self.last = out
+
+    def reshape(self, *shape: int) -> None:
+        self.add("Reshape", np.array(shape, np.int64))
+
+
+def export_file(model_path: str | Path, target: str | Path) -> float:
+    """Export a model file as ONNX and check what was exported.
+
+    Its input `images` is float32 (N, H, W, C), perturbed images in the units in which they are stored (0..255 for
+    uint8); its output `probabilities` is float32 (N, classes). N is free.
+
+    Returns:
+        The greatest difference of a probability between onnxruntime and torch.
+
+    Raises:
+        PrivpipeError: the model is missing or damaged, the export disagrees with torch (nothing is written), or
+            `target` cannot be written.
+    """
+    bundle = load_bundle(model_path)
+    content = to_onnx(bundle)
+    difference = verify(bundle, content)
+    write_bytes(target, content)
+    return difference
+
+
+def to_onnx(bundle: Bundle) -> bytes:
+    """The normalisation, the network and a softmax as an ONNX file; the same model gives the same bytes."""
+    graph, architecture = Graph(), bundle.architecture
+    graph.add("Sub", bundle.normalise.mean.numpy())
+    graph.add("Div", bundle.normalise.std.numpy())
+    graph.add("Transpose", perm=[0, 3, 1, 2])
+    for layer in bundle.model:
+        _add_layer(graph, layer, architecture.channels)
+    graph.add("Softmax", axis=1)
+    graph.nodes[-1].output[0] = OUTPUT
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    size = architecture.image_size
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "privpipe",
+            [helper.make_tensor_value_info(INPUT, float32, ["N", size, size, architecture.channels])],
+            [helper.make_tensor_value_info(OUTPUT, float32, ["N", architecture.classes])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="privpipe",
+        producer_version=__version__,
+    )
+    about = {
+        "class_names": json.dumps(bundle.class_names),
+        "method": bundle.method,
+        "k": str(bundle.k),
+        "scope": bundle.scope,
+        "sigma": str(float(bundle.sigma)),
+        "key_fingerprint": bundle.key_fingerprint,
+        "dtype": bundle.dtype,
+        "image_range": json.dumps(bundle.image_range),
+        "arch": architecture.arch,
+    }
+    helper.set_model_props(model, about)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
+    """Append one layer of `privpipe.nn.models.build`, from and to (N, C, H, W), with the sizes used there."""
+    match layer:
+        case BlockFullyConnected():
+            s, k = layer.side, layer.k
+            graph.reshape(-1, channels, s, k, s, k)
+            graph.add("Transpose", perm=[2, 4, 0, 1, 3, 5])
+            graph.reshape(s * s, -1, k * k)  # one matrix product per block position, over images and colours
+            graph.add("MatMul", layer.weight.detach().transpose(1, 2).numpy())
+            graph.reshape(s, s, -1, channels, k, k)
+            graph.add("Transpose", perm=[2, 3, 0, 4, 1, 5])
+            graph.reshape(-1, channels, s * k, s * k)
+        case nn.Conv2d():
+            graph.add("Conv", *_weights(layer), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        case nn.BatchNorm2d():
+            statistics = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+            graph.add("BatchNormalization", *(_array(values) for values in statistics), epsilon=layer.eps)
+        case nn.ReLU():
+            graph.add("Relu")
+        case nn.MaxPool2d():
+            graph.add("MaxPool", kernel_shape=[layer.kernel_size] * 2, strides=[layer.kernel_size] * 2)
+        case nn.Flatten():
+            graph.add("Flatten", axis=1)
+        case nn.Linear():
+            graph.add("Gemm", *_weights(layer), transB=1)
+        case nn.Sequential():
+            for inner in layer:
+                _add_layer(graph, inner, channels)
+        case Residual():
+            before = graph.last
+            _add_layer(graph, layer.body, channels)
+            graph.add_to(before)
+        case _:
+            raise PrivpipeError(f"the export does not know the layer {type(layer).__name__}. Use model.arch=baseline.")
+
+
+def _weights(layer: nn.Conv2d | nn.Linear) -> list[Array]:
+    return [_array(values) for values in (layer.weight, layer.bias) if values is not None]
+
+
+def _array(values: Tensor | None) -> Array:
+    assert values is not None
+    array: Array = values.detach().numpy()
+    return array
+
+
+def verify(bundle: Bundle, content: bytes) -> float:
+    """Run an ONNX file on random images that are distributed like the training set, and compare with torch.
+
+    Returns:
+        The greatest difference of a probability.
+
+    Raises:
+        PrivpipeError: it is `TOLERANCE` or more, or not a number.
+    """
+    size, channels = bundle.architecture.image_size, bundle.architecture.channels
+    noise = torch.randn(5, size, size, channels, generator=torch.Generator().manual_seed(0))
+    images = noise * bundle.normalise.std + bundle.normalise.mean
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
+    expected = predict(bundle.model, bundle.normalise, images).softmax(1).numpy()
+    difference = float(np.abs(found - expected).max())
+    if not difference < TOLERANCE:
+        raise PrivpipeError(
+            f"the exported model disagrees with torch: a probability differs by {difference:g}, and {TOLERANCE:g} is "
+            "allowed. Nothing was written. Please report this with the versions of onnx and onnxruntime."
+        )
+    return difference

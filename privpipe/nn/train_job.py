@@ -1,0 +1,144 @@
+"""The cloud's first job, from file to model: train a classifier on perturbed images."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from privpipe.errors import PrivpipeError
+from privpipe.files import need_room
+from privpipe.nn.bundle import Bundle, model_bytes
+from privpipe.nn.data import Resident, load_split, load_training
+from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
+from privpipe.nn.engine import Recipe
+from privpipe.nn.inference import measure
+from privpipe.nn.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
+from privpipe.nn.training import Epoch, train
+from privpipe.params import Model, Train
+from privpipe.store import PERTURBED, Header, open_store
+
+# Sets the first weights of a BFC layer from perturbed images, uint8 (N, H, W, C), and says how far to believe them.
+Prepare = Callable[[BlockFullyConnected, Tensor, Header], float | None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run gave."""
+
+    bundle: Bundle
+    history: list[Epoch]
+    metrics: dict[str, float | str | None]
+
+
+def recipe_of(model: Model, how: Train) -> Recipe:
+    """How the parameters say to train."""
+    return Recipe(
+        epochs=how.epochs,
+        batch_size=how.batch_size,
+        lr=how.lr,
+        reg=how.reg,
+        seed=how.seed,
+        penalty=model.penalty,
+        style=how.recipe,
+        lr_decay=how.lr_decay,
+        precision=how.precision,
+    )
+
+
+def train_experiment(
+    path: str | Path,
+    model: Model,
+    how: Train,
+    prepare: Prepare | None = None,
+    progress: bool = True,
+    target: str | Path | None = None,
+) -> Training:
+    """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`."""
+    recipe = recipe_of(model, how)
+    return train_file(path, model.arch, recipe, how.device, how.threads, prepare, progress, how.memory_mb, target)
+
+
+def train_file(
+    path: str | Path,
+    arch: str,
+    recipe: Recipe,
+    device: str,
+    threads: int,
+    prepare: Prepare | None = None,
+    progress: bool = True,
+    memory_mb: int | None = None,
+    target: str | Path | None = None,
+) -> Training:
+    """Train a classifier on a file of perturbed images.
+
+    Args:
+        arch: as `model.arch`; the network is that of the recipe's style (`privpipe.nn.models.network_name`), and the
+            block size of a descrambler is the file's k.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads.
+        prepare: sets what the BFC layer of a descrambler begins with, such as `privpipe.attacks.descrambler_init` makes
+            it; None: the drawn weights. Other architectures have no such layer.
+        progress: show bars on standard error.
+        memory_mb: what the training images may take, see `privpipe.nn.data.load_training`.
+        target: the file that the model will be written to; room for it is asked for before the work.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
+            images, the memory does not hold two batches, the disk has no room for the model, or training diverged.
+    """
+    place = resolve_device(device)
+    with deterministic(threads), open_store(path, PERTURBED) as store:
+        header = store.header
+        if header.shape[0] != header.shape[1]:
+            raise PrivpipeError(f"{path} has images of shape {header.shape}; they must be square. Perturb square ones.")
+        train_set = load_training(store, place, recipe.batch_size, memory_mb)
+        val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
+        block = header.k if arch == DESCRAMBLER else 1
+        network = network_name(arch, recipe.style)
+        architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
+        model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
+        if target is not None:
+            need_room(target, model_bytes(model))
+        watch, confidence = Stopwatch(), None
+        for layer in model:
+            if isinstance(layer, BlockFullyConnected) and prepare is not None:
+                # Of a set that is streamed, its first part: the stored order is random.
+                first = next(train_set.parts())
+                confidence = prepare(layer, first, header)
+        descrambler_seconds = watch.seconds()
+        watch = Stopwatch()
+        normalise = measure(train_set.parts())
+        history = train(model, normalise, train_set, val_set, recipe, progress)
+        seconds = watch.seconds()
+    bundle = Bundle(
+        model.cpu(),
+        normalise,
+        architecture,
+        header.class_names,
+        header.method,
+        header.k,
+        header.scope,
+        header.dtype,
+        header.image_range,
+        header.sigma,
+        header.key_fingerprint,
+        header.salt,
+    )
+    metrics: dict[str, float | str | None] = {
+        "descrambler_seconds": round(descrambler_seconds, 2),
+        "descrambler_confidence": confidence,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
+        "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
+        "final_train_loss": history[-1].train_loss,
+    }
+    return Training(bundle, history, metrics)
+
+
+def history_rows(history: list[Epoch]) -> tuple[list[str], list[list[float]]]:
+    """Header and rows of the training curve."""
+    rows = [asdict(epoch) for epoch in history]
+    return list(rows[0]), [list(row.values()) for row in rows]

@@ -1,0 +1,134 @@
+"""Additive Gaussian noise, independent for every pixel and colour.
+
+The random values are those of `privpipe.perturb.keystream.noise`: close to N(0, 1). All arithmetic is single float32
+multiplications and additions in a fixed order, so the noise is the same on every machine.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
+from privpipe.perturb.equations import Added, Equations
+from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
+from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.linear import identity
+from privpipe.perturb.values import Doubles, levels_of_grey, squared_distances
+
+WHITE = np.float32(255)
+LEVEL = np.float32(1 / 255)
+COLOURS = 3
+FLOAT_BYTES = 4
+Floats = NDArray[np.float32]
+
+
+class GaussianNoise(Perturbation):
+    """image · (1/255) + sigma/255 · N(0, 1), independent for every pixel and colour, never clipped.
+
+    Under `scope: dataset` one noise field is added to all images (it subtracts out for whoever holds two);
+    under `scope: image` every image has its own. With the key the inverse subtracts it.
+    """
+
+    name = "gaussian_noise"
+    summary = "independent Gaussian noise is added to every pixel and colour"
+    keyed = True
+    invertible = True
+    noisy = True
+    undone_by_key = True
+    operator_without_key = True
+    falls_up_to = 10**6  # a shared noise field falls with any k
+    colour = "#2f855a"
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        return None
+
+    @property
+    def dataset_key(self) -> Floats:
+        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
+        return np.asarray(self._shared(COLOURS) * WHITE)
+
+    def image_keys(self, images: Images, copies: Copies | None = None) -> Floats:
+        """The noise of each image, float32 (N, H, W, C), in levels."""
+        keys, own = np.empty(images.shape, np.float32), self._own_streams(images, copies)
+        for rows in self._rows(keys):
+            keys[rows] = self._fields(own.draw(images[rows]), images.shape[-1]) * WHITE
+        return keys
+
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
+        out = np.empty(images.shape, np.float16)
+        channels = images.shape[-1]
+        own = self._own_streams(images, copies) if self.scope == "image" else None
+        field = self._shared(channels) if own is None else np.empty(0, np.float32)
+        most = 1 + self.sigma / 255 * NOISE_END * self._gain
+        for rows in self._rows(images):
+            noisy = images[rows].astype(np.float32)
+            noisy *= LEVEL
+            noisy += field if own is None else self._fields(own.draw(images[rows]), channels)
+            to_unit_float16(noisy, self.name, most, out[rows])
+        return out
+
+    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
+        """The images as float32 in 0..255, (N, H, W, C), not rounded."""
+        if keys is None:
+            raise PrivpipeError(f"{self.name} is undone with its noise; got none. Pass dataset_key or image_keys.")
+        images = perturbed.astype(np.float32)
+        images *= WHITE
+        images -= keys
+        return images
+
+    def _rows(self, images: Array) -> Iterator[slice]:
+        """Rows to handle at a time."""
+        return cached(len(images), FLOAT_BYTES * math.prod(images.shape[1:]))
+
+    def _shared(self, channels: int) -> Floats:
+        """The field of `scope: dataset`, in units where white is 1, (H, W, C)."""
+        size = self.image_size * self.image_size * channels
+        field: Floats = self._fields(self.shared_bytes(FLOAT_BYTES * size), channels)[0]
+        return field
+
+    def _own_streams(self, images: Images, copies: Copies | None) -> OwnStreams:
+        return self.own_streams(images, FLOAT_BYTES * math.prod(images.shape[1:]), copies)
+
+    def _fields(self, stream: Bytes, channels: int) -> Floats:
+        """Noise in units where white is 1, (n, H, W, C), from random bytes (n, 4 * H * W * C)."""
+        return noise(stream, self.sigma / 255).reshape(len(stream), self.image_size, self.image_size, channels)
+
+    @property
+    def _gain(self) -> float:
+        """How many times the noise may exceed the largest of the values drawn."""
+        return 1.0
+
+    def operator(self, key: Array | None) -> csr_array:
+        """The identity: without its field, noise is what `noise_covariance` says."""
+        return identity(self.image_size)
+
+    def noise_covariance(self) -> Doubles | None:
+        return self.sigma**2 * np.eye(self.image_size * self.image_size)
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.image_size, self.image_size, channels)
+
+    def key_equations(self) -> Equations:
+        return Added(self.sigma)
+
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        return of_directions(found, truth, 3)
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        return chance_of_direction(self.image_size**2 * channels)
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """By the squared distance, for all pixels have the same variance."""
+        return -squared_distances(levels_of_grey(targets), gallery)
+
+    def noise_row(self) -> Doubles | None:
+        return np.ones(1)
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"{self.name}, sigma = {self.sigma:g}", self.dataset_key[..., 0])

@@ -1,0 +1,238 @@
+"""What a method says of itself, to attacks, scores, figures and the page. They ask it, and name no method.
+
+A method sets and overrides what it knows. The defaults say that it does not know: by None where that can be, and else
+by an error that names the method and the member that is missing.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from scipy.sparse import csr_array
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.equations import Equations
+from privpipe.perturb.keys import KeyRecovery
+from privpipe.perturb.values import Array, Doubles, Floats, Images, squared_distances
+
+if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a method does, for a figure.
+
+    Args:
+        title: above the matrix; the whole of it where there is none.
+        values: the matrix, (rows, columns), or None.
+        whole: whether its values are whole numbers that name something.
+    """
+
+    title: str
+    values: Array | None = None
+    whole: bool = False
+
+
+class Knowledge:
+    """What is known of a method with its settings; `privpipe.perturb.base.Perturbation` adds what it does.
+
+    Attributes:
+        name: as `perturb.method`, lower case with underscores.
+        summary: what becomes of an image, a clause without a full stop. It stands where there is nothing to draw.
+        keyed: whether it draws key material.
+        blocks: whether `k` is the size of blocks that are perturbed apart.
+        exact, noisy: whether the output is uint8, and whether `sigma` counts.
+        invertible: whether `invert` undoes it with the key.
+        undone_by_key: whether `invert` gives the image back up to rounding.
+        operator_without_key: whether `operator` needs no key.
+        identity: whether the output is the input.
+        permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
+            (blocks, k*k), pixel j of block b comes from its pixel dataset_key[b, j].
+        keeps_block_means: whether no key changes the mean of a k×k block.
+        falls_up_to: the largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under
+            `scope: dataset`; 0 where none is known. Measured by the survey (survey/results.csv) and the benchmarks.
+        usual_sizes: values of k that example figures show.
+        colour: of its points in figures, as matplotlib takes it.
+    """
+
+    image_size: int
+    k: int
+    scope: str
+    sigma: float
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    keyed: ClassVar[bool] = False
+    blocks: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    invertible: ClassVar[bool] = False
+    noisy: ClassVar[bool] = False
+    undone_by_key: ClassVar[bool] = False
+    operator_without_key: ClassVar[bool] = False
+    identity: ClassVar[bool] = False
+    permutes_within_blocks: ClassVar[bool] = False
+    keeps_block_means: ClassVar[bool] = False
+    falls_up_to: ClassVar[int] = 0
+    usual_sizes: ClassVar[tuple[int, ...]] = ()
+    colour: ClassVar[str] = "#718096"
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        """The values that `k` may have for images of `image_size` pixels; None where k has no meaning."""
+        raise NotImplementedError
+
+    def apply(self, images: Images) -> Array:
+        """See `privpipe.perturb.base.Perturbation.apply`."""
+        raise NotImplementedError
+
+    @classmethod
+    def k_rule(cls, image_size: int) -> str:
+        """What `legal_k` asks, as it goes on after "perturb.k must"."""
+        return f"fit images of {image_size} pixels"
+
+    @classmethod
+    def setting_problems(cls, image_size: int, k: int, sigma: float) -> list[str]:
+        """Why these settings are impossible, a sentence each with the remedy; none where they are legal."""
+        problems = []
+        legal = cls.legal_k(image_size)
+        if legal is not None and k not in legal:
+            problems.append(
+                f"perturb.k must {cls.k_rule(image_size)} for perturb.method={cls.name}; got {k}. "
+                f"Use one of {', '.join(map(str, legal))}."
+            )
+        if cls.noisy and sigma == 0:
+            problems.append(
+                f"perturb.sigma must be over 0 for perturb.method={cls.name}; got 0. Set a noise strength in levels "
+                "of 0..255, for example perturb.sigma=25."
+            )
+        return problems
+
+    # What is known of the image, given the key: restoration, level L3, known plaintext.
+
+    def operator(self, key: Array | None) -> csr_array:
+        """K of y = K x + noise, (Q, H*W), for each colour alike, in levels; row by row, x and y are images.
+
+        Args:
+            key: as `dataset_key`; None where `operator_without_key`.
+
+        Raises:
+            PrivpipeError: the method is not linear, or does not say so.
+        """
+        raise self._lacks("operator", "has no linear operator, so that its images cannot be estimated from it")
+
+    def image_operator(self, key: Array | None) -> csr_array:
+        """`operator` with one row for each pixel of the output, (H*W, H*W), where `observations` are fewer."""
+        return self.operator(key)
+
+    def axis_operator(self) -> Floats | None:
+        """A of `image_operator` = A ⊗ A, float32 (H, H), where rows and columns are treated alike; else None."""
+        return None
+
+    def observations(self, levels: Floats) -> Floats:
+        """What the rows of `operator` give, (T, Q, C), from perturbed images in levels (T, H, W, C)."""
+        return levels.reshape(len(levels), -1, levels.shape[-1])
+
+    def noise_covariance(self) -> Doubles | None:
+        """Covariance (Q, Q) of the noise that is added to each colour, in squared levels; None without noise."""
+        return None
+
+    # What is known of the key.
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        """The shape of `dataset_key` for images of so many colours; None for methods without a key.
+
+        Raises:
+            PrivpipeError: a keyed method does not say.
+        """
+        if self.keyed:
+            raise self._lacks("key_form", "does not say what shape its key has")
+        return None
+
+    def key_equations(self) -> Equations:
+        """What kind of equations its key solves, given known pairs.
+
+        Raises:
+            PrivpipeError: the method has none, or does not say.
+        """
+        raise self._lacks("key_equations", "does not say which equations its key solves, given known pairs")
+
+    def key_error_noise(self, errors: Doubles, mean: Doubles, covariance: Doubles) -> Doubles | None:
+        """Covariance (Q, Q) of what errors of a key found from linear equations add, in squared levels; None: unknown.
+
+        Args:
+            errors: covariance of the errors of the weights, (systems, n, n), as `privpipe.perturb.equations.Linear`
+                counts them.
+            mean: of images, (H*W, C), in levels.
+            covariance: of the pixels, summed over the colours, (H*W, H*W).
+        """
+        return None
+
+    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+        """How much of `truth` was found, both as `dataset_key` or as `image_keys`; see `privpipe.perturb.keys`.
+
+        Raises:
+            PrivpipeError: the method does not say how its keys compare.
+        """
+        raise self._lacks("key_similarity", "does not say how a found key compares with the true one")
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        """What a key drawn at random would score on average, for images of so many colours.
+
+        Raises:
+            PrivpipeError: the method does not say.
+        """
+        raise self._lacks("chance_key_similarity", "does not say what a random key would score")
+
+    # What an image shows without its key.
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """How likely each target was made of each candidate, the key integrated out: (T, G).
+
+        Values compare within a row only. Without a key the output on the candidate is all there is to compare.
+
+        Args:
+            targets: perturbed images as stored, (T, H, W, C).
+            gallery: candidates, uint8 (G, H, W, C).
+
+        Raises:
+            PrivpipeError: a keyed method does not say.
+        """
+        if self.keyed:
+            raise self._lacks("log_likelihood", "does not say how likely an image is, given a candidate but no key")
+        return -squared_distances(targets, self.apply(gallery))
+
+    def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """What a restoration network starts from: a first guess of the image, and the image itself, each (B, C, H, W).
+
+        Args:
+            images: perturbed, in levels, float32 (B, C, H, W).
+
+        Returns:
+            Both in network units (`privpipe.perturb.network_inputs`); gain and offset of the guess are fitted.
+        """
+        from privpipe.perturb.network_inputs import units
+
+        levels = units(images)
+        return levels, levels
+
+    def invariants(self, levels: "Tensor") -> "Tensor | None":
+        """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
+        return None
+
+    def noise_row(self) -> Doubles | None:
+        """Of Gaussian noise: the weights (an odd number) that smooth independent values along each axis, before they
+        are scaled to `sigma` again; None without noise. It decides the formal guarantee."""
+        return None
+
+    # What is said and drawn of it.
+
+    def weakness(self) -> str | None:
+        """Why these settings hide nothing from whoever holds the file, a sentence; None where they may hide it."""
+        return None
+
+    def drawing(self) -> Drawing:
+        """What the method does, as a matrix or in words. A keyed one shows its key: use a demonstration key."""
+        return Drawing(f"{self.name}: {self.summary}")
+
+    def _lacks(self, member: str, what: str) -> PrivpipeError:
+        return PrivpipeError(f"{self.name} {what}. Define {type(self).__name__}.{member} if there is one.")

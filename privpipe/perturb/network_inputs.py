@@ -1,0 +1,31 @@
+"""What the methods tell a restoration network, in the units in which it works.
+
+torch is imported by the functions: the methods are used without it.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIDDLE, SCALE = 127.5, 64.0  # levels to network units
+
+
+def units(levels: "Tensor") -> "Tensor":
+    """Levels of 0..255 in network units, near 0 and of size 1."""
+    return (levels - MIDDLE) / SCALE
+
+
+def block_mean(values: "Tensor", k: int) -> "Tensor":
+    """The mean of each k×k block, at all of its pixels; (B, C, H, W)."""
+    from torch.nn.functional import avg_pool2d
+
+    return avg_pool2d(values, k).repeat_interleave(k, dim=2).repeat_interleave(k, dim=3)
+
+
+def blocks_of(values: "Tensor", k: int) -> "Tensor":
+    """Images (B, C, H, W) by blocks, (B, C, k*k, H/k, W/k)."""
+    from torch.nn.functional import pixel_unshuffle
+
+    batch, channels, height, width = values.shape
+    return pixel_unshuffle(values, k).reshape(batch, channels, k * k, height // k, width // k)

@@ -1,0 +1,44 @@
+"""What stored values mean: levels, rounding, distances."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+def levels_of_grey(images: Array) -> Floats:
+    """Stored images, uint8 or float16 in units where white is 1, as float32 in levels of 0..255."""
+    if images.dtype == np.uint8:
+        return images.astype(np.float32)
+    return images.astype(np.float32) * np.float32(255)
+
+
+def rounding_variance(perturbed: Array, white: float = 1.0, least: float = 1e-12) -> float:
+    """Mean variance of the error of rounding to the type of stored images, in units where white is `white`.
+
+    Half a unit in the last place is the most, and all errors up to it are about equally likely. Zeros are exact or
+    tiny; `least` keeps systems regular.
+    """
+    if perturbed.dtype == np.uint8:
+        return (white / 255) ** 2 / 12
+    units = np.spacing(np.abs(perturbed)).astype(np.float64)
+    return max(float((units**2).mean()) / 12 * white**2, least)
+
+
+DISTANCE_VALUES = 4 << 20  # compared at a time
+
+
+def squared_distances(targets: Array, gallery: Array) -> Doubles:
+    """|t - g|² for all pairs, (T, G); in float64, where sums of squared levels are exact."""
+    t, g = (values.reshape(len(values), -1) for values in (targets, gallery))
+    out = np.zeros((len(t), len(g)))
+    step = max(1, DISTANCE_VALUES // max(len(t), len(g)))  # so that memory stays bounded
+    for first in range(0, t.shape[1], step):
+        one, other = (values[:, first : first + step].astype(np.float64) for values in (t, g))
+        out += (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
+    return out

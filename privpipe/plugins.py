@@ -1,0 +1,108 @@
+"""Find the classes that extend privpipe: those of a folder of this package, and those that other packages offer.
+
+A package offers a class by an entry point, in its pyproject.toml:
+
+    [project.entry-points."privpipe.methods"]
+    block_permutation = "some_package.some_module:BlockPermutation"
+
+Nothing is imported before the first look into a `Registry`, so that importing privpipe costs nothing and an error has
+somebody to be told to.
+"""
+
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeGuard, TypeVar
+
+from privpipe.errors import PrivpipeError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, type[T]], Generic[T]):
+    """Classes by their `name`, which each sets itself; in the order of their names.
+
+    Args:
+        folder: the package whose modules hold the classes; those of its sub-packages are not looked at.
+        base: what they derive from, "module:Class"; abstract classes are left out.
+        group: of the entry points.
+        required: class attributes, text, that each must set.
+
+    Raises:
+        PrivpipeError: at the first look: an entry point cannot be imported or is no such class, a class lacks an
+            attribute, or two have the same name. The message says which package is to blame.
+    """
+
+    def __init__(self, folder: str, base: str, group: str, required: tuple[str, ...] = ("name",)) -> None:
+        self.folder, self.base, self.group, self.required = folder, base, group, required
+
+    @cached_property
+    def _found(self) -> dict[str, type[T]]:
+        module, _, base = self.base.partition(":")
+        kind: type[T] = getattr(import_module(module), base)
+        found: dict[str, type[T]] = {}
+        origins: dict[str, str] = {}
+        for origin, offered in [*self._own(kind), *self._foreign(kind)]:
+            for attribute in self.required:
+                if not isinstance(getattr(offered, attribute, None), str):
+                    raise PrivpipeError(
+                        f"{offered.__name__} of {origin} has no {attribute}. Set {attribute}, a text, in the class."
+                    )
+            name: str = offered.name  # type: ignore[attr-defined]  # it was looked at just now
+            if name in found:
+                raise PrivpipeError(
+                    f"two {self.group} are called {name}: one of {origins[name]} and one of {origin}. Rename one of "
+                    "them, or remove one of the packages."
+                )
+            found[name], origins[name] = offered, origin
+        return dict(sorted(found.items()))
+
+    def _own(self, kind: type[T]) -> Iterator[tuple[str, type[T]]]:
+        """Classes of the folder with where they come from."""
+        for module in pkgutil.iter_modules(import_module(self.folder).__path__):
+            if module.ispkg:
+                continue
+            name = f"{self.folder}.{module.name}"
+            for value in vars(import_module(name)).values():
+                if _fits(value, kind) and value.__module__ == name:
+                    yield "privpipe", value
+
+    def _foreign(self, kind: type[T]) -> Iterator[tuple[str, type[T]]]:
+        """The same of other packages."""
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value)):
+            origin = f"the package {entry.dist.name}" if entry.dist is not None else entry.value
+            offered = _load(entry, origin)
+            if not _fits(offered, kind):
+                gaps = ", ".join(sorted(getattr(offered, "__abstractmethods__", ())))
+                raise PrivpipeError(
+                    f"{entry.value} of {origin}, an entry point of {self.group}, must be a class derived from "
+                    f"{self.base.replace(':', '.')}{f' that defines {gaps}' if gaps else ''}. Mend or remove the "
+                    "package."
+                )
+            yield origin, offered
+
+    def __getitem__(self, name: str) -> type[T]:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _fits(value: Any, kind: type[T]) -> TypeGuard[type[T]]:
+    return inspect.isclass(value) and issubclass(value, kind) and not inspect.isabstract(value)
+
+
+def _load(entry: EntryPoint, origin: str) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise PrivpipeError(
+            f"{entry.value} of {origin}, an entry point of {entry.group}, cannot be imported: "
+            f"{type(error).__name__}: {error}. Mend or remove the package."
+        ) from error

@@ -1,0 +1,165 @@
+"""What a theorem guarantees about a perturbed image, whatever the attack: local differential privacy.
+
+    python -m privpipe.scores.guarantee
+
+prints the table for 32×32 pixels. A mechanism M is (epsilon, delta)-differentially private if for all neighbouring
+inputs x, x' and all sets S of outputs P(M(x) in S) <= exp(epsilon)·P(M(x') in S) + delta. Two kinds of neighbours:
+
+- pixel: two images that differ in one pixel, in all its colours, by up to 255 levels in each;
+- image: any two images, which is local differential privacy (Kasiviswanathan et al., "What can we learn privately?",
+  SIAM Journal on Computing, 2011).
+
+Only Gaussian noise that is fresh for each image has such a guarantee. With d the difference of two inputs and N the
+covariance of the noise, it depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
+
+    delta(epsilon) = Phi(mu/2 - epsilon/mu) - exp(epsilon)·Phi(-mu/2 - epsilon/mu)
+
+exactly. Source: Balle and Wang, "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and
+Optimal Denoising" (ICML 2018), theorem 8. A regular N other than a multiple of the identity reduces to it by whitening,
+a bijection of the outputs.
+
+That is about the normal law. The values drawn (`KeyStream.fields`) end at 6.12 sigma, as numbers of a computer must end
+somewhere: an output that lies beyond what x' can give rules x' out. So delta grows by up to the sum, over the values
+that differ, of P(N > 6.12 - difference/sigma). For one pixel in three colours that is 5e-4 at sigma 100, 1.7e-6 at 200
+and 8e-9 at 600. Where sigma is small, or a whole image may differ, the epsilons promise nothing of use anyway.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import erfcx, ndtr
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS
+
+WHITE = 255.0
+DELTA = 1e-5
+# The noise is kept in float32. Patterns on which it is weaker than this share of its strongest carry rounding errors
+# rather than noise, and no guarantee is claimed.
+REGULAR = 2.0**-24
+
+DETERMINISTIC = (
+    "No guarantee: the result is a function of the picture and of one key that stays the same or is drawn without "
+    "regard to privacy; nothing limits what it tells of a pixel."
+)
+SHARED = "No guarantee: all images carry the same noise, so the difference of two perturbed images is exact."
+SILENT = "No guarantee: sigma is 0, so there is no noise."
+SINGULAR = (
+    "No guarantee: smoothing leaves patterns on which there is next to no noise, so the covariance of the noise has no "
+    "inverse to rely on."
+)
+LOCAL = (
+    "({pixel:,.4g}, {delta:g})-differentially private for a change of one pixel, ({image:,.4g}, {delta:g})-locally "
+    "differentially private for a whole image{bound}. It holds for each release of an image on its own; releases add "
+    "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key in float32 and ends at "
+    "6.1 sigma, so the guarantee is computational and for the normal law that the noise comes close to."
+)
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is guaranteed.
+
+    Args:
+        epsilon_pixel, epsilon_image: of (epsilon, delta)-differential privacy for the two kinds of neighbours of the
+            module's description; None where there is no guarantee. For correlated noise, `epsilon_image` is an upper
+            bound.
+        delta: 0..1.
+        statement: the same in words.
+    """
+
+    epsilon_pixel: float | None
+    epsilon_image: float | None
+    delta: float
+    statement: str
+
+
+def guarantee(
+    method: str, image_size: int, channels: int, k: int, scope: str, sigma: float, delta: float = DELTA
+) -> Guarantee:
+    """The formal guarantee of a transformation, as `privpipe.params.Perturb` describes it.
+
+    Raises:
+        PrivpipeError: no such method, or delta is not between 0 and 1.
+    """
+    if method not in METHODS:
+        raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
+    if not 0 < delta < 1:
+        raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
+    row = METHODS[method](image_size, k, scope, sigma).noise_row()
+    if row is None:
+        return Guarantee(None, None, delta, DETERMINISTIC)
+    if scope == "dataset":
+        return Guarantee(None, None, delta, SHARED)
+    if sigma == 0:
+        return Guarantee(None, None, delta, SILENT)
+    factors = _inverse_roots(image_size, row)
+    if factors is None:
+        return Guarantee(None, None, delta, SINGULAR)
+    pixel = epsilon(factors[0] * WHITE * np.sqrt(channels) / sigma, delta)
+    image = epsilon(factors[1] * WHITE * np.sqrt(image_size * image_size * channels) / sigma, delta)
+    bound = " (an upper bound)" if len(row) > 1 else ""
+    return Guarantee(pixel, image, delta, LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound))
+
+
+def epsilon(mu: float, delta: float) -> float:
+    """The smallest epsilon >= 0 with which a Gaussian mechanism is (epsilon, delta)-differentially private.
+
+    Args:
+        mu: sensitivity over standard deviation, positive.
+        delta: 0..1, both excluded.
+    """
+    if delta_of(0.0, mu) <= delta:
+        return 0.0
+    # Phi(-t) <= exp(-t²/2) / 2, so delta is below the one asked for at the upper end.
+    highest = mu * mu / 2 + mu * np.sqrt(2 * np.log(1 / delta))
+    return float(brentq(lambda value: delta_of(value, mu) - delta, 0.0, highest, xtol=1e-12, rtol=1e-14))
+
+
+def delta_of(value: float, mu: float) -> float:
+    """delta(epsilon) of the module's description, for an epsilon of any size.
+
+    With a = mu/2 - epsilon/mu and b = -mu/2 - epsilon/mu, b² = a² + 2·epsilon. So the second term is
+    exp(-a²/2)·erfcx(-b/sqrt(2))/2, in which nothing overflows.
+    """
+    a, b = mu / 2 - value / mu, -mu / 2 - value / mu
+    return float(ndtr(a) - np.exp(-a * a / 2) * erfcx(-b / np.sqrt(2)) / 2)
+
+
+def _inverse_roots(image_size: int, row: NDArray[np.float64]) -> tuple[float, float] | None:
+    """How much larger sqrt(dᵀ N⁻¹ d) can be than |d| / sigma: for one pixel, and (a bound) for any d.
+
+    The noise is sigma/r · (A ⊗ A) times white noise, A the smoothing of one axis with its reflected borders and r the
+    sum of the squared weights of a row. So N⁻¹ = (r/sigma)²·(B ⊗ B) with B = (A Aᵀ)⁻¹: the largest diagonal entry and
+    the largest eigenvalue are squares of those of B. None where A is singular.
+
+    Args:
+        row: of `Perturbation.noise_row`, (k,).
+    """
+    smoothing = cv2.sepFilter2D(np.eye(image_size), cv2.CV_64F, np.ones((1, 1)), row)
+    vectors, values, _ = np.linalg.svd(smoothing)
+    if (values[-1] / values[0]) ** 2 < REGULAR:  # squared: two axes
+        return None
+    diagonal: NDArray[np.float64] = (vectors**2 / values**2).sum(axis=1)
+    scale = float((row**2).sum())
+    return scale * float(diagonal.max()), scale / float(values[-1] ** 2)
+
+
+def table(image_size: int = 32, channels: int = 3, delta: float = DELTA) -> str:
+    """Markdown: the epsilons of some strengths of noise, `scope: image`."""
+    lines = ["| method | k | sigma | epsilon, one pixel | epsilon, whole image |", "|---|---|---|---|---|"]
+    for method, k in (("gaussian_noise", 1), ("correlated_noise", 3), ("correlated_noise", 5)):
+        for sigma in (10.0, 25.0, 50.0, 100.0):
+            found = guarantee(method, image_size, channels, k, "image", sigma, delta)
+            pixel, image = (
+                "none" if value is None else f"{value:,.1f}" for value in (found.epsilon_pixel, found.epsilon_image)
+            )
+            lines.append(f"| {method} | {k if k > 1 else ''} | {sigma:g} | {pixel} | {image} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,275 @@
+"""The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from privpipe.attacks.base import LEVELS as ATTACKED
+from privpipe.attacks.base import Loot
+from privpipe.attacks.records import Record, as_pictures
+from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import Copies, Perturbation
+from privpipe.perturb.base import Array, Images
+from privpipe.perturb.keys import KeyRecovery
+from privpipe.scores import privacy
+from privpipe.scores.reference_classifier import Recognise
+from privpipe.scores.second_release import second_release
+from privpipe.store import RAW, SPLITS, open_store
+
+T = TypeVar("T")
+
+KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
+KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
+SHARES = (0.5, 0.9, 0.99)  # of a key, for the cost in data
+TABLE_COLUMNS = (*privacy.Row("", "", 0, 0, privacy.Scores()).cells(), "problem")
+# What is published of a number that follows from originals. With all its digits, whoever has a candidate for an
+# original could compute the number and would know for certain; so it has as many as a reader needs.
+DECIMALS = {"psnr": 1, "psnr_worst": 1, "ssim": 3, "ssim_worst": 3, "confidence": 3}
+COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the attacks came to.
+
+    Args:
+        metrics: flat, for `metrics/privacy.json`; the same keys whatever was measured.
+        rows: one for each attempt.
+        recoveries: how much of the key each run found that sought one, with fewer images or pairs as well.
+        problems: level, attack and known pairs of what was not run or not measured, and why.
+        pictures: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
+    """
+
+    metrics: dict[str, str | float | None]
+    rows: list[privacy.Row]
+    recoveries: list[tuple[Record, KeyRecovery]]
+    problems: list[tuple[str, str, int, str]]
+    pictures: dict[str, tuple[str, Images]]
+
+    def table(self) -> list[tuple[Any, ...]]:
+        """Rows of `TABLE_COLUMNS`: every attempt, then what was not run, with the reason. Rounded as published."""
+        tried = [(*(published(name, value) for name, value in row.cells().items()), None) for row in self.rows]
+        empty = (None,) * (len(TABLE_COLUMNS) - 5)
+        return tried + [(level, attack, pairs, None, *empty, why) for level, attack, pairs, why in self.problems]
+
+    def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
+        """Rows of `COST_COLUMNS`: key recovery against known pairs, or against stolen images without pairs."""
+        sure = "confidence"
+        return [
+            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, published(sure, r.confidence), r.seconds)
+            for r, found in self.recoveries
+            if (r.level == "L2") == in_pairs
+        ]
+
+
+def published(name: str, value: Any) -> Any:
+    """A value as it may be committed: rounded where it is one of `DECIMALS`, which `name` is or ends in.
+
+    Args:
+        name: of a metric or column, such as `l0_psnr_worst` or `ssim`.
+    """
+    if not isinstance(value, float):
+        return value
+    places = [places for ending, places in DECIMALS.items() if name == ending or name.endswith(f"_{ending}")]
+    return round(value, places[0]) if places else value
+
+
+def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
+    """The first `count` test images of a RAW file and their labels, int64.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged, or has fewer.
+    """
+    with open_store(images, RAW) as store:
+        if store.counts["test"] < count:
+            raise PrivpipeError(
+                f"{images} has {store.counts['test']} test images; {count} were attacked. Run `dvc repro attack`."
+            )
+        return store.rows("test", 0, count), store.labels("test")[:count]
+
+
+def count_copies(images: str | Path, perturbation: Perturbation) -> Copies:
+    """The images of a RAW file that stand before its test images: equal ones among those have higher numbers."""
+    copies = Copies()
+    with open_store(images, RAW) as store:
+        for split in SPLITS[: SPLITS.index("test")]:
+            for start, stop in store.spans(split):
+                perturbation.skip(store.rows(split, start, stop), copies)
+    return copies
+
+
+def judge(
+    loot: Loot,
+    records: Sequence[Record],
+    originals: Images,
+    labels: Any,
+    perturbation: Perturbation,
+    recognise: Recognise,
+    copies: Copies | None = None,
+) -> Judgement:
+    """Score every record, with the key as level L3, the matching of the perturbed images, and the baselines.
+
+    What the method does not say (how its keys compare, say) is not measured, and the reason is among the problems.
+
+    Args:
+        loot: what the attacker held, but for the stolen images, which are not looked at; its targets are the perturbed
+            `originals`.
+        records: from `privpipe.attacks.campaign`.
+        originals: uint8 (T, H, W, C), rows of the test split from the first on; `labels`: int64 (T,).
+        perturbation: the owner's, with the key.
+        copies: from `count_copies`; None where no image stands before the originals.
+    """
+    copies = Copies() if copies is None else copies
+    recognise = _remembering(recognise)  # several attacks bring the originals themselves
+    problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
+    tried = [record for record in records if record.problem is None]
+    truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
+    bound = problems.note(("L3", "key"), lambda: upper_bound(loot, perturbation, truth, originals, copies))
+    whole = max((record.stolen for record in tried), default=0)  # fewer stolen images are for the cost alone
+
+    def recovered(record: Record) -> KeyRecovery | None:
+        return problems.note(
+            (record.level, record.attack), lambda: privacy.key_recovery(perturbation, record.key, truth), record.pairs
+        )
+
+    compared = [(record, recovered(record)) for record in tried]
+    attempts = [(record, found) for record, found in compared if record.stolen == whole]
+    attempts += [(bound, recovered(bound))] if bound else []
+    rows = [
+        privacy.score_record(record, originals, labels, recognise, found)
+        for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
+    ]
+    matching = problems.note(
+        ("L0", privacy.MATCHING), lambda: privacy.score_matching(loot.targets, originals, perturbation)
+    )
+    rows += [matching] if matching else []
+    # Without public images, other originals stand for them.
+    others = np.roll(originals, 1, axis=0) if loot.public is None else loot.public
+    baselines = {
+        name: privacy.score_pictures(originals, labels, pictures, recognise)
+        for name, pictures in privacy.baseline_pictures(loot.targets, others).items()
+    }
+    random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
+    measured = [(record, found) for record, found in compared if found is not None]
+    original_recognised = float((recognise(originals) == labels).mean())
+    attacked = ("L0", *(["L1"] if loot.public is not None else []), *(["L2"] if loot.pairs is not None else []), "L3")
+    metrics = privacy.metrics(rows, baselines, privacy.chance(labels, random), original_recognised, attacked)
+    return Judgement(
+        {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
+        rows,
+        measured,
+        problems.found,
+        best_pictures(rows[: len(attempts)], [record for record, _ in attempts]),
+    )
+
+
+class _Problems:
+    """What was not run or not measured: level, attack, known pairs, and why."""
+
+    def __init__(self, found: list[tuple[str, str, int, str]]) -> None:
+        self.found = found
+
+    def note(self, what: tuple[str, str], measure: Callable[[], T], pairs: int = 0) -> T | None:
+        """What `measure` returns; None where it refuses, with its reason among the problems, once."""
+        try:
+            return measure()
+        except PrivpipeError as error:
+            problem = (*what, pairs, str(error))
+            if problem not in self.found:
+                self.found.append(problem)
+            return None
+
+
+def _remembering(recognise: Recognise) -> Recognise:
+    """The same, asked once for the same pictures."""
+    answers: dict[bytes, NDArray[np.int64]] = {}
+
+    def ask(pictures: Images) -> NDArray[np.int64]:
+        name = hashlib.sha256(pictures.tobytes()).digest()
+        if name not in answers:
+            answers[name] = recognise(pictures)
+        return answers[name]
+
+    return ask
+
+
+def true_key(perturbation: Perturbation, originals: Images, copies: Copies) -> Array | None:
+    """What a found key is compared with: the shared key, or those of the first originals under `scope: image`."""
+    if perturbation.scope == "dataset":
+        return perturbation.dataset_key
+    count = min(KEYS_COMPARED, _keys_at_once(perturbation, originals))
+    return perturbation.image_keys(originals[:count], copies.copy())
+
+
+def upper_bound(
+    loot: Loot, perturbation: Perturbation, truth: Array | None, originals: Images, copies: Copies
+) -> Record | None:
+    """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large.
+
+    Args:
+        originals, copies: by which the keys of single images are known, as for `judge`.
+    """
+    if not perturbation.keyed or loot.image_size**2 > MAX_PIXELS:
+        return None
+    prior = Prior.known(loot.public, loot.image_size, loot.channels)
+    parts = [
+        restore(loot.targets[rows], perturbation, key, prior)
+        for rows, key in _keys(perturbation, originals, copies.copy())
+    ]
+    return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), truth)
+
+
+def _keys(perturbation: Perturbation, originals: Images, copies: Copies) -> Iterator[tuple[slice, Array | None]]:
+    count = len(originals)
+    if perturbation.scope == "dataset":
+        yield slice(0, count), perturbation.dataset_key
+        return
+    step = _keys_at_once(perturbation, originals)
+    for first in tqdm(range(0, count, step), desc="restore with the keys", disable=None):
+        rows = slice(first, min(first + step, count))
+        yield rows, perturbation.image_keys(originals[rows], copies)
+
+
+def _keys_at_once(perturbation: Perturbation, originals: Images) -> int:
+    one = perturbation.image_keys(originals[:1])
+    return 1 if one is None else max(1, KEY_BYTES // one.nbytes)
+
+
+def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, float | None]:
+    """Stolen images (without pairs) and known pairs that recover shares of the key, by the best attack for each count.
+
+    Keys `images_for_50` and so on, and `pairs_for_50`; None where no tried number was enough.
+    """
+    out: dict[str, float | None] = {}
+    for name, with_pairs in (("images", False), ("pairs", True)):
+        best: dict[int, float] = {}
+        for record, found in measured:
+            if (record.level == "L2") == with_pairs:
+                count = record.pairs if with_pairs else record.stolen
+                best[count] = max(best.get(count, 0.0), found.pixels)
+        counts = privacy.needed(list(best), list(best.values()), SHARES)
+        out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(SHARES, counts, strict=True)}
+    return out
+
+
+def best_pictures(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:
+    """For each level, the attempt of the highest mean SSIM at that level or below."""
+    out = {}
+    order = (*ATTACKED, "L3")
+    for level in order:
+        within = [
+            (row.scores.ssim or 0.0, attempt.attack, attempt.images)
+            for row, attempt in zip(rows, attempts, strict=True)
+            if order.index(row.level) <= order.index(level) and attempt.images is not None
+        ]
+        if within:
+            _, attack, images = max(within, key=lambda found: found[0])
+            out[level] = (attack, as_pictures(images))
+    return out

@@ -1,0 +1,54 @@
+"""The file of reconstructions: what is written is read again, and nothing else is."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from privpipe.attacks.records import Record, load_records, save_records
+from privpipe.errors import PrivpipeError
+
+IMAGES = np.random.default_rng(0).uniform(-20, 280, (3, 8, 8, 3)).astype(np.float32)
+KEY = np.arange(32, dtype=np.int32).reshape(2, 16)
+RECORDS = [
+    Record("L0", "one", 0, 100, 1.5, 0.25, IMAGES, KEY),
+    Record("L2", "two", 10, 100, 0.5, None, None, KEY.astype(np.float64)),
+    Record("L1", "three", 0, 100, 0.1, problem="too few images"),
+]
+
+
+def test_records_survive_a_file(tmp_path: Path) -> None:
+    save_records(tmp_path / "records.h5", RECORDS)
+    for before, after in zip(RECORDS, load_records(tmp_path / "records.h5"), strict=True):
+        for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):
+            assert getattr(after, name) == getattr(before, name)
+        assert (after.key is None) == (before.key is None)
+        if before.key is not None:
+            np.testing.assert_array_equal(after.key, before.key)
+
+
+def test_pictures_are_rounded_and_clipped_to_8_bits(tmp_path: Path) -> None:
+    save_records(tmp_path / "records.h5", RECORDS[:1])
+    images = load_records(tmp_path / "records.h5")[0].images
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, np.rint(IMAGES.clip(0, 255)))
+
+
+def test_no_records_are_a_file_too(tmp_path: Path) -> None:
+    save_records(tmp_path / "records.h5", [])
+    assert load_records(tmp_path / "records.h5") == []
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(PrivpipeError, match=r"none.h5 is missing. Make it with `dvc repro attack`"):
+        load_records(tmp_path / "none.h5")
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = "privpipe-images", 1
+    for name in ("text.h5", "other.h5"):
+        with pytest.raises(PrivpipeError, match=rf"{name} is damaged: .* Make it again with `dvc repro attack`"):
+            load_records(tmp_path / name)

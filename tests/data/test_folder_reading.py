@@ -1,0 +1,237 @@
+"""Pictures of a folder in one file: what cannot be read, the same bytes every time, bounded memory."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+from drawn import SIZE, bring, content, draw, make
+
+from privpipe.data import folder as folder_module
+from privpipe.data.folder import scan, write_folder
+from privpipe.errors import PrivpipeError
+from privpipe.owner.key import new_key, write_key
+from privpipe.store import RAW, SPLITS, open_store
+
+
+def test_the_same_pictures_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the folder is called, the order it is listed in, the number of threads and the size of pieces."""
+    counts = {"dog": 12, "cat": 9, "sub/deep": 5}
+    one = bring(make(tmp_path / "one", counts), tmp_path / "one.h5", threads=1).read_bytes()
+    backwards = make(tmp_path / "other" / "place", dict(reversed(counts.items())))
+    scandir = os.scandir
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", lambda path: ListedBackwards(scandir(path)))
+        patched.setattr(folder_module, "MAX_CHUNK", 3)
+        assert bring(backwards, tmp_path / "two.h5", threads=7).read_bytes() == one
+    (tmp_path / "one" / "cat" / "0.png").write_bytes((tmp_path / "one" / "cat" / "3.png").read_bytes())
+    assert bring(tmp_path / "one", tmp_path / "three.h5").read_bytes() != one
+
+
+class ListedBackwards:
+    """What os.scandir gives, in another order."""
+
+    def __init__(self, entries: Any):
+        self.entries = list(entries)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if not self.entries:
+            raise StopIteration
+        return self.entries.pop()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A folder of 40 pictures of which 3 cannot be read."""
+    root = make(tmp_path / "pictures", {"a": 20, "b": 20})
+    (root / "a" / "0.png").write_bytes(b"")
+    (root / "a" / "1.bmp").write_bytes((root / "a" / "4.bmp").read_bytes()[:-20])
+    (root / "b" / "2.tif").write_text("not a picture")
+    return root
+
+
+REASONS = [("a/0.png", "the file is empty"), ("a/1.bmp", "cut short or damaged"), ("b/2.tif", "not a PNG, JPEG, BMP")]
+
+
+def test_unreadable_pictures_stop_and_are_all_listed(tmp_path: Path, damaged: Path) -> None:
+    with pytest.raises(PrivpipeError) as caught:
+        bring(damaged, tmp_path / "out" / "images.h5")
+    first, *lines, last = str(caught.value).splitlines()
+    assert first == "3 of 40 pictures cannot be read, and nothing was written:"
+    assert last == "Mend or remove them, or set data.on_error=skip to leave them out."
+    for line, (name, reason) in zip(lines, REASONS, strict=True):
+        assert line.startswith(f"  {damaged / name}: {reason}")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_older_file_stays_when_pictures_cannot_be_read(tmp_path: Path, damaged: Path) -> None:
+    (tmp_path / "images.h5").write_text("old")
+    with pytest.raises(PrivpipeError, match="3 of 40 pictures"):
+        bring(damaged, tmp_path / "images.h5")
+    assert (tmp_path / "images.h5").read_text() == "old"
+
+
+def test_a_long_list_ends_in_a_count(tmp_path: Path) -> None:
+    root = make(tmp_path / "pictures", {"a": 30, "b": 5})
+    for path in (root / "a").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(PrivpipeError) as caught:
+        bring(root, tmp_path / "images.h5")
+    lines = str(caught.value).splitlines()
+    assert (lines[0], len(lines)) == ("30 of 35 pictures cannot be read, and nothing was written:", 23)
+    assert lines[-2] == "  and 10 more"
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1024])
+def test_unreadable_pictures_are_left_out(
+    tmp_path: Path, damaged: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """The others come as they would have come."""
+    sound = make(tmp_path / "sound", {"a": 20, "b": 20})
+    without = content(bring(sound, tmp_path / "sound.h5"), sound)
+    bad = {name for name, _ in REASONS}
+    expected = {split: [row for row in rows if row[1] not in bad] for split, rows in without.items()}
+    monkeypatch.setattr(folder_module, "MAX_CHUNK", chunk)
+    monkeypatch.setattr("privpipe.store.CHUNK_BYTES", chunk * SIZE * SIZE * 3)
+    caplog.set_level(logging.WARNING)
+    target = bring(damaged, tmp_path / "out" / "images.h5", skip=True)
+    assert content(target, sound) == expected
+    for message, (name, reason) in zip(caplog.messages, REASONS, strict=False):
+        assert message.startswith(f"left out: {damaged / name}: {reason}")
+    assert caplog.messages[3:] == ["3 of 40 pictures were left out"]
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_without_its_bad_pictures_is_as_if_made_without_them(tmp_path: Path, damaged: Path) -> None:
+    """Its layout too: no room is left where they were."""
+    target = bring(damaged, tmp_path / "images.h5", skip=True)
+    with h5py.File(target) as file:
+        assert sum(len(file[split]["images"]) for split in SPLITS) == 37
+        assert all(len(file[split]["images"]) == len(file[split]["labels"]) for split in SPLITS)
+    assert target.stat().st_size < 37 * (SIZE * SIZE * 3 + 8) + 8192
+
+
+def test_skipping_must_leave_every_class_and_split(tmp_path: Path) -> None:
+    root = make(tmp_path / "pictures", {"a": 20, "b": 20})
+    for path in (root / "b").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(PrivpipeError, match=r"^not one training picture of the class 'b' can be read\. See the reaso"):
+        bring(root, tmp_path / "images.h5", skip=True)
+    for path in (root / "a").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(PrivpipeError, match=r"^not one picture of the train set can be read\. See the reasons above"):
+        bring(root, tmp_path / "images.h5", skip=True)
+    assert not list(tmp_path.glob("images.h5*"))
+
+
+def test_a_picture_that_vanishes_while_others_are_read(tmp_path: Path) -> None:
+    index = scan(make(tmp_path / "pictures", {"a": 10, "b": 10}))
+    rows = draw(index, None, 4, 4)
+    index.paths[3].unlink()
+    with pytest.raises(PrivpipeError, match=r"1 of 20 pictures .*\n  .*: cannot be read: no such file or directory\n"):
+        write_folder(tmp_path / "images.h5", index, rows, SIZE)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from privpipe.data.folder import scan, split_folder, write_folder
+index = scan(Path(sys.argv[1]))
+rows = split_folder(index, None, 2, 2, np.random.default_rng(0))
+write_folder(sys.argv[2], index, rows, 128)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_memory(root: Path, target: Path) -> float:
+    """MiB at most while 128x128 pictures are read, in a process of its own."""
+    command = [sys.executable, "-c", PEAK, str(root), str(target)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+    root = make(tmp_path / "pictures", {"a": 1, "b": 1}, suffixes=("png",))
+    for count in (400, 3000):  # both more than a chunk of 341; 3000 would take 140 MiB
+        for name in ("a", "b"):
+            for i in range(count // 2):
+                if not (root / name / f"{i}.png").exists():
+                    os.link(root / name / "0.png", root / name / f"{i}.png")
+        if count == 400:
+            few = peak_memory(root, tmp_path / "images.h5")
+    assert peak_memory(root, tmp_path / "images.h5") < few + 30
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path) -> Run:
+    """Run a stage on a parameter file with these changes."""
+    from click.testing import CliRunner
+    from ruamel.yaml import YAML
+
+    def run(stage: Any, *arguments: str, **changes: Any) -> Any:
+        yaml = YAML()
+        params = yaml.load(Path(__file__).parents[2] / "params.yaml")
+        for place, value in changes.items():
+            group, name = place.split("__")
+            params[group][name] = value
+        yaml.dump(params, tmp_path / "params.yaml")
+        return CliRunner().invoke(stage, [*arguments, "--params", str(tmp_path / "params.yaml")])
+
+    return run
+
+
+def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run_stage: Run, damaged: Path) -> None:
+    from stages.download import main as download
+    from stages.perturb import main as perturb
+
+    images, key = tmp_path / "images.h5", tmp_path / "key.json"
+    settings = {"data__source": "folder", "data__path": str(damaged), "data__image_size": SIZE, "data__n_val": 6}
+    settings["data__public"] = 0
+    arguments = ["--folder", str(tmp_path / "raw"), "--images", str(images), "--public", str(tmp_path / "public.h5")]
+    result = run_stage(download, *arguments, **settings)
+    assert result.exit_code == 1 and "3 of 40 pictures cannot be read" in result.output
+    result = run_stage(download, *arguments, **settings, data__on_error="skip")
+    assert result.exit_code == 0, result.output
+    with open_store(images, RAW) as store:
+        assert sum(store.counts.values()) == 37
+    arguments = ["--images", str(images), "--key", str(key)]
+    arguments += ["--perturbed", str(tmp_path / "perturbed.h5"), "--metrics", str(tmp_path / "perturb.json")]
+    for seed, source, warned in [(0, "folder", True), (0, "synthetic", False), (None, "folder", False)]:
+        key.unlink(missing_ok=True)
+        write_key(key, new_key(seed))
+        result = run_stage(perturb, *arguments, **settings | {"data__source": source, "data__n_val": 10})
+        assert result.exit_code == 0, result.output
+        assert ("they are NOT protected. Set key.seed=null" in result.stderr) == warned
+
+
+def test_the_stage_gives_the_same_bytes_again(tmp_path: Path, run_stage: Run) -> None:
+    from stages.download import main as download
+
+    settings = {"data__source": "folder", "data__image_size": SIZE, "data__n_val": 4}
+    found = []
+    for name in ("one", "two"):
+        root = make(tmp_path / name, {"a": 10, "b": 10})
+        arguments = ["--folder", str(tmp_path / "raw"), "--images", str(tmp_path / f"{name}.h5")]
+        arguments += ["--public", str(tmp_path / "public.h5")]
+        assert run_stage(download, *arguments, **settings, data__path=str(root)).exit_code == 0
+        found.append((tmp_path / f"{name}.h5").read_bytes())
+        shutil.rmtree(root)
+    assert found[0] == found[1]

@@ -1,0 +1,149 @@
+"""The ONNX file against torch: the same probabilities, and nothing written where they would not be the same."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from privpipe.errors import PrivpipeError
+from privpipe.nn import export
+from privpipe.nn.bundle import Bundle, load_bundle, save_bundle
+from privpipe.nn.inference import predict
+from privpipe.nn.models import Architecture, build
+from privpipe.store import PERTURBED, open_store
+
+Make = Callable[..., Any]
+CASES = [
+    ("none", "baseline"),
+    ("none", "three_layer"),
+    ("block_scramble", "descrambler"),
+    ("block_scramble", "baseline"),
+    ("random_filter", "baseline"),  # float16
+    ("gaussian_noise", "three_layer"),  # float16
+]
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("method", "arch"), CASES)
+def test_perturbed_rows_get_the_probabilities_of_torch(experiment: Make, method: str, arch: str) -> None:
+    made = experiment(method, arch=arch)
+    target = made / "model.onnx"
+    assert export.export_file(made / "model.safetensors", target) < 1e-5
+    onnx.checker.check_model(target, full_check=True)
+    with open_store(made / "perturbed.h5", PERTURBED) as store:
+        images = np.concatenate([store.images(split) for split in ("train", "val", "test")])
+    run = session(target)
+    expected = predict(made.bundle.model, made.bundle.normalise, torch.from_numpy(images)).softmax(1).numpy()
+    for count in (1, 2, len(images)):  # any number of images
+        found = run.run(["probabilities"], {"images": images[:count].astype(np.float32)})[0]
+        assert found.shape == (count, 3)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+
+
+def test_the_descrambler_layer_is_exported_as_it_is(experiment: Make) -> None:
+    """With weights that are far from symmetric, a wrong order of pixels, blocks or colours cannot pass."""
+    made = experiment("block_scramble", arch="descrambler")
+    bundle = load_bundle(made / "model.safetensors")
+    weight = bundle.model.get_submodule("bfc").get_parameter("weight")
+    with torch.no_grad():
+        weight.zero_()
+        weight[:, torch.arange(16), torch.arange(16).roll(1)] = torch.arange(1.0, 5.0)[:, None]
+    save_bundle(made / "other.safetensors", bundle)
+    export.export_file(made / "other.safetensors", made / "model.onnx")
+    images = made.images.astype(np.float32)
+    found = session(made / "model.onnx").run(None, {"images": images})[0]
+    expected = predict(bundle.model, bundle.normalise, torch.from_numpy(images)).softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.1
+
+
+def modern(made: Any, arch: str, trained: bool = True) -> Bundle:
+    """The experiment's model with another network, its normalisation layers as after training or as before."""
+    architecture = Architecture(arch, 8, 3, 3, 4 if arch == "modern_descrambler" else 1)
+    model = build(architecture, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and trained:
+            for name, values in layer.state_dict().items():
+                low = 0.5 if name in ("weight", "running_var") else -0.5
+                nn.init.uniform_(values, low, low + 1, generator=generator)
+    return replace(made.bundle, model=model, architecture=architecture)
+
+
+@pytest.mark.parametrize("arch", ["modern_baseline", "modern_three_layer", "modern_descrambler"])
+def test_modern_networks_get_the_probabilities_of_torch(experiment: Make, arch: str) -> None:
+    made = experiment("block_scramble")
+    bundle = modern(made, arch)
+    save_bundle(made / "modern.safetensors", bundle)
+    assert export.export_file(made / "modern.safetensors", made / "model.onnx") < 1e-5
+    run = session(made / "model.onnx")
+    images = made.images.astype(np.float32)
+    expected = predict(bundle.model, bundle.normalise, torch.from_numpy(made.images)).softmax(1).numpy()
+    for count in (1, len(images)):
+        np.testing.assert_allclose(run.run(None, {"images": images[:count]})[0], expected[:count], atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    assert run.get_modelmeta().custom_metadata_map["arch"] == arch
+
+
+def test_statistics_that_are_not_exported_are_noticed(experiment: Make) -> None:
+    made = experiment("block_scramble")
+    trained, fresh = (modern(made, "modern_three_layer", trained) for trained in (True, False))
+    assert export.verify(trained, export.to_onnx(trained)) < 1e-5
+    with pytest.raises(PrivpipeError, match="disagrees with torch"):
+        export.verify(trained, export.to_onnx(fresh))
+
+
+def test_it_says_what_it_is(experiment: Make) -> None:
+    made = experiment("block_scramble", "image", arch="descrambler")
+    export.export_file(made / "model.safetensors", made / "model.onnx")
+    run = session(made / "model.onnx")
+    about = run.get_modelmeta().custom_metadata_map
+    assert json.loads(about["class_names"]) == ["ant", "bee", "cow"]
+    assert (about["method"], about["k"], about["scope"]) == ("block_scramble", "4", "image")
+    assert (about["dtype"], json.loads(about["image_range"]), about["arch"]) == ("uint8", [0, 255], "descrambler")
+    assert (float(about["sigma"]), about["key_fingerprint"]) == (0, made.key.fingerprint)
+    noisy = experiment("gaussian_noise")
+    export.export_file(noisy / "model.safetensors", noisy / "model.onnx")
+    assert float(session(noisy / "model.onnx").get_modelmeta().custom_metadata_map["sigma"]) == 40
+    (given,), (result,) = run.get_inputs(), run.get_outputs()
+    assert (given.name, given.shape, given.type) == ("images", ["N", 8, 8, 3], "tensor(float)")
+    assert (result.name, result.shape, result.type) == ("probabilities", ["N", 3], "tensor(float)")
+
+
+def test_the_same_model_gives_the_same_bytes(experiment: Make) -> None:
+    made = experiment("none")
+    for name in ("a.onnx", "b.onnx"):
+        export.export_file(made / "model.safetensors", made / name)
+    assert (made / "a.onnx").read_bytes() == (made / "b.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [0.001, float("nan")])
+def test_nothing_is_written_where_the_export_disagrees(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    made = experiment("none")
+    right = export.predict
+    monkeypatch.setattr(export, "predict", lambda *args: right(*args) * (1 + wrong) + torch.tensor([0, 0, wrong]))
+    with pytest.raises(PrivpipeError, match=r"disagrees with torch: a probability differs by .* Nothing was written"):
+        export.export_file(made / "model.safetensors", made / "model.onnx")
+    assert not list(made.folder.glob("*.onnx*"))
+
+
+def test_a_missing_model_and_an_impossible_target(experiment: Make) -> None:
+    made = experiment("none")
+    with pytest.raises(PrivpipeError, match="is missing"):
+        export.export_file(made / "missing.safetensors", made / "model.onnx")
+    with pytest.raises(PrivpipeError, match="cannot write"):
+        export.export_file(made / "model.safetensors", made / "key.json" / "model.onnx")

@@ -1,0 +1,143 @@
+"""The guarantee of the noise is that of the privacy loss itself, integrated or drawn; nothing else has one."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb.gaussian_blur import blur_sigma
+from privpipe.scores.guarantee import delta_of, epsilon, guarantee, table
+
+
+def integrated(value: float, mu: float) -> float:
+    """delta(epsilon) as the integral of max(0, p - exp(epsilon) q), p = N(mu, 1), q = N(0, 1)."""
+    x = np.linspace(mu - 40, mu + 40, 400_001)
+    # log p - epsilon - log q is the privacy loss less epsilon.
+    excess = -np.expm1(np.minimum(0.0, value - (mu * x - mu * mu / 2)))
+    return float(np.trapezoid(norm.pdf(x, mu) * excess, x))
+
+
+@pytest.mark.parametrize("mu", [0.01, 0.3, 1.0, 5.0, 50.0, 565.0])
+@pytest.mark.parametrize("delta", [1e-9, 1e-5, 1e-2])
+def test_epsilon_is_where_the_integral_of_the_privacy_loss_is_delta(mu: float, delta: float) -> None:
+    found = epsilon(mu, delta)
+    if found == 0:
+        assert integrated(0, mu) <= delta
+    else:
+        assert integrated(found, mu) == pytest.approx(delta, rel=1e-4)
+
+
+@pytest.mark.parametrize("mu", [1e-3, 1.0, 30.0, 1e3, 1e6])
+def test_delta_falls_from_the_total_variation_to_nothing(mu: float) -> None:
+    assert delta_of(0, mu) == pytest.approx(2 * norm.cdf(mu / 2) - 1)
+    values = [delta_of(mu * mu / 2 + t * mu, mu) for t in np.linspace(-5, 8, 40) if mu * mu / 2 + t * mu >= 0]
+    assert all(0 <= low <= high for high, low in pairwise(values))
+    assert values[-1] < 1e-12
+
+
+def test_agrees_with_a_published_value() -> None:
+    # The classical mechanism at epsilon = 1 and delta = 1e-5 takes sigma = sqrt(2 ln(1.25/delta)) = 4.84; the exact
+    # one takes 3.73 (Balle and Wang, 2018).
+    assert epsilon(1 / 3.7306, 1e-5) == pytest.approx(1, abs=1e-3)
+
+
+def test_too_little_sensitivity_needs_no_epsilon() -> None:
+    assert epsilon(1e-6, 1e-5) == 0
+
+
+def test_large_epsilons_follow_the_privacy_loss() -> None:
+    # The loss is N(mu²/2, mu²); epsilon is near its 1 - delta quantile, a few units below.
+    for mu in (1e3, 1e5, 1e7):
+        assert epsilon(mu, 1e-5) == pytest.approx(mu * mu / 2 + mu * norm.isf(1e-5), abs=3, rel=1e-12)
+
+
+def test_independent_noise_has_the_sensitivity_of_the_colours() -> None:
+    found = guarantee("gaussian_noise", 32, 3, 1, "image", 25.0)
+    assert found.epsilon_pixel == pytest.approx(epsilon(255 * 3**0.5 / 25, 1e-5))
+    assert found.epsilon_image == pytest.approx(epsilon(255 * 3072**0.5 / 25, 1e-5))
+    assert found.statement.startswith("(230.5, 1e-05)-differentially private for a change of one pixel, (1.622e+05,")
+    assert "computational" in found.statement
+
+
+def test_correlated_noise_of_one_pixel_is_independent() -> None:
+    one, other = (guarantee(name, 8, 3, 1, "image", 50.0) for name in ("gaussian_noise", "correlated_noise"))
+    assert other.epsilon_pixel == pytest.approx(one.epsilon_pixel)
+    assert other.epsilon_image == pytest.approx(one.epsilon_image)
+
+
+def covariance(size: int, k: int, sigma: float) -> np.ndarray:
+    """Of the smoothed noise of one colour, (size², size²), from the smoothing of single pixels."""
+    impulses = np.eye(size * size).reshape(size, size, -1)
+    smooth = cv2.GaussianBlur(impulses, (k, k), blur_sigma(k)).reshape(size * size, -1)
+    row = cv2.getGaussianKernel(k, blur_sigma(k))
+    return np.asarray((sigma / (row**2).sum()) ** 2 * smooth @ smooth.T)
+
+
+def test_correlated_noise_has_the_sensitivity_of_its_covariance() -> None:
+    size, sigma = 5, 60.0
+    inverse = np.linalg.inv(covariance(size, 3, sigma))
+    found = guarantee("correlated_noise", size, 1, 3, "image", sigma)
+    assert found.epsilon_pixel == pytest.approx(epsilon(255 * inverse.diagonal().max() ** 0.5, 1e-5), rel=1e-6)
+    # Of all differences within the box, random ones and the checkerboard stay below the bound; the latter nearly is it.
+    board = np.where(np.indices((size, size)).sum(axis=0) % 2, -255.0, 255.0).ravel()
+    rough = np.random.default_rng(1).choice([-255.0, 255.0], (100, size * size))
+    worst = max(d @ inverse @ d for d in (board, *rough)) ** 0.5
+    assert found.epsilon_image is not None
+    assert 0.5 * found.epsilon_image < epsilon(worst, 1e-5) <= found.epsilon_image
+    assert "an upper bound" in found.statement
+
+
+@pytest.mark.parametrize(("name", "k"), [("gaussian_noise", 1), ("correlated_noise", 3)])
+def test_fields_that_are_drawn_lose_no_more_privacy_than_that(name: str, k: int) -> None:
+    # A strong noise and a delta that 8,000 draws can see: the mean of max(0, 1 - exp(epsilon - loss)).
+    size, sigma, delta, count = 3, 3000.0 if k == 3 else 200.0, 0.1, 8_000
+    method = METHODS[name](size, k, "image", sigma, KeyStream(bytes(range(32))))
+    fields = method.image_keys(np.zeros((count, size, size, 3), np.uint8))  # equal images: a field for each
+    assert fields is not None
+    noise = fields.reshape(count, -1, 3).astype(np.float64)
+    inverse = np.linalg.inv(covariance(size, k, sigma))
+    pixel = int(inverse.diagonal().argmax())
+    change = np.zeros((size * size, 3))
+    change[pixel] = 255.0
+    loss = (change * (inverse @ change)).sum() / 2 + np.einsum("npc,pc->n", noise, inverse @ change)
+    value = guarantee(name, size, 3, k, "image", sigma, delta).epsilon_pixel
+    assert value is not None and value > 0
+    drawn = np.maximum(0, 1 - np.exp(value - loss))
+    assert drawn.mean() == pytest.approx(delta, abs=4 * drawn.std() / count**0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "scope", "sigma", "reason"),
+    [
+        ("none", 1, "image", 25.0, "function of the picture"),
+        ("gaussian_blur", 7, "image", 25.0, "function of the picture"),
+        ("random_filter", 5, "image", 25.0, "function of the picture"),
+        ("block_scramble", 4, "image", 25.0, "function of the picture"),
+        ("gaussian_noise", 1, "dataset", 25.0, "same noise"),
+        ("gaussian_noise", 1, "image", 0.0, "sigma is 0"),
+        ("correlated_noise", 31, "image", 25.0, "no inverse to rely on"),
+    ],
+)
+def test_everything_else_has_none_and_says_why(name: str, k: int, scope: str, sigma: float, reason: str) -> None:
+    found = guarantee(name, 32, 3, k, scope, sigma)
+    assert found.epsilon_pixel is None and found.epsilon_image is None
+    assert found.statement.startswith("No guarantee") and reason in found.statement
+
+
+def test_the_table_has_the_function_s_values() -> None:
+    assert "| gaussian_noise |  | 25 | 230.5 | 162,215.6 |" in table()
+
+
+def test_refuses_a_method_that_does_not_exist() -> None:
+    with pytest.raises(PrivpipeError, match=r"no method 'sharpen'\. Use one of block_mix, "):
+        guarantee("sharpen", 32, 3, 1, "image", 25.0)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5])
+def test_refuses_a_delta_that_is_no_probability(delta: float) -> None:
+    with pytest.raises(PrivpipeError, match=rf"between 0 and 1, both excluded; got {delta}\. Use 1e-05"):
+        guarantee("gaussian_noise", 32, 3, 1, "image", 25.0, delta)
