@@ -293,7 +293,9 @@ def test_an_interrupted_group_keeps_what_is_done(
 def test_missing_images_and_unknown_schedulers_are_told(
     group: list[Task], images: Path, tmp_path: Path, rows: Path, scratch: Path
 ) -> None:
-    with pytest.raises(PrivpipeError, match=r"cannot read .*none.h5: No such file.* Make it with `dvc --cd studies/paper repro`"):
+    with pytest.raises(
+        PrivpipeError, match=r"cannot read .*none.h5: No such file.* Make it with `dvc --cd studies/paper repro`"
+    ):
         run_group(group, tmp_path / "none.h5", rows, scratch, how())
     with pytest.raises(PrivpipeError, match=r"study.scheduler must be one of auto, inline, .*; got 'slurm'"):
         run_group(group, images, rows, scratch, how("slurm"))
