@@ -95,6 +95,9 @@ def _levels(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(stretched, dtype=np.float32)
 
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
 class _Decoder:
     def __init__(self, out: Decoded, sides: tuple[int, ...]) -> None:
         self.out, self.sides = out, sides
@@ -131,7 +134,8 @@ class _Decoder:
         return True
 
     def hdf5(self, name: str, content: bytes, depth: int) -> bool:
-        if not content.startswith(b"\x89HDF"):
+        # With a user block, as our own files have, the signature stands behind it.
+        if not any(content[at : at + 8] == HDF5 for at in (0, *(512 << n for n in range(8)))):
             return False
 
         def look(path: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -296,7 +300,7 @@ SQUEEZED: dict[bytes, Callable[[bytes], bytes]] = {
     b"BZh": bz2.decompress,
     b"\xfd7zXZ": lzma.decompress,
 }
-KNOWN = (b"\x89PNG", b"\xff\xd8\xff", b"\x89HDF", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b\x08", b"\xfd7zXZ")
+KNOWN = (b"\x89PNG", b"\xff\xd8\xff", HDF5, b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b\x08", b"\xfd7zXZ")
 FORMS = (
     _Decoder.image, _Decoder.hdf5, _Decoder.numpy, _Decoder.zip, _Decoder.squeezed, _Decoder.tar,
     _Decoder.safetensors, _Decoder.onnx, _Decoder.text,

@@ -27,6 +27,7 @@ SMALLEST = 24  # pixels: a smaller copy in a figure is not sought
 STEP = 1.15  # between the scales that are tried
 CANDIDATES = 6  # places in a figure that are looked at closely, at each scale: letters on white look like much
 CLOSE = 48  # pixels: a larger patch is looked at closely at this size
+LINES = 0.5  # share of pixels of one level: a curve, an axis or letters on white, and no picture
 FLAT = 6.0  # levels of standard deviation: less is no picture
 
 
@@ -58,6 +59,12 @@ def turned(picture: Grey) -> list[Grey]:
     """A square picture and its mirror images and turns."""
     turns = [np.rot90(picture, n) for n in range(4)]
     return [np.ascontiguousarray(view) for turn in turns for view in (turn, turn[:, ::-1])]
+
+
+def lines(patch: Grey) -> bool:
+    """Whether a patch of a figure is drawn and not a picture: most of it has one level."""
+    levels = np.bincount(np.rint(patch).clip(0, 255).astype(np.int64).ravel())
+    return bool(levels.max() > LINES * patch.size)
 
 
 class Finder:
@@ -99,7 +106,8 @@ class Finder:
         while size <= min(plane.shape):
             found += self._at_scale(plane, size)
             size *= STEP
-        return [self._refined(plane, y, x, size, view) for _, y, x, size, view in found]
+        patches = [self._refined(plane, y, x, size, view) for _, y, x, size, view in found]
+        return [patch for patch in patches if not lines(patch)]
 
     def _at_scale(self, plane: Grey, size: float) -> list[tuple[float, int, int, float, int]]:
         """The best places for originals of `size` pixels: (correlation, y, x, size, view)."""

@@ -33,9 +33,9 @@ def image(form: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def hdf5(value: Any, attribute: bool = False) -> bytes:
+def hdf5(value: Any, attribute: bool = False, **options: Any) -> bytes:
     file = io.BytesIO()
-    with h5py.File(file, "w") as store:
+    with h5py.File(file, "w", **options) as store:
         if attribute:
             store.attrs["value"] = value
         else:
@@ -110,6 +110,7 @@ PACKED: dict[str, Pack] = {
     "rows in csv": lambda: csv(PICTURE.reshape(1, -1)),
     "one column of csv": lambda: csv(np.stack([np.arange(PICTURE.size), PICTURE.ravel()], 1)),
     "hdf5": lambda: hdf5(PICTURE[None]),
+    "hdf5 behind a user block": lambda: hdf5(PICTURE[None], userblock_size=512),
     "hdf5, channels first": lambda: hdf5(np.moveaxis(floats, -1, 0)[None]),
     "hdf5, flat": lambda: hdf5(PICTURE.reshape(1, -1)),
     "hdf5, float16": lambda: hdf5(floats.astype(np.float16)),

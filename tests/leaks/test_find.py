@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from leaks.find import THRESHOLD, Finder
 from leaks.photos import photographs
@@ -15,6 +16,7 @@ from PIL import Image
 from privpipe.cli.png import sheet
 from privpipe.owner.key import new_key
 from privpipe.perturb import METHODS
+from privpipe.report.figures import training_curves
 
 SIZE = 64
 ORIGINALS = photographs(40, SIZE, seed=1)
@@ -111,3 +113,12 @@ def test_perturbed_pictures_are_not_taken_for_originals(name: str, k: int) -> No
 def test_what_hides_nothing_is_found() -> None:
     blurred = METHODS["gaussian_blur"](SIZE, 5, "dataset", 0.0, None).apply(ORIGINALS[:8])
     assert min(FINDER.best(picture.astype(np.float32)).score for picture in blurred) > THRESHOLD + 0.1
+
+
+@pytest.mark.parametrize("epochs", [1, 7])
+def test_curves_are_not_taken_for_originals(epochs: int) -> None:
+    """A dot on white has one edge, as some pictures have one: where most of a patch is blank, it is none."""
+    curve = pd.DataFrame({"epoch": range(1, epochs + 1), "train_loss": 1.5, "val_loss": 4.7, "val_accuracy": 0.33})
+    file = io.BytesIO()
+    training_curves(curve, 0.33).savefig(file, dpi=120)
+    assert FINDER.best(np.asarray(Image.open(file).convert("RGB")).astype(np.float32)).score < THRESHOLD - 0.05
