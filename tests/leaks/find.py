@@ -27,7 +27,7 @@ SMALLEST = 24  # pixels: a smaller copy in a figure is not sought
 STEP = 1.15  # between the scales that are tried
 CANDIDATES = 6  # places in a figure that are looked at closely, at each scale: letters on white look like much
 CLOSE = 48  # pixels: a larger patch is looked at closely at this size
-LINES = 0.5  # share of pixels of one level: a curve, an axis or letters on white, and no picture
+LINES = 0.5  # share of pixels of three levels: a curve, an axis, letters or the fields of a matrix, and no picture
 FLAT = 6.0  # levels of standard deviation: less is no picture
 
 
@@ -62,9 +62,9 @@ def turned(picture: Grey) -> list[Grey]:
 
 
 def lines(patch: Grey) -> bool:
-    """Whether a patch of a figure is drawn and not a picture: most of it has one level."""
+    """Whether a patch of a figure is drawn and not a picture: most of it has one of three levels."""
     levels = np.bincount(np.rint(patch).clip(0, 255).astype(np.int64).ravel())
-    return bool(levels.max() > LINES * patch.size)
+    return bool(np.sort(levels)[-3:].sum() > LINES * patch.size)
 
 
 class Finder:
