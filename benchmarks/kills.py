@@ -100,9 +100,16 @@ def digests(folder: Path) -> dict[str, str]:
         for out in [*stage.get("outs", []), *stage.get("metrics", [])]:
             path = out if isinstance(out, str) else next(iter(out))
             if path not in TIMED:
-                file = folder / path
-                found[path] = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "missing"
+                found[path] = digest(folder / path)
     return found
+
+
+def digest(output: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names."""
+    if output.is_dir():
+        files = [(file.name, digest(file)) for file in sorted(output.iterdir())]
+        return hashlib.sha256(repr(files).encode()).hexdigest()
+    return hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else "missing"
 
 
 def kill_rounds(folder: Path, expected: dict[str, str], rounds: int, seed: int) -> Iterator[Round]:

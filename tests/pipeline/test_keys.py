@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 pytestmark = pytest.mark.pipeline
 
 TINY = {"key.seed": None, "data.n_train": 40, "data.n_val": 10, "data.n_test": 20, "model.arch": "baseline"}
-STAGES = ("keygen", "download", "perturb", "train")
+STAGES = ("code", "keygen", "download", "perturb", "train")
 KEY = "data/private/key.json"
 
 
@@ -68,8 +68,6 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Project:
     declared = yaml.load(folder / "dvc.yaml")
     yaml.dump({"stages": {name: declared["stages"][name] for name in STAGES}}, folder / "dvc.yaml")
     (folder / "dvc.lock").unlink()
-    shutil.rmtree(folder / "survey", ignore_errors=True)
-    shutil.rmtree(folder / "study", ignore_errors=True)
     set_params(project, TINY)
     project.commit("real key")
     project.dvc("exp", "run", "--queue", "-S", "perturb.k=4,8", "train")

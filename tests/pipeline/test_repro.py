@@ -8,6 +8,8 @@ import pytest
 import yaml_dvc
 from conftest import Project, set_params
 
+from privpipe.owner.key import new_key, write_reference
+
 pytestmark = pytest.mark.pipeline
 
 PICTURES = {
@@ -92,8 +94,8 @@ def test_a_comment_reruns_no_stage_and_a_line_those_that_can_feel_it(project: Pr
     assert stages_of(project.dvc("repro")) == ["code"]
     project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "import cv2\n\nADDED = 1")
     # Its result has the same bytes, so that nothing after it runs again either, but for the report that draws it.
-    # The attacker knows the methods too. The descrambler's key does not ask the blur.
-    assert sorted(stages_of(project.dvc("repro"))) == ["attack", "code", "perturb", "report", "score"]
+    # The attacker knows the methods too, and the descrambler's score asks the registry of methods.
+    assert sorted(stages_of(project.dvc("repro"))) == ["attack", "code", "descramble", "perturb", "report", "score"]
 
 
 def test_a_stage_that_is_run_alone_feels_a_changed_line(project: Project) -> None:
@@ -164,12 +166,12 @@ def test_a_secret_that_an_earlier_version_left_is_not_replaced_by_a_research_key
 
 
 def test_a_key_other_than_the_one_that_perturbed_is_refused(project: Project) -> None:
-    other = json.loads(project.read("metrics/perturb.json")) | {"key_fingerprint": "0123456789abcdef"}
-    (project.folder / "metrics/perturb.json").write_text(json.dumps(other))
+    write_reference(project.folder / "data/private/key.json", new_key(99))
     command = yaml_dvc.commands(project.folder)["descramble"]
     done = project.run(*command.split(), ok=False)
     assert done.returncode == 1
-    assert "the images were perturbed with the key 0123456789abcdef" in done.stderr
+    wrong = f"the research key {new_key(99).fingerprint} is not the one of models/model.safetensors"
+    assert wrong in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
