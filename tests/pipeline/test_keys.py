@@ -151,6 +151,7 @@ def test_a_research_key_comes_back_with_its_experiment(owner: Project, tmp_path:
     assert json.loads(copy.read(KEY))["seed"] == 5
     copy.run("privpipe", "predict", "--key", KEY, picture)
     copy.run("git", "checkout", "--quiet", "--", ".")
+    copy.dvc("checkout", "models/model.safetensors")  # the model of the real key, beside the reference to the other
     done = copy.run("privpipe", "predict", "--key", KEY, picture, ok=False)
     assert done.returncode == 1 and "`dvc checkout data/private/key.json`" in " ".join(done.stderr.split())
     copy.dvc("checkout", KEY)
