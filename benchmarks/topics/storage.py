@@ -21,7 +21,9 @@ The file of perturbed images against the same bytes in a plain file: both are wr
 temporary name, synced to the disk and renamed; both are read into the tensor that trains, from the cache of the
 operating system. The rate is of wall-clock time, the ratio that of the rates. What is read is checked on the way: the
 header, the labels, the checksums of everything and, of float16, that every value is finite. What the checksums of the
-images take is measured by reading the same file without comparing them.
+images take is measured by reading the same file without comparing them. Here the file comes from the cache of the
+operating system, as fast as memory is copied, so that even the fastest checksums are felt; what comes from a disk or
+over a network takes many times longer to read, and the same to check.
 
 The files lie in a temporary folder of the checkout, on its disk: `/tmp` may be a part of memory, whose rates say
 nothing.
