@@ -5,7 +5,7 @@ class too; `privpipe.perturb.knowledge` lists them.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Perturbation(Knowledge, ABC):
+class Perturbation(Knowledge):
     """One transformation with its settings, ready to apply.
 
     Args:

@@ -4,6 +4,7 @@ A method sets and overrides what it knows. The defaults say that it does not kno
 by an error that names the method and the member that is missing.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,7 +34,7 @@ class Drawing:
     whole: bool = False
 
 
-class Knowledge:
+class Knowledge(ABC):
     """What is known of a method with its settings; `privpipe.perturb.base.Perturbation` adds what it does.
 
     Attributes:
@@ -77,13 +78,13 @@ class Knowledge:
     colour: ClassVar[str] = "#718096"
 
     @staticmethod
+    @abstractmethod
     def legal_k(image_size: int) -> list[int] | None:
         """The values that `k` may have for images of `image_size` pixels; None where k has no meaning."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, images: Images) -> Array:
         """See `privpipe.perturb.base.Perturbation.apply`."""
-        raise NotImplementedError
 
     @classmethod
     def k_rule(cls, image_size: int) -> str:
