@@ -21,7 +21,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: setup  ## the whole pipeline on pictures that the code draws: offline, about 3 minutes
+demo: setup  ## the whole pipeline on images that the code draws: offline, about 3 minutes
 	tools/demo.sh
 
 test: setup  ## the tests
@@ -44,7 +44,7 @@ $(VENV)/.peers: benchmarks/peers.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	touch $@
 
-check: setup  ## ruff, mypy and the walls between the rooms
+check: setup  ## ruff, mypy and the walls between the packages
 	ruff check .
 	ruff format --check .
 	mypy

@@ -32,7 +32,7 @@ HEADER = ["target", "value", "range", "wanted", "verdict"]
 @click.option(
     "--images",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="a CIFAR-10 archive, or pictures uint8 (N, 32, 32, 3) as .npy; otherwise they are drawn",
+    help="a CIFAR-10 archive, or images uint8 (N, 32, 32, 3) as .npy; otherwise they are drawn",
 )
 @click.option("--machine", "where", metavar="NAME", help="keep the results beside those of another machine")
 @click.option("--page", "page_only", is_flag=True, help="write docs/performance.md and its figures, measure nothing")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 Call = Callable[[], object]
 SIGMA = 25.0
-# Pictures of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a share of it.
+# Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a share of it.
 SIZES = ((32, 2000), (224, 40))
 # method, k, scope
 PERTURBATIONS = (
@@ -29,7 +29,7 @@ PERTURBATIONS = (
 
 
 def perturbation() -> dict[str, tuple[int, Call]]:
-    """Every method on drawn pictures in memory."""
+    """Every method on drawn images in memory."""
     import numpy as np
 
     from privpipe.owner.key import new_key

@@ -1,7 +1,7 @@
-"""How much of a block scramble (scope dataset) a thief undoes without the key, from the stolen file alone or with
-public pictures of the same kind.
+"""How much of a block scramble (scope dataset) an adversary undoes without the key, from the stolen file alone or with
+public images of the same kind.
 
-    python benchmarks/correlation_attack.py                                        # on pictures that the code draws
+    python benchmarks/correlation_attack.py                                        # on images that the code draws
     python benchmarks/correlation_attack.py --source cifar-10-python.tar.gz        # on CIFAR-10
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from pictures import name, pictures, source
+from images import name, sample_images, source
 
 from privpipe.attacks.correlations import attack
 from privpipe.owner.key import new_key
@@ -19,15 +19,13 @@ from privpipe.perturb.block_scramble import BlockScramble
 
 @click.command(help=__doc__)
 @source
-@click.option("--count", default=2000, show_default=True, help="stolen pictures")
-@click.option(
-    "--public", "known", default=2000, show_default=True, help="public pictures of level L1; 0: level L0 alone"
-)
+@click.option("--count", default=2000, show_default=True, help="stolen images")
+@click.option("--public", "known", default=2000, show_default=True, help="public images of level L1; 0: level L0 alone")
 @click.option("--draws", default=3, show_default=True, help="keys to attack, each a fresh research key")
 def main(source: Path | None, count: int, known: int, draws: int) -> None:
-    images = pictures(source, count + known)
+    images = sample_images(source, count + known)
     owned, public = images[:count], images[count:]
-    print(f"{len(owned)} stolen, {len(public)} public pictures: {name(source)}; {draws} keys")
+    print(f"{len(owned)} stolen, {len(public)} public images: {name(source)}; {draws} keys")
     print(f"{'k':>3} {'level':>6} {'pixels right':>13} {'blocks exact':>13} {'confidence':>11} {'seconds':>8}  (means)")
     for k in (2, 4, 8, 16):
         for level in ("L0", "L1") if len(public) else ("L0",):

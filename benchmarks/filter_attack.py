@@ -1,7 +1,7 @@
-"""How often a thief finds the kernel of a random filter (scope dataset), from stolen pictures and public ones of the
-same kind, and what the pictures are worth that he restores with it.
+"""How often an adversary finds the kernel of a random filter (scope dataset), from stolen images and public ones of the
+same kind, and what the images are worth that he restores with it.
 
-    python benchmarks/filter_attack.py                                        # on pictures that the code draws
+    python benchmarks/filter_attack.py                                        # on images that the code draws
     python benchmarks/filter_attack.py --source cifar-10-python.tar.gz        # on CIFAR-10
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from pictures import name, peak_ratio, pictures, source
+from images import name, peak_ratio, sample_images, source
 
 from privpipe.attacks.filter_likelihood import attack
 from privpipe.attacks.filter_restoration import restore_filtered
@@ -23,13 +23,13 @@ TARGETS = 100
 
 @click.command(help=__doc__)
 @source
-@click.option("--count", default=2000, show_default=True, help="stolen pictures, and as many public ones")
+@click.option("--count", default=2000, show_default=True, help="stolen images, and as many public ones")
 @click.option("--draws", default=10, show_default=True, help="keys to attack, each a fresh research key")
 def main(source: Path | None, count: int, draws: int) -> None:
-    images = pictures(source, 2 * count + TARGETS)
+    images = sample_images(source, 2 * count + TARGETS)
     owned, public, originals = np.split(images, [count, 2 * count])
     prior = Prior.of(public)
-    print(f"{count} stolen, {count} public pictures: {name(source)}; {draws} keys")
+    print(f"{count} stolen, {count} public images: {name(source)}; {draws} keys")
     print(
         f"{'k':>3} {'key':>4} {'|cosine|':>9} {'sign, turn':>11} {'confidence':>11} {'seconds':>8} {'PSNR in dB':>11}"
     )

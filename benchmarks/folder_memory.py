@@ -1,10 +1,10 @@
-"""How long a folder of many small pictures takes to read, and how much memory.
+"""How long a folder of many small images takes to read, and how much memory.
 
-    python benchmarks/folder_memory.py                     # 100,000 pictures of 32x32, half PNG, half JPEG
-    python benchmarks/folder_memory.py --pictures 20000
+    python benchmarks/folder_memory.py                     # 100,000 images of 32x32, half PNG, half JPEG
+    python benchmarks/folder_memory.py --images 20000
 
-Draws the pictures into a temporary folder, then runs the download stage on them in a process of its own, and prints
-the seconds and the peak memory of that process. The limit to keep is 1 GB, whatever the number of pictures.
+Draws the images into a temporary folder, then runs the download stage on them in a process of its own, and prints
+the seconds and the peak memory of that process. The limit to keep is 1 GB, whatever the number of images.
 """
 
 import io
@@ -27,8 +27,8 @@ LIMIT = 10**9  # bytes
 CLASSES = 10
 
 
-def draw_pictures(folder: Path, count: int) -> None:
-    """`count` pictures in ten classes: 64 of noise on a slope, each a file of its own many times over."""
+def draw_images(folder: Path, count: int) -> None:
+    """`count` images in ten classes: 64 of noise on a slope, each a file of its own many times over."""
     rng = np.random.default_rng(0)
     contents = []
     for i in range(64):
@@ -40,23 +40,23 @@ def draw_pictures(folder: Path, count: int) -> None:
         (folder / f"class{c}").mkdir(parents=True)
     for i in tqdm(range(count), desc="draw", unit="img", disable=None):
         content, suffix = contents[i % len(contents)]
-        (folder / f"class{i % CLASSES}" / f"picture{i:07}.{suffix}").write_bytes(content)
+        (folder / f"class{i % CLASSES}" / f"image{i:07}.{suffix}").write_bytes(content)
 
 
-def write_params(path: Path, pictures: Path) -> None:
+def write_params(path: Path, images: Path) -> None:
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params["data"] |= {"source": "folder", "path": str(pictures), "image_size": 32, "n_val": 100}
+    params["data"] |= {"source": "folder", "path": str(images), "image_size": 32, "n_val": 100}
     yaml.dump(params, path)
 
 
 @click.command(help=__doc__.split("\n")[0])
-@click.option("--pictures", default=100_000, show_default=True, type=click.IntRange(min=1000), help="how many")
-def main(pictures: int) -> None:
+@click.option("--images", default=100_000, show_default=True, type=click.IntRange(min=1000), help="how many")
+def main(images: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw_pictures(folder / "pictures", pictures)
-        write_params(folder / "params.yaml", folder / "pictures")
+        draw_images(folder / "images", images)
+        write_params(folder / "params.yaml", folder / "images")
         command = [sys.executable, "-m", "stages.download", "--folder", str(folder / "raw")]
         command += ["--images", str(folder / "images.h5"), "--params", str(folder / "params.yaml")]
         start = time.perf_counter()
@@ -64,8 +64,8 @@ def main(pictures: int) -> None:
         seconds = time.perf_counter() - start
         size = (folder / "images.h5").stat().st_size
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    click.echo(f"{pictures:,} pictures of 32x32 on {os.cpu_count()} processors, {size / 1e6:,.0f} MB written")
-    click.echo(f"seconds      {seconds:8.1f}   ({pictures / seconds:,.0f} pictures/s)")
+    click.echo(f"{images:,} images of 32x32 on {os.cpu_count()} processors, {size / 1e6:,.0f} MB written")
+    click.echo(f"seconds      {seconds:8.1f}   ({images / seconds:,.0f} images/s)")
     click.echo(f"peak memory  {peak / 1e6:8.0f} MB (limit {LIMIT / 1e6:,.0f} MB)")
     if peak > LIMIT:
         raise click.ClickException("the memory is over the limit")

@@ -157,12 +157,12 @@ def read_model(path: Path) -> None:
     assert scores.shape == (1, len(bundle.class_names))
 
 
-def picture_samples(folder: Path) -> list[Path]:
-    """A picture of each format, and of several modes."""
+def image_samples(folder: Path) -> list[Path]:
+    """An image of each format, and of several modes."""
     from PIL import Image
 
     rng, paths = np.random.default_rng(0), []
-    picture = Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8))
     for suffix, mode in (
         ("png", "RGB"),
         ("png", "P"),
@@ -175,17 +175,17 @@ def picture_samples(folder: Path) -> list[Path]:
         ("webp", "RGB"),
     ):
         path = folder / f"{mode.replace(';', '')}.{suffix}"
-        converted = picture.convert("L").convert("I;16") if mode == "I;16" else picture.convert(mode)
+        converted = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
         converted.save(path)
         paths.append(path)
     return paths
 
 
-def read_picture(path: Path) -> None:
-    from privpipe.data.pictures import read_picture as read
+def read_image(path: Path) -> None:
+    from privpipe.data.image_files import read_image as read
 
-    picture = read(path, SIZE)
-    assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
+    image = read(path, SIZE)
+    assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
 
 
 def raw_samples(folder: Path) -> list[Path]:
@@ -223,7 +223,7 @@ READERS = {
     "store": Reader(store_samples, read_store),
     "key": Reader(key_samples, read_key),
     "model": Reader(model_samples, read_model),
-    "picture": Reader(picture_samples, read_picture),
+    "image": Reader(image_samples, read_image),
 }
 
 

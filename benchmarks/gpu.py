@@ -29,7 +29,7 @@ from privpipe.nn.together import Job, train_together
 
 TITLE = "Training on a GPU"
 ABOUT = """
-Epochs in batches of 64 on random pictures of 32x32. *Ours* is `privpipe.nn.training.train` at `train.precision:
+Epochs in batches of 64 on random images of 32x32. *Ours* is `privpipe.nn.training.train` at `train.precision:
 auto` (and float32), with the images as uint8 on the GPU. The *plain loop* is eager torch on the whole set as float32 on
 the GPU; the *DataLoader* has torch's defaults and sends its batches there. Ours records its step anew for each
 training, which its seconds include. Many models at once are `privpipe.nn.together.train_together`, in one process
@@ -52,7 +52,7 @@ class Sizes:
 
 
 class Set:
-    """Random pictures in every form that a contender takes; on `device` but for the DataLoader's."""
+    """Random images in every form that a contender takes; on `device` but for the DataLoader's."""
 
     def __init__(self, count: int, device: torch.device):
         generator = torch.Generator().manual_seed(0)
@@ -213,13 +213,13 @@ def measure_profile(data: Set, sizes: Sizes, device: torch.device) -> Table:
         [re.sub(r"[<(].*", "", name)[:60], 100 * seconds / total, 1e6 * seconds / calls, calls]
         for name, seconds, calls in rows[:10]
     ]
-    note = f"idle, of the time from the first kernel to the last: {idle_share(call):.0f} %" if cuda else ""
+    note = f"idle, of the time from the first kernel to the last: {idle_fraction(call):.0f} %" if cuda else ""
     return Table(
         f"An epoch of {len(images):,} images, baseline", ["operator", "% of time", "µs a call", "calls"], shown, note
     )
 
 
-def idle_share(call: Timed) -> float:
+def idle_fraction(call: Timed) -> float:
     """Percent of the time between the first and the last kernel in which none runs."""
     with profile(activities=[ProfilerActivity.CUDA]) as found:
         call()

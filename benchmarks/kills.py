@@ -3,7 +3,7 @@
     python benchmarks/kills.py                 # 40 kills: 9 minutes on 2 busy cores
     python benchmarks/kills.py --rounds 3
 
-A small project with drawn pictures runs once undisturbed, in a temporary folder. Then in each round DVC runs a stage
+A small project with drawn images runs once undisturbed, in a temporary folder. Then in each round DVC runs a stage
 chosen at random again (at every fifth round all from there on), and at a random moment gets SIGKILL: DVC with all of
 its processes, DVC alone (its stage goes on without it), the stage alone, or all at the first moment after that at
 which DVC has emptied `dvc.lock` or its list of locks to write it again. Where DVC was faster, it is tried again,
@@ -37,10 +37,10 @@ from benchmarks.project import commit, copy_project, environment, run
 SMALL = {
     "data": {"source": "synthetic", "n_train": 200, "n_val": 50, "n_test": 60, "public": 0.2},
     "train": {"epochs": 1, "threads": 1},
-    "attack": {"targets": 30, "pairs": 20, "network_epochs": 1, "recogniser_epochs": 1},
+    "attack": {"targets": 30, "pairs": 20, "network_epochs": 1, "reference_epochs": 1},
 }
 STAGES = (
-    *("download", "keygen", "perturb", "leak", "recogniser", "train"),
+    *("download", "keygen", "perturb", "leak", "reference_classifier", "train"),
     *("evaluate", "descramble", "attack", "score", "report"),
 )
 TRIES = 5
@@ -67,7 +67,7 @@ class Round:
         stage: that DVC was told to run.
         moment: seconds after DVC's start.
         killed: False where DVC had finished before, however often it was tried.
-        mended: what `privpipe doctor` found, one line each.
+        repaired: what `privpipe doctor` found, one line each.
         problem: what was wrong afterwards; None where all is well.
     """
 
@@ -75,7 +75,7 @@ class Round:
     stage: str
     moment: float
     killed: bool
-    mended: tuple[str, ...]
+    repaired: tuple[str, ...]
     problem: str | None
 
 
@@ -113,7 +113,7 @@ def digest(output: Path) -> str:
 
 
 def kill_rounds(folder: Path, expected: dict[str, str], rounds: int, seed: int) -> Iterator[Round]:
-    """Kill and mend `rounds` times."""
+    """Kill and repair `rounds` times."""
     rng = random.Random(seed)
     longest = {stage: 8.0 for stage in STAGES}  # until it was seen how long DVC takes
     for number in range(rounds):
@@ -124,9 +124,9 @@ def kill_rounds(folder: Path, expected: dict[str, str], rounds: int, seed: int) 
             if took is None:
                 break
             longest[stage] = max(1.0, took)
-        mended, problem = mend(folder)
+        repaired, problem = repair(folder)
         problem = problem or differences(folder, expected)
-        yield Round(way, stage, moment, took is None, mended, problem)
+        yield Round(way, stage, moment, took is None, repaired, problem)
 
 
 def kill(folder: Path, stage: str, way: str, moment: float, downstream: bool = False) -> float | None:
@@ -162,7 +162,7 @@ def kill(folder: Path, stage: str, way: str, moment: float, downstream: bool = F
     return None
 
 
-def mend(folder: Path) -> tuple[tuple[str, ...], str | None]:
+def repair(folder: Path) -> tuple[tuple[str, ...], str | None]:
     """`privpipe doctor --fix`, again while a stage goes on without its DVC; then `dvc repro`."""
     found: tuple[str, ...] = ()
     for _ in range(120):
@@ -193,7 +193,7 @@ def differences(folder: Path, expected: dict[str, str]) -> str | None:
 @click.option("--rounds", default=40, show_default=True, help="kills")
 @click.option("--seed", default=0, show_default=True, help="draws stages and moments")
 def main(rounds: int, seed: int) -> None:
-    good, killed, mended = 0, 0, Counter[str]()
+    good, killed, repaired = 0, 0, Counter[str]()
     with tempfile.TemporaryDirectory(prefix="privpipe-kills-") as name:
         folder = Path(name) / "project"
         folder.mkdir()
@@ -202,14 +202,14 @@ def main(rounds: int, seed: int) -> None:
         for number, one in enumerate(kill_rounds(folder, expected, rounds, seed), 1):
             good += one.problem is None
             killed += one.killed
-            mended.update(line.replace(f"{folder}/", "").rstrip(":") for line in one.mended)
+            repaired.update(line.replace(f"{folder}/", "").rstrip(":") for line in one.repaired)
             verdict = one.problem or "the same bytes"
             what = "killed" if one.killed else "was faster"
             click.echo(f"{number}: {one.stage}, {one.way}, {one.moment:.1f} s: {what}; {verdict}", nl=True)
-            for line in one.mended:
-                click.echo(f"   mended: {line.replace(str(folder), '.')}")
+            for line in one.repaired:
+                click.echo(f"   repaired: {line.replace(str(folder), '.')}")
     click.echo(f"{killed} of {rounds} runs were killed; {good} of {rounds} ended with the same bytes")
-    for what, count in mended.most_common():
+    for what, count in repaired.most_common():
         click.echo(f"  {count} x {what}")
     raise SystemExit(good != rounds)
 

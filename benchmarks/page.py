@@ -61,13 +61,13 @@ def machines(results: list[Result]) -> list[str]:
 
 
 def machine_text(result: Result) -> str:
-    """One machine, its versions, and the pictures, on one line."""
+    """One machine, its versions, and the images, on one line."""
     facts = dict(result.machine)
     hardware = (
         f"{facts.pop('processor')}, {facts.pop('cores')} cores, {facts.pop('memory_gib')} GiB, {facts.pop('system')}"
     )
     versions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
-    return f"{hardware}; {versions}. Pictures of 32x32: {result.images}"
+    return f"{hardware}; {versions}. Images of 32x32: {result.images}"
 
 
 def summary(results: list[Result]) -> str:

@@ -102,7 +102,7 @@ class Result:
         command: what measures it again.
         machine: see `benchmarks.machine.describe`.
         sgemm: GFLOP/s by threads, measured in the same run.
-        images: what the pictures were.
+        images: what the images were.
         note: what must be known of this measurement alone.
     """
 

@@ -1,4 +1,4 @@
-"""What all topics of `python -m benchmarks` share: how large to measure, on which pictures, and where to put files."""
+"""What all topics of `python -m benchmarks` share: how large to measure, on which images, and where to put files."""
 
 import cProfile
 import pstats
@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pictures import name, pictures
+from benchmarks.images import name, sample_images
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 
 T = TypeVar("T")
-DRAWN = 4000  # pictures that are drawn or read; larger sets repeat them
+DRAWN = 4000  # images that are drawn or read; larger sets repeat them
 SIGMA = 25.0  # of noise methods, in levels
 
 
@@ -26,7 +26,7 @@ class Setting:
 
     Args:
         quick: small sizes; nothing is written.
-        source: pictures as `benchmarks.pictures.pictures` takes them; None: drawn.
+        source: images as `benchmarks.images.images` takes them; None: drawn.
         scratch: a folder on the disk of the checkout, for files that are not kept.
         tell: shows progress.
         sgemm: GFLOP/s by number of threads, from `benchmarks.machine.sgemm`.
@@ -49,20 +49,20 @@ class Setting:
     def images_name(self) -> str:
         return name(self.source)
 
-    def pictures(self, count: int, size: int = 32) -> NDArray[np.uint8]:
+    def sample_images(self, count: int, size: int = 32) -> NDArray[np.uint8]:
         """uint8 (count, size, size, 3): `DRAWN` different ones over and over; those of 32 pixels from the source."""
         different = min(count, self.pick(DRAWN, 500)) if size == 32 else min(count, 200)
         if len(self._drawn.get(size, ())) < different:
             from_source = size == 32
             self._drawn[size] = (
-                pictures(self.source, different)
+                sample_images(self.source, different)
                 if from_source
                 else draw(different, size, rng=np.random.default_rng(0)).images
             )
         return np.resize(self._drawn[size], (count, size, size, 3))
 
     def labels(self, count: int) -> NDArray[np.int64]:
-        """Labels of ten classes that say nothing of the pictures: what is measured is time."""
+        """Labels of ten classes that say nothing of the images: what is measured is time."""
         return np.random.default_rng(1).integers(0, 10, count)
 
     def folder(self, what: str) -> Path:
@@ -76,7 +76,7 @@ class Setting:
         """Raw images as the download stage writes them: a sixth of `count` to test, as CIFAR-10 has it."""
         from privpipe.data.images import RawImages
 
-        images = RawImages(self.pictures(count, size), self.labels(count), tuple("abcdefghij"))
+        images = RawImages(self.images(count, size), self.labels(count), tuple("abcdefghij"))
         rows = np.arange(count)
         cut = {"train": rows[: count * 49 // 60], "val": rows[count * 49 // 60 : count * 5 // 6]}
         write_images(path, images, images, {**cut, "test": rows[count * 5 // 6 :]})

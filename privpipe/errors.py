@@ -5,7 +5,7 @@ CACHE_REMEDY = "If the same damage comes back, it is in DVC's cache: run `privpi
 
 
 class PrivpipeError(Exception):
-    """A problem that the user can mend; the message says how. Stages print it without a traceback."""
+    """A problem that the user can repair; the message says how. Stages print it without a traceback."""
 
 
 class WriteError(PrivpipeError):

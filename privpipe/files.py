@@ -18,7 +18,7 @@ from privpipe.errors import WriteError
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<pid>[0-9]{1,9})-[0-9a-f]{8}\.partial", re.DOTALL)
-SMALL_OUTPUT = 256 << 10  # room that is asked for a table, a figure or a page
+SMALL_OUTPUT = 256 << 10  # space that is asked for a table, a figure or a page
 
 
 @contextmanager
@@ -117,8 +117,8 @@ def writer_is_dead(leftover: Path) -> bool:
         return False
 
 
-def need_room(path: str | Path, size: int) -> None:
-    """Ask whether the disk of `path` has room for `size` bytes, before the work whose result would be lost.
+def need_space(path: str | Path, size: int) -> None:
+    """Ask whether the disk of `path` has space for `size` bytes, before the work whose result would be lost.
 
     An old file at `path` counts for nothing: it stays until the new one is complete.
 
@@ -170,7 +170,7 @@ def write_or_keep(stage: str, outputs: Mapping[str, Callable[[str], None]]) -> N
         folders = " ".join(dict.fromkeys(str(Path(path).parent) for path in outputs))
         moves = "\n".join(f"  mv {kept / Path(path).name} {path}" for path in outputs)
         raise WriteError(
-            f"{error}\nThe result is not lost: it is kept in {kept}. Once there is room, instead of running the "
+            f"{error}\nThe result is not lost: it is kept in {kept}. Once there is space, instead of running the "
             f"stage again:\n  mkdir -p {folders}\n{moves}\n  rmdir {kept}\n  dvc commit --force {stage}\n  dvc repro"
         ) from error
 

@@ -34,20 +34,20 @@ class Group(BaseModel):
 class Data(Group):
     """Where the images come from and how they are split.
 
-    DVC does not look into `path`, nor into a folder named by `public`: after a change of the pictures in them, run
+    DVC does not look into `path`, nor into a folder named by `public`: after a change of the images in them, run
     `dvc repro --force download`. Queued experiments run in a folder of their own: give absolute paths. The stage
     puts in ~ and environment variables ($NAME), so that the path itself need not be committed.
     """
 
     source: Literal["cifar10", "synthetic", "folder"] = Field(
-        description="cifar10, the embedded set that the code draws, or a folder of pictures"
+        description="cifar10, the embedded set that the code draws, or a folder of images"
     )
     archive: str | None = Field(description="path or URL of a CIFAR-10 archive; null: the official URL")
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(description="checksum of the archive")
     path: str | None = Field(
         description="folder source: a folder with one sub-folder per class, or with train/, val/ and test/ above these"
     )
-    on_error: Literal["stop", "skip"] = Field(description="folder source: what to do about unreadable pictures")
+    on_error: Literal["stop", "skip"] = Field(description="folder source: what to do about unreadable images")
     image_size: Annotated[int, Field(ge=8, le=512)] = Field(description="height and width in pixels")
     n_train: Count | None = Field(description="training images, class-balanced; null: all")
     n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
@@ -55,12 +55,12 @@ class Data(Group):
         description="test images, class-balanced; null: all (of a folder without test/: 20 % of each class)"
     )
     public: float | str = Field(
-        description="the attacker's public images: a share (0..0.5) of the training part, or a folder of other pictures"
+        description="the adversary's public images: a share (0..0.5) of the training part, or a folder of other images"
     )
-    split_seed: Seed = Field(description="draws the split, and the pictures of the synthetic source")
+    split_seed: Seed = Field(description="draws the split, and the images of the synthetic source")
 
     @property
-    def public_share(self) -> float:
+    def public_fraction(self) -> float:
         """The share of the training part that is set aside; 0 where the public images come from a folder."""
         return 0.0 if isinstance(self.public, str) else self.public
 
@@ -118,17 +118,17 @@ class Attack(Group):
     """How the perturbed images are attacked, to measure what they hide."""
 
     targets: Count = Field(description="test images to reconstruct, at most; re-identification is among these")
-    stolen: Count | None = Field(description="perturbed training images that the attacker learns from; null: all")
+    stolen: Count | None = Field(description="perturbed training images that the adversary learns from; null: all")
     pairs: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         description="known pairs of level L2, at most; also measured with 1, 10, 100, ... of them"
     )
     network_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
         description="passes of the restoration network over the public images; 0: no network"
     )
-    recogniser_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+    reference_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         description="training of the plain classifier that looks at the reconstructions"
     )
-    seed: Seed = Field(description="draws the attacker's own keys and weights")
+    seed: Seed = Field(description="draws the adversary's own keys and weights")
 
 
 class Params(Group):
@@ -151,9 +151,9 @@ class Params(Group):
 
 def _data_problems(data: Data) -> list[str]:
     problems = []
-    if not 0 <= data.public_share <= 0.5 or data.public == "":  # also NaN
+    if not 0 <= data.public_fraction <= 0.5 or data.public == "":  # also NaN
         problems.append(
-            "data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
+            "data.public must be a fraction of the training part from 0 to 0.5, or the path of a folder of images; got "
             f"{data.public!r}. Use 0.1, for example."
         )
         return problems
@@ -168,7 +168,7 @@ def _data_problems(data: Data) -> list[str]:
                 f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
                 f"Set data.image_size={CIFAR10_SIZE}."
             )
-        public = CLASSES * int(CIFAR10_TRAIN / CLASSES * data.public_share)
+        public = CLASSES * int(CIFAR10_TRAIN / CLASSES * data.public_fraction)
         owned = CIFAR10_TRAIN - public
         if data.n_val > owned - CLASSES:
             problems.append(
@@ -200,7 +200,7 @@ def _data_problems(data: Data) -> list[str]:
         if not data.path:
             problems.append(
                 f"data.path is required with data.source=folder; got {data.path!r}. Set it to a folder with one "
-                "sub-folder of pictures per class."
+                "sub-folder of images per class."
             )
         return problems  # how many classes there are, the folder tells
     for name in ("n_train", "n_val", "n_test"):
@@ -268,7 +268,7 @@ def load_params(path: str | Path) -> Params:
     except OSError as error:
         raise PrivpipeError(f"cannot read {path}: {error.strerror}. Run from the folder that holds it.") from error
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
-        raise PrivpipeError(f"{path} is no valid YAML: {error}. Mend it, or run `git checkout {path}`.") from error
+        raise PrivpipeError(f"{path} is no valid YAML: {error}. Repair it, or run `git checkout {path}`.") from error
     return check_params(values, str(path))
 
 
@@ -294,6 +294,8 @@ def _explain(problem: dict[str, Any]) -> str:
     fields = GROUPS[group].model_fields if group in GROUPS else {}
     match problem["type"]:
         case "extra_forbidden":
+            if name in RENAMED:
+                return f"{name} is called {RENAMED[name]} now. Rename it, and keep its value; CHANGELOG.md says why."
             legal = list(fields) if rest else list(GROUPS)
             return unknown(f"a parameter of {group}" if rest else "a parameter", (rest or [group])[-1], legal)
         case "missing":
@@ -312,6 +314,9 @@ def _explain(problem: dict[str, Any]) -> str:
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{name}{meaning}: {message}; got {given!r}.{hint}"
 
+
+# Parameters of earlier versions: an old name is refused with the new one.
+RENAMED = {"attack.recogniser_epochs": "attack.reference_epochs"}
 
 GROUPS: dict[str, type[Group]] = {
     "data": Data,

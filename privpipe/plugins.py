@@ -79,7 +79,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 gaps = ", ".join(sorted(getattr(offered, "__abstractmethods__", ())))
                 raise PrivpipeError(
                     f"{entry.value} of {origin}, an entry point of {self.group}, must be a class derived from "
-                    f"{self.base.replace(':', '.')}{f' that defines {gaps}' if gaps else ''}. Mend or remove the "
+                    f"{self.base.replace(':', '.')}{f' that defines {gaps}' if gaps else ''}. Repair or remove the "
                     "package."
                 )
             yield origin, offered
@@ -104,5 +104,5 @@ def _load(entry: EntryPoint, origin: str) -> object:
     except Exception as error:  # whatever a foreign module does when it is imported
         raise PrivpipeError(
             f"{entry.value} of {origin}, an entry point of {entry.group}, cannot be imported: "
-            f"{type(error).__name__}: {error}. Mend or remove the package."
+            f"{type(error).__name__}: {error}. Repair or remove the package."
         ) from error

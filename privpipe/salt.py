@@ -1,8 +1,8 @@
 """Salts for files that hold raw images or show them: what DVC publishes of such a file must confirm no guess of it.
 
 DVC writes the MD5 and the size of every output into `dvc.lock`, which git publishes. Whoever guesses the content of a
-file compares its digest, and the size of a compressed picture nearly tells it too. So with a real key every such
-file carries a salt of 128 bits that only the owner knows, and files with compressed pictures are padded to a round
+file compares its digest, and the size of a compressed image nearly tells it too. So with a real key every such
+file carries a salt of 128 bits that only the owner knows, and files with compressed images are padded to a round
 size. With a research key, which anybody can make again, a salt would hide nothing: it is empty, and files stay as
 they are.
 """
@@ -40,7 +40,7 @@ def salt_from(path: str | Path, kind: str, what: str) -> str:
 
 
 def salted_png(data: bytes, salt: str) -> bytes:
-    """A PNG file with a salt in a text chunk that rounds up its size; the same picture. Unchanged without a salt.
+    """A PNG file with a salt in a text chunk that rounds up its size; the same image. Unchanged without a salt.
 
     Raises:
         ValueError: `data` is no complete PNG.

@@ -10,7 +10,7 @@ are there against accidents, and no signature: a cloud that changes a file can m
 
 Four kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
 ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to. `privpipe-public` holds the public
-pictures of an attacker, `privpipe-leaked` the originals that an attacker is assumed to know; both have them in
+images of an adversary, `privpipe-leaked` the originals that an adversary is assumed to know; both have them in
 `train`, and nothing in the other splits.
 """
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from privpipe.checksum import PIECE, USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
-from privpipe.files import atomic_path, need_room, write_error
+from privpipe.files import atomic_path, need_space, write_error
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
@@ -140,11 +140,11 @@ def create(path: str | Path, header: Header, counts: Mapping[str, int]) -> Itera
     All kinds but perturbed images are readable by their owner alone.
 
     Raises:
-        PrivpipeError: the disk has not the room, which is asked first; it is full, or `path` cannot be written.
+        PrivpipeError: the disk has not the space, which is asked first; it is full, or `path` cannot be written.
     """
     row = math.prod(header.shape) * np.dtype(header.dtype).itemsize + np.dtype(np.int64).itemsize
     names = sum(len(name.encode()) for name in header.class_names)
-    need_room(path, row * sum(counts[split] for split in SPLITS) + names + METADATA_BYTES)
+    need_space(path, row * sum(counts[split] for split in SPLITS) + names + METADATA_BYTES)
     with new_hdf5(path, private=header.kind != PERTURBED) as (file, apart):
         writer = Writer(file, header, counts)
         yield writer

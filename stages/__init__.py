@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import SMALL_OUTPUT, need_room
+from privpipe.files import SMALL_OUTPUT, need_space
 
 
 @contextmanager
@@ -27,15 +27,15 @@ def in_path(name: str) -> Callable[[Any], Any]:
 
 
 def out_path(name: str) -> Callable[[Any], Any]:
-    """A required option for a file that the stage writes; room for a small one is asked for before any work."""
+    """A required option for a file that the stage writes; space for a small one is asked for before any work."""
     return click.option(
-        name, required=True, type=click.Path(dir_okay=False), help="file to write", callback=_ask_for_room
+        name, required=True, type=click.Path(dir_okay=False), help="file to write", callback=_ask_for_space
     )
 
 
-def _ask_for_room(_context: click.Context, _option: click.Parameter, path: str) -> str:
+def _ask_for_space(_context: click.Context, _option: click.Parameter, path: str) -> str:
     with stage():
-        need_room(path, SMALL_OUTPUT)
+        need_space(path, SMALL_OUTPUT)
     return path
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from privpipe.attacks.campaign import campaign, load_loot
 from privpipe.attacks.records import save_records
 from privpipe.attacks.registry import attacks
+from privpipe.attacks.suite import load_view, suite
 from privpipe.files import write_or_keep
 from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
@@ -26,10 +26,10 @@ def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_
         hide_raw_images(Path(reconstructions).parent)
         params = load_params(params_file)
         how, machine = params.attack, params.train
-        loot = load_loot(perturbed, public, leaked, how.targets, how.stolen)
+        view = load_view(perturbed, public, leaked, how.targets, how.stolen)
         tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
         salt = salt_from(leaked, LEAKED, "reconstructions")
-        records = campaign(loot, tools, target=reconstructions)
+        records = suite(view, tools, target=reconstructions)
         write_or_keep("attack", {reconstructions: lambda path: save_records(path, records, salt)})
 
 

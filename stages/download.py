@@ -1,4 +1,4 @@
-"""Bring the images and split them: a CIFAR-10 archive, a folder of pictures, or the embedded synthetic set."""
+"""Bring the images and split them: a CIFAR-10 archive, a folder of images, or the embedded synthetic set."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from privpipe.pipeline.project import hide_raw_images
 from privpipe.store import PUBLIC
 from stages import out_path, params_path, stage
 
-SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # pictures drawn where data.n_train or data.n_test is null
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # images drawn where data.n_train or data.n_test is null
 
 
 @click.command(help=__doc__)
@@ -32,28 +32,28 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
     with stage():
         data = load_params(params_file).data
         hide_raw_images(folder, Path(images).parent)
-        picture_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
+        image_seed, split_seed = np.random.SeedSequence(data.split_seed).spawn(2)
         secret = read_key(key) if key else None
         rng = shuffler(secret, data.split_seed, split_seed)
         salt, aside_salt = salt_of(secret, "images"), salt_of(secret, "public")
         skip = data.on_error == "skip"
         # All that is given is looked at before anything is read.
-        owned = owned_pictures(data) if data.source == "folder" else None
-        others = public_pictures(data) if isinstance(data.public, str) else None
+        owned = owned_images(data) if data.source == "folder" else None
+        others = public_images(data) if isinstance(data.public, str) else None
         if owned is not None:
-            rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_share)
+            rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_fraction)
             write_folder(images, owned, rows, data.image_size, skip=skip, salt=salt)
             if others is None:
                 aside = {"train": rows["public"]}
                 write_folder(public, owned, aside, data.image_size, skip=skip, kind=PUBLIC, salt=aside_salt)
         else:
             if data.source == "synthetic":
-                train, test = draw_synthetic(data, np.random.default_rng(picture_seed))
+                train, test = draw_synthetic(data, np.random.default_rng(image_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
                 train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
-            rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_share)
+            rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)
             write_images(images, train, test, rows, salt=salt)
             if others is None:
                 write_images(public, train, test, {"train": rows["public"]}, PUBLIC, aside_salt)
@@ -61,8 +61,8 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
             write_folder(public, others, others.parts, data.image_size, skip=skip, kind=PUBLIC)
 
 
-def owned_pictures(data: Data) -> FolderIndex:
-    """The owner's pictures by name; refused where git would take one, before any is read."""
+def owned_images(data: Data) -> FolderIndex:
+    """The owner's images by name; refused where git would take one, before any is read."""
     root = given_path("data.path", str(data.path))
     refuse_folder("data.path", root)
     index = scan(root)
@@ -70,8 +70,8 @@ def owned_pictures(data: Data) -> FolderIndex:
     return index
 
 
-def public_pictures(data: Data) -> FolderIndex:
-    """The attacker's pictures by name, where they are a folder of their own; they may be somebody's too."""
+def public_images(data: Data) -> FolderIndex:
+    """The adversary's images by name, where they are a folder of their own; they may be somebody's too."""
     root = given_path("data.public", str(data.public))
     refuse_folder("data.public", root)
     index = scan_public(root, given_path("data.path", str(data.path)) if data.source == "folder" else None)
@@ -91,7 +91,7 @@ def local_archive(archive: str | None) -> str | None:
 def draw_synthetic(data: Data, pen: np.random.Generator) -> tuple[RawImages, RawImages]:
     """The training part, large enough to set the public share aside, and the test part."""
     owned = (data.n_train or SYNTHETIC_TRAIN) + data.n_val
-    share = data.public_share
+    share = data.public_fraction
     # One more of each class than the share takes, for what rounding takes.
     public = CLASSES + int(owned * share / (1 - share)) if share else 0
     return draw(owned + public, data.image_size, rng=pen), draw(data.n_test or SYNTHETIC_TEST, data.image_size, rng=pen)

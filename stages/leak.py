@@ -1,4 +1,4 @@
-"""Hand the attacker the known pairs of level L2: the originals of the first training images."""
+"""Hand the adversary the known pairs of level L2: the originals of the first training images."""
 
 from pathlib import Path
 

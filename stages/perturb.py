@@ -21,7 +21,7 @@ def main(images: str, key: str, perturbed: str, metrics: str, params_file: str) 
         secret = read_key(key)
         if params.data.source == "folder" and secret.research:
             click.echo(
-                "WARNING: your own pictures are perturbed with a research key, which anybody can make again: "
+                "WARNING: your own images are perturbed with a research key, which anybody can make again: "
                 "they are NOT protected. Set key.seed=null before anything leaves this machine.",
                 err=True,
             )

@@ -1,4 +1,4 @@
-"""Draw the figures and write the page. It holds an original picture: it is never pushed."""
+"""Draw the figures and write the page. It holds an original image: it is never pushed."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from privpipe.report import study_results as results
 from privpipe.report.figures import save
 from privpipe.report.study_claims import claims_page
 from privpipe.report.study_columns import COLUMNS
-from privpipe.report.study_example import example_picture
+from privpipe.report.study_example import example_image
 from privpipe.report.study_figures import all_figures
 from stages import in_path, out_path, stage
 
@@ -31,7 +31,7 @@ def main(grid: str, common: str, images: str, rows: Path, table: str, summary: s
         found = results.load_results(table)
         write_text(summary, results.summary(found).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
         write_text(claims, claims_page(found))
-        for name, figure in all_figures(found, example_picture(images)).items():
+        for name, figure in all_figures(found, example_image(images)).items():
             for kind in ("png", "svg"):
                 save(figure, figures / f"{name}.{kind}", kind)
 

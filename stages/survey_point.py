@@ -18,14 +18,21 @@ from stages import in_path, out_path, params_path, stage
 @in_path("--images")
 @in_path("--public")
 @in_path("--leaked")
-@in_path("--recogniser")
+@in_path("--reference-classifier")
 @out_path("--result")
 def main(
-    params_file: str, points: str, name: str, images: str, public: str, leaked: str, recogniser: str, result: str
+    params_file: str,
+    points: str,
+    name: str,
+    images: str,
+    public: str,
+    leaked: str,
+    reference_classifier: str,
+    result: str,
 ) -> None:
     with stage():
         params = load_point(params_file, points, name)
-        inputs = Inputs(Path(images), Path(public), Path(leaked), Path(recogniser))
+        inputs = Inputs(Path(images), Path(public), Path(leaked), Path(reference_classifier))
         with tempfile.TemporaryDirectory(prefix="privpipe-") as scratch:
             write_json(result, {"name": name, **measure_point(params, inputs, Path(scratch))})
 

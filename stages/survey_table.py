@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from privpipe.files import write_text
-from privpipe.pipeline.survey_tables import attempts_table, points_table
+from privpipe.pipeline.survey_tables import attacks_table, points_table
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import tradeoff
 from stages import in_path, out_path, stage
@@ -22,7 +22,7 @@ def main(points: str, results: Path, table: str, attempts: str, figure: str) -> 
         measured = points_table(points, results)
         write_text(table, measured.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
         write_text(
-            attempts, attempts_table(points, results).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+            attempts, attacks_table(points, results).to_csv(index=False, lineterminator="\n", float_format="%.6g")
         )
         for suffix in ("png", "svg"):
             save(tradeoff(measured), f"{figure}.{suffix}", suffix)

@@ -1,4 +1,4 @@
-"""A small experiment, from picture files to a model, for the tests of what is done with one."""
+"""A small experiment, from image files to a model, for the tests of what is done with one."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_experiment import SIZE, Experiment, write_params, write_picture
+from small_experiment import SIZE, Experiment, write_image, write_params
 
 from privpipe.data.images import RawImages
 from privpipe.data.split import write_images
@@ -39,13 +39,13 @@ def key_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def private(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
-    """Pictures of an owner, as many and as large as the test module says: uint8 (PRIVATE, SIZE, SIZE, 3)."""
+    """Images of an owner, as many and as large as the test module says: uint8 (PRIVATE, SIZE, SIZE, 3)."""
     return draw(request.module.PRIVATE, request.module.SIZE, rng=np.random.default_rng(1)).images
 
 
 @pytest.fixture(scope="module")
 def public(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
-    """Other pictures of the same kind, uint8 (PUBLIC, SIZE, SIZE, 3)."""
+    """Other images of the same kind, uint8 (PUBLIC, SIZE, SIZE, 3)."""
     return draw(request.module.PUBLIC, request.module.SIZE, rng=np.random.default_rng(2)).images
 
 
@@ -89,7 +89,7 @@ def experiment(tmp_path: Path) -> Callable[..., Experiment]:
         bundle = Bundle(model, measure(train), architecture, NAMES, *how, **named)
         save_bundle(tmp_path / "model.safetensors", bundle)
         for i, row in enumerate(rows["test"]):
-            write_picture(tmp_path / "pictures" / f"{i}.png", raw.images[row])
+            write_image(tmp_path / "images" / f"{i}.png", raw.images[row])
         return Experiment(tmp_path, key, settings, raw.images[rows["test"]], bundle)
 
     return make

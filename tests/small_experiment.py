@@ -17,7 +17,7 @@ SIZE = 8
 
 @dataclass(frozen=True)
 class Experiment:
-    """Files of an experiment in one folder; `pictures/` holds its test images as PNG files in order."""
+    """Files of an experiment in one folder; `images/` holds its test images as PNG files in order."""
 
     folder: Path
     key: Key
@@ -29,13 +29,13 @@ class Experiment:
         return self.folder / name
 
     @property
-    def pictures(self) -> list[Path]:
-        return sorted((self.folder / "pictures").iterdir())
+    def image_paths(self) -> list[Path]:
+        return sorted((self.folder / "images").iterdir())
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    path.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
 
 def write_params(path: Path, settings: Perturb) -> None:

@@ -108,7 +108,7 @@ def made_up() -> Result:
         Table("Rates", ["what", "n", "MB/s"], [["a|b", 60_000, Spread(1.5, 1.0, 2.0)], ["c", None, 0.25]], "A note.")
     ]
     lines = [Line("write", [1.0, 10.0], [2.0, 20.0], 1.0, 2.0, 1.0)]
-    figures = [Figure("made-up", "Growth", "pictures", "seconds", lines)]
+    figures = [Figure("made-up", "Growth", "images", "seconds", lines)]
     machine = {"processor": "a processor", "cores": 2, "memory_gib": 24, "system": "Linux", "torch": "2.13.0"}
     outcome = Outcome(targets, tables, figures)
     return Result("storage", "python -m benchmarks --only storage", machine, {"1": 50.0, "2": 99.0}, "drawn", outcome)

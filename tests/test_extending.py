@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privpipe.attacks.base import Loot
-from privpipe.attacks.campaign import campaign
+from privpipe.attacks.base import AdversaryView
+from privpipe.attacks.suite import suite
 from privpipe.perturb import KeyStream
 from privpipe.scores.privacy import score_matching
 
@@ -47,8 +47,8 @@ def test_the_method_is_undone_with_its_key_and_linked_without(page: dict[str, An
 
 def test_the_attack_answers_with_the_mean_of_public_images(page: dict[str, Any]) -> None:
     public = np.random.default_rng(2).integers(0, 256, (6, SIZE, SIZE, 3), np.uint8)
-    loot = Loot("pixelate", 4, "dataset", 0.0, public[:2], public[2:4], public)
-    (record,) = campaign(loot, [page["MeanImage"]()])
+    view = AdversaryView("pixelate", 4, "dataset", 0.0, public[:2], public[2:4], public)
+    (record,) = suite(view, [page["MeanImage"]()])
     assert record.level == "L1" and record.images is not None
     np.testing.assert_allclose(record.images[1], public.mean(axis=0), rtol=1e-6)
 

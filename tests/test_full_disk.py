@@ -1,4 +1,4 @@
-"""A full disk: room is asked for first, every writer says so without half a file, and a finished result is kept."""
+"""A full disk: space is asked for first, every writer says so without half a file, and a finished result is kept."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from small_experiment import Experiment
 from test_two_writers import LEAKED, PERTURBED, PUBLIC, RAW, WRITERS, write_store
 
 from privpipe import store
-from privpipe.attacks.base import Loot
-from privpipe.attacks.campaign import campaign
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.registry import attacks
+from privpipe.attacks.suite import suite
 from privpipe.errors import WriteError
-from privpipe.files import need_room, write_json, write_or_keep, write_text
+from privpipe.files import need_space, write_json, write_or_keep, write_text
 from privpipe.nn import train_job
 from privpipe.nn.bundle import model_bytes, save_bundle
 from privpipe.nn.engine import Recipe
-from privpipe.scores import reference_classifier as recogniser
+from privpipe.scores import reference_classifier as reference_classifier
 from privpipe.store import Header, create
 
 LONG: dict[str, Callable[[Path], None]] = {**WRITERS, "text": lambda path: write_text(path, "x" * 5000)}
@@ -31,11 +31,11 @@ LONG = {name: write for name, write in LONG.items() if name not in ("onnx", "jso
 
 
 @pytest.fixture
-def no_room_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "need_room", lambda path, size: None)
+def no_space_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "need_space", lambda path, size: None)
 
 
-@pytest.mark.usefixtures("no_room_is_asked")
+@pytest.mark.usefixtures("no_space_is_asked")
 @pytest.mark.parametrize(
     ("writer", "leave"),
     [*((name, 0) for name in LONG), *((name, 4096) for name in ("text", "model", RAW, PUBLIC, LEAKED, PERTURBED))],
@@ -48,7 +48,7 @@ def test_every_writer_on_a_full_disk_of_60_kilobytes(writer: str, leave: int, tm
         assert list(disk.iterdir()) == [filler]
 
 
-@pytest.mark.usefixtures("no_room_is_asked")
+@pytest.mark.usefixtures("no_space_is_asked")
 @pytest.mark.parametrize("writer", LONG)
 def test_every_writer_under_a_limit_to_the_size_of_files(writer: str, tmp_path: Path) -> None:
     with largest_file(60), pytest.raises(WriteError, match=r"^no space left while writing "):
@@ -56,7 +56,7 @@ def test_every_writer_under_a_limit_to_the_size_of_files(writer: str, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_room_is_asked_for_before_a_file_of_images_is_begun(tmp_path: Path) -> None:
+def test_space_is_asked_for_before_a_file_of_images_is_begun(tmp_path: Path) -> None:
     header = Header(PERTURBED, "none", 1, "dataset", ("a",), (0.0, 255.0), (32, 32, 3), "uint8")
     with tiny_disk(tmp_path / "disk") as disk:
         write_store(disk / "small.h5", RAW)
@@ -73,7 +73,7 @@ def test_room_is_asked_for_before_a_file_of_images_is_begun(tmp_path: Path) -> N
 
 def test_what_is_asked_for_is_what_a_file_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(store, "need_room", lambda path, size: asked.append(size))
+    monkeypatch.setattr(store, "need_space", lambda path, size: asked.append(size))
     header = Header(PERTURBED, "none", 1, "dataset", ("a", "é"), (0.0, 255.0), (32, 32, 3), "float16")
     counts = {"train": 30, "val": 20, "test": 10}
     with create(tmp_path / "x.h5", header, counts) as writer:
@@ -83,11 +83,11 @@ def test_what_is_asked_for_is_what_a_file_takes(tmp_path: Path, monkeypatch: pyt
     assert size <= asked[0] <= size + store.METADATA_BYTES
 
 
-def test_room_is_asked_of_the_disk_on_which_a_folder_will_be_made(tmp_path: Path) -> None:
+def test_space_is_asked_of_the_disk_on_which_a_folder_will_be_made(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk") as disk:
-        need_room(disk / "a" / "b" / "x", TINY // 2)
+        need_space(disk / "a" / "b" / "x", TINY // 2)
         with pytest.raises(WriteError, match="needs 1,000,000 bytes"):
-            need_room(disk / "a" / "b" / "x", 1_000_000)
+            need_space(disk / "a" / "b" / "x", 1_000_000)
 
 
 def test_a_result_that_cannot_be_written_is_kept_and_the_message_puts_it_into_place(
@@ -128,7 +128,7 @@ def test_a_result_that_fits_nowhere_is_said_to_be_lost(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
 
 
-def test_room_for_a_model_is_asked_for_before_the_training(
+def test_space_for_a_model_is_asked_for_before_the_training(
     experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = experiment("none")
@@ -137,20 +137,20 @@ def test_room_for_a_model_is_asked_for_before_the_training(
         raise AssertionError("the training has begun")
 
     monkeypatch.setattr(train_job, "train", began)
-    monkeypatch.setattr(recogniser, "train", began)
+    monkeypatch.setattr(reference_classifier, "train", began)
     perturbed, raw = made.folder / "perturbed.h5", made.folder / "images.h5"
     with tiny_disk(tmp_path / "disk") as disk:
         message = r"model needs [0-9,]+ bytes, and its disk has [0-9,]+ free; nothing was begun"
         with pytest.raises(WriteError, match=message):
             train_job.train_file(perturbed, "baseline", Recipe(1, 8, 0.001, 0.0, 0), "cpu", 1, target=disk / "model")
         with pytest.raises(WriteError, match=message):
-            recogniser.train_recogniser(raw, 1, 0, "cpu", 1, disk / "model")
+            reference_classifier.train_reference_classifier(raw, 1, 0, "cpu", 1, disk / "model")
     save_bundle(tmp_path / "m", made.bundle)
     assert (tmp_path / "m").stat().st_size <= model_bytes(made.bundle.model) <= (tmp_path / "m").stat().st_size + 65536
 
 
-def test_room_for_reconstructions_is_asked_for_before_the_attacks(tmp_path: Path) -> None:
-    pictures = np.zeros((100, 32, 32, 3), np.uint8)
-    loot = Loot("none", 1, "dataset", 0.0, pictures, pictures)
+def test_space_for_reconstructions_is_asked_for_before_the_attacks(tmp_path: Path) -> None:
+    images = np.zeros((100, 32, 32, 3), np.uint8)
+    view = AdversaryView("none", 1, "dataset", 0.0, images, images)
     with tiny_disk(tmp_path / "disk") as disk, pytest.raises(WriteError, match=r"r\.h5 needs [0-9,]+ bytes"):
-        campaign(loot, attacks(0, 0, 1, "cpu"), target=disk / "r.h5")
+        suite(view, attacks(0, 0, 1, "cpu"), target=disk / "r.h5")

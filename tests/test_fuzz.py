@@ -9,7 +9,7 @@ import pytest
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 
 
-@pytest.mark.parametrize("reader", ["archive", "store", "key", "model", "picture"])
+@pytest.mark.parametrize("reader", ["archive", "store", "key", "model", "image"])
 def test_no_damaged_file_crashes_its_reader(reader: str) -> None:
     done = subprocess.run(
         [sys.executable, str(FUZZ), reader, "--count", "60", "--seed", "1"], capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""What git takes of what commands write: no picture, no file that can hold pictures, wherever it lies."""
+"""What git takes of what commands write: no image, no file that can hold images, wherever it lies."""
 
 import subprocess
 from pathlib import Path
@@ -8,10 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 WRITTEN = [
     "dvc_plots/static/workspace_plots_examples.png", "dvc_plots/index.html", "out/sheet.png", "out/anything", "out/a/b",
-    "sheet.png", "look.png", "perturbed/cat.png", "model.onnx", "picture.JPG", "holiday/one.jpeg", "page.html",
-    "data/private/anything", "data/raw/pictures/moss/a.unknown", "data/images.h5", "models/model.safetensors",
-    "key.json",    "survey/data/images.h5", "survey/picture.png", "study/figures/other.png", "a/b.npz", "pictures.zip",
-    "pictures.tar", "pictures.tar.xz", "set.tgz", "tests/pictures/a.webp", "docs/a.svg",
+    "sheet.png", "look.png", "perturbed/cat.png", "model.onnx", "image.JPG", "holiday/one.jpeg", "page.html",
+    "data/private/anything", "data/raw/images/moss/a.unknown", "data/images.h5", "models/model.safetensors",
+    "key.json",    "survey/data/images.h5", "survey/image.png", "study/figures/other.png", "a/b.npz", "images.zip",
+    "images.tar", "images.tar.xz", "set.tgz", "tests/images/a.webp", "docs/a.svg",
 ]  # fmt: skip
 
 

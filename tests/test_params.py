@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from privpipe.errors import PrivpipeError
-from privpipe.params import GROUPS, Params, check_params, load_params
+from privpipe.params import GROUPS, RENAMED, Params, check_params, load_params
 from privpipe.perturb import METHODS
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
@@ -87,10 +87,10 @@ LEGAL = [
     {"key__seed": None, "data__n_train": 49_000, "data__n_test": 10_000, "data__public": 0},
     {"key__seed": 2**63 - 1, "data__n_train": 10, "data__n_val": 49_990, "data__n_test": 10, "data__public": 0.0},
     {"data__n_train": 24_000, "data__public": 0.5, "attack__stolen": 1000, "attack__pairs": 0},
-    {"data__public": "other/pictures", "data__n_train": 49_000, "attack__network_epochs": 0},
+    {"data__public": "other/images", "data__n_train": 49_000, "attack__network_epochs": 0},
     {"data__archive": "cifar.tar.gz", "data__sha256": SHA256},
     {"data__source": "synthetic", "data__image_size": 256, "data__n_train": 100_000},
-    {"data__source": "folder", "data__path": "pictures", "data__image_size": 512, "data__n_train": 2, "data__n_val": 2},
+    {"data__source": "folder", "data__path": "images", "data__image_size": 512, "data__n_train": 2, "data__n_val": 2},
 ]
 
 
@@ -262,7 +262,7 @@ IMPOSSIBLE = [
     ),
     *[
         (
-            {"data__source": source, "data__path": "pictures", "data__image_size": 20},
+            {"data__source": source, "data__path": "images", "data__image_size": 20},
             f"data.image_size must be a multiple of 8 for data.source={source}; got 20. Use 16.",
         )
         for source in ("synthetic", "folder")
@@ -275,7 +275,7 @@ IMPOSSIBLE = [
         (
             {"data__source": "folder", "data__path": path},
             f"data.path is required with data.source=folder; got {path!r}. Set it to a folder with one sub-folder of "
-            "pictures per class.",
+            "images per class.",
         )
         for path in (None, "")
     ],
@@ -295,7 +295,7 @@ IMPOSSIBLE = [
     *[
         (
             {"data__public": share},
-            "data.public must be a share of the training part from 0 to 0.5, or the path of a folder of pictures; got "
+            "data.public must be a fraction of the training part from 0 to 0.5, or the path of a folder of images; got "
             f"{share!r}. Use 0.1, for example.",
         )
         for share in (-0.1, 0.51, 5.0, float("nan"), "")
@@ -402,7 +402,7 @@ def test_the_top_level_must_be_a_mapping(tmp_path: Path, text: str, found: str) 
     ],
 )
 def test_invalid_yaml(tmp_path: Path, text: str | bytes) -> None:
-    message = r"(?s)params\.yaml is no valid YAML: .*Mend it, or run `git checkout .*params\.yaml`\.$"
+    message = r"(?s)params\.yaml is no valid YAML: .*Repair it, or run `git checkout .*params\.yaml`\.$"
     with pytest.raises(PrivpipeError, match=message):
         from_text(tmp_path, text)
 
@@ -434,3 +434,12 @@ def test_a_key_seed_of_null_is_none(tmp_path: Path, text: str) -> None:
 def test_the_other_seeds_may_not_be_null(tmp_path: Path, name: str) -> None:
     with pytest.raises(PrivpipeError, match=rf"^{name} \(draws .*\): input should be a valid integer; got None\.$"):
         from_text(tmp_path, with_line(name, "null"))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_refused_with_the_new_one(old: str, new: str) -> None:
+    group, name = old.split(".")
+    values = changed()
+    values[group][name] = 1
+    with pytest.raises(PrivpipeError, match=f"{old} is called {new} now"):
+        check_params(values)

@@ -17,7 +17,7 @@ from privpipe.plugins import Registry
 ATTACK = """
 import numpy as np
 
-from privpipe.attacks.base import Attack, Attempt
+from privpipe.attacks.base import Attack, Outcome
 
 
 class Grey(Attack):
@@ -28,8 +28,8 @@ class Grey(Attack):
     def applies(self, method):
         return method.blocks
 
-    def run(self, loot):
-        return Attempt(np.full(loot.targets.shape, 127, np.float32))
+    def run(self, view):
+        return Outcome(np.full(view.targets.shape, 127, np.float32))
 """
 
 # What a user does with a method of another package; prints what came of it.
@@ -37,13 +37,13 @@ USE = """
 import json, sys
 import numpy as np
 import privpipe
-from privpipe.attacks.base import Loot
-from privpipe.attacks.campaign import campaign
+from privpipe.attacks.base import AdversaryView
+from privpipe.attacks.suite import suite
 from privpipe.attacks.registry import attacks
 from privpipe.data.synthetic import draw
 from privpipe.params import check_params
 from privpipe.perturb import METHODS, KeyStream
-from privpipe.report.figures import method_picture
+from privpipe.report.figures import method_figure
 from privpipe.scores.scoring import judge
 from ruamel.yaml import YAML
 
@@ -55,9 +55,9 @@ images = drawn.images
 perturbed = privpipe.perturb(images, NAME, k=4, key=bytes(range(32)))
 runs = privpipe.attack(perturbed, NAME, k=4, public=images[60:], pairs=(images[:5], perturbed[:5]))
 owner = METHODS[NAME](SIZE, 4, "dataset", 0.0, KeyStream(bytes(range(32))))
-loot = Loot(NAME, 4, "dataset", 0.0, perturbed[:40], perturbed[40:60], images[60:])
-found = judge(loot, campaign(loot, attacks(0, 0, 1, "cpu")), images[40:60], np.asarray(drawn.labels)[40:60], owner,
-              lambda pictures: np.zeros(len(pictures), int))
+view = AdversaryView(NAME, 4, "dataset", 0.0, perturbed[:40], perturbed[40:60], images[60:])
+found = judge(view, suite(view, attacks(0, 0, 1, "cpu")), images[40:60], np.asarray(drawn.labels)[40:60], owner,
+              lambda images: np.zeros(len(images), int))
 print(json.dumps({
     "module": METHODS[NAME].__module__,
     "method": chosen.perturb.method,
@@ -65,7 +65,7 @@ print(json.dumps({
     "runs": [[run.level, run.attack, run.problem] for run in runs],
     "l3_ssim": found.metrics["l3_ssim"],
     "problems": found.problems,
-    "title": method_picture(NAME, SIZE, 4, "dataset", 0.0).axes[0].get_title(),
+    "title": method_figure(NAME, SIZE, 4, "dataset", 0.0).axes[0].get_title(),
 }))
 """
 
@@ -136,7 +136,7 @@ def test_attacks_are_tried_in_their_order_and_costly_ones_last() -> None:
             "import nothing_of_that_name",
             "broken.methods:Any",
             r"^broken\.methods:Any of the package broken, an entry point of privpipe\.methods, cannot be imported: "
-            r"ModuleNotFoundError: .*\. Mend or remove the package\.$",
+            r"ModuleNotFoundError: .*\. Repair or remove the package\.$",
         ),
         ("1 / 0", "broken.methods:Any", r"the package broken, .* cannot be imported: ZeroDivisionError"),
         (
@@ -148,7 +148,7 @@ def test_attacks_are_tried_in_their_order_and_costly_ones_last() -> None:
         (
             "from privpipe.perturb import Perturbation\nclass Half(Perturbation):\n    name = summary = 'half'",
             "broken.methods:Half",
-            r"the package broken, .* that defines apply, legal_k\. Mend",
+            r"the package broken, .* that defines apply, legal_k\. Repair",
         ),
         (
             "from privpipe.perturb.none import Unperturbed as Twin",

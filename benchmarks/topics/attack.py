@@ -12,8 +12,8 @@ from privpipe.perturb.block_scramble import BlockScramble
 
 TITLE = "The correlation attack"
 ABOUT = """
-`privpipe.attacks.correlations.attack` at level L0 on pictures under `block_scramble`, scope dataset. Most of it is one
-product for each colour, pixels by pictures times pictures by pixels. That product alone was timed too, on the same
+`privpipe.attacks.correlations.attack` at level L0 on images under `block_scramble`, scope dataset. Most of it is one
+product for each colour, pixels by images times images by pixels. That product alone was timed too, on the same
 values in the same chunks, ready as float32. NumPy computes AᵀA with BLAS's `syrk`, one half of the symmetric result:
 its operations are C·N·P·(P + 1), half of those of a general product, and the rate counts no more. The limit beside it
 is the rate of torch's general float32 product (2,048 x 2,048) with two threads, measured in the same run.
@@ -30,14 +30,14 @@ def product(chunks: list[np.ndarray], out: np.ndarray) -> None:
 
 def measure(setting: Setting) -> Outcome:
     count = setting.pick(50_000, 2000)
-    images = setting.pictures(count)
+    images = setting.images(count)
     colours, size = images.shape[3], images.shape[1] * images.shape[2]
     operations = colours * count * size * (size + 1)
     step = max(1, CHUNK_VALUES // (size * colours))
     targets: list[Target] = []
     rows: list[list[Cell]] = []
     for k in (2, 4, 8):
-        setting.tell(f"correlation attack on {count:,} pictures, k={k}")
+        setting.tell(f"correlation attack on {count:,} images, k={k}")
         scramble = BlockScramble(32, k, stream=new_key(0).stream)
         stolen = scramble.apply(images)
         cut = [
@@ -60,7 +60,7 @@ def measure(setting: Setting) -> Outcome:
         limit = setting.sgemm["2"]
         rows.append([k, cpu, wall, share, rate, 100 * rate / limit, right, found["answer"].confidence])
         if k == 4:
-            what = f"correlation attack L0, k=4, {count:,} pictures, CPU time"
+            what = f"correlation attack L0, k=4, {count:,} images, CPU time"
             bound = ""
             if cpu.median > CPU_LIMIT:
                 bound = (
@@ -77,4 +77,4 @@ def measure(setting: Setting) -> Outcome:
         "pixels right, %",
         "confidence",
     ]
-    return Outcome(targets, [Table(f"Level L0, {count:,} stolen pictures", columns, rows)])
+    return Outcome(targets, [Table(f"Level L0, {count:,} stolen images", columns, rows)])

@@ -1,4 +1,4 @@
-"""How time grows with pictures, with k and with models: `python -m benchmarks --only growth`."""
+"""How time grows with images, with k and with models: `python -m benchmarks --only growth`."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -27,7 +27,7 @@ STREAM = new_key(0).stream
 
 
 def measure(setting: Setting) -> Outcome:
-    figures = [against_pictures(setting), against_k(setting), against_models(setting)]
+    figures = [against_images(setting), against_k(setting), against_models(setting)]
     rows: list[list[Cell]] = [
         [figure.x_label, line.label, " ".join(f"{x:,g}" for x in line.x), line.exponent, line.expected]
         for figure in figures
@@ -55,10 +55,10 @@ def line(
     return Line(label, x, y, exponent, factor, expected)
 
 
-def against_pictures(setting: Setting) -> Figure:
-    """Perturbing, training and attacking more and more pictures."""
+def against_images(setting: Setting) -> Figure:
+    """Perturbing, training and attacking more and more images."""
     counts = setting.pick((2000, 4000, 8000, 16_000, 32_000), (200, 400))
-    images = setting.pictures(max(counts))
+    images = setting.images(max(counts))
     lines = []
     for method, k, scope in (
         ("gaussian_blur", 7, "dataset"),
@@ -72,20 +72,20 @@ def against_pictures(setting: Setting) -> Figure:
     stolen = METHODS["block_scramble"](32, 4, stream=STREAM).apply(images)
     lines.append(line(setting, "correlation attack, k=4", counts, 1, lambda n: partial(attack, stolen[:n], 4)))
     few = setting.pick((512, 1024, 2048, 4096), (64, 128))
-    pictures, labels = torch.from_numpy(images), torch.from_numpy(setting.labels(max(counts)))
-    model, normalise = new_model("baseline"), normalisation(pictures)
+    tensors, labels = torch.from_numpy(images), torch.from_numpy(setting.labels(max(counts)))
+    model, normalise = new_model("baseline"), normalisation(tensors)
 
     def train(n: int) -> Callable[[], object]:
-        return partial(ours, model, normalise, pictures[:n], labels[:n], recipe("baseline", "auto"))
+        return partial(ours, model, normalise, tensors[:n], labels[:n], recipe("baseline", "auto"))
 
     lines.append(line(setting, "training, baseline, an epoch", few, 1, train))
-    return Figure("growth-pictures", "Time against the number of pictures (32x32)", "pictures", "seconds", lines)
+    return Figure("growth-images", "Time against the number of images (32x32)", "images", "seconds", lines)
 
 
 def against_k(setting: Setting) -> Figure:
     """Perturbing and attacking with larger filters and blocks."""
     count = setting.pick(4000, 200)
-    images = setting.pictures(count)
+    images = setting.images(count)
     lines = []
     odd, blocks = (3, 5, 7, 9, 11), (2, 4, 8, 16)
     for method, scope, sizes, expected in (
@@ -102,15 +102,15 @@ def against_k(setting: Setting) -> Figure:
 
         lines.append(line(setting, f"{method}, scope {scope}", sizes, expected, call, count * 1e-6))
 
-    more = setting.pictures(setting.pick(16_000, 400))
+    more = setting.images(setting.pick(16_000, 400))
 
     def attack_with(k: int) -> Callable[[], object]:
         return partial(attack, METHODS["block_scramble"](32, k, stream=STREAM).apply(more), k)
 
     label = f"correlation attack on {len(more):,}"
     lines.append(line(setting, label, blocks, 0, attack_with, len(more) * 1e-6))
-    title = f"Time against k ({count:,} pictures of 32x32)"
-    return Figure("growth-k", title, "k in pixels", "microseconds per picture", lines)
+    title = f"Time against k ({count:,} images of 32x32)"
+    return Figure("growth-k", title, "k in pixels", "microseconds per image", lines)
 
 
 def against_models(setting: Setting) -> Figure:
@@ -125,5 +125,5 @@ def against_models(setting: Setting) -> Figure:
 
         lines = [line(setting, "three_layer, two workers of one thread", models, 1, sweep)]
         pool.shutdown()
-    title = f"Time against the number of models ({count:,} pictures, an epoch each)"
+    title = f"Time against the number of models ({count:,} images, an epoch each)"
     return Figure("growth-models", title, "models", "seconds", lines)

@@ -22,11 +22,11 @@ nothing is left to do, took turns with `dvc repro` in a project with as many sta
 output each. Imports were measured in a fresh Python for each stage; `python` is Python alone. That no stage imports
 torch without need is a test (tests/pipeline/test_declarations.py).
 """
-WORK = ("train", "recogniser", "attack")  # the training and the attacks: what the demo is for
+WORK = ("train", "reference_classifier", "attack")  # the training and the attacks: what the demo is for
 NOOP_LIMIT, DEMO_LIMIT = 1.3, 25.0
 SMALL = {
     **{"data.n_train": 200, "data.n_val": 50, "data.n_test": 60, "data.public": 0.2, "train.epochs": 1},
-    **{"attack.targets": 30, "attack.pairs": 20, "attack.network_epochs": 1, "attack.recogniser_epochs": 1},
+    **{"attack.targets": 30, "attack.pairs": 20, "attack.network_epochs": 1, "attack.reference_epochs": 1},
 }
 # Runs the real Python and notes what it cost: the second line of `times`, which a pipe would empty, is of the children.
 SHIM = """#!/usr/bin/env bash

@@ -25,10 +25,10 @@ TITLE = "Perturbing, against libraries"
 ABOUT = """
 The same operations by libraries for augmentation and corruption, pinned in benchmarks/peers.txt, with the same sizes
 and strengths as far as they allow; the table says where an operation is not the same. albumentations and
-imagecorruptions take a picture at a time. kornia takes float32 tensors of many; its pictures were made ready before the
+imagecorruptions take an image at a time. kornia takes float32 tensors of many; its images were made ready before the
 clock ran, which ours were not: ours go from uint8 to what is stored.
 """
-BATCH = 500  # pictures that kornia has at a time
+BATCH = 500  # images that kornia has at a time
 STREAM = new_key(0).stream
 Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ class Peer:
 def measure(setting: Setting) -> Outcome:
     rows: list[list[Cell]] = []
     for size, count, few in setting.pick([(32, 20_000, 2000), (224, 300, 50)], [(32, 1000, 200), (224, 10, 5)]):
-        images = setting.pictures(count, size)
+        images = setting.images(count, size)
         for name, library in LIBRARIES.items():
             try:
                 peers = list(library(size))
@@ -62,7 +62,7 @@ def measure(setting: Setting) -> Outcome:
                 rows.append([size, name, "", None, None, None, f"not measured: {error}"])
                 continue
             for peer in peers:
-                setting.tell(f"{peer.library} {peer.operation}, {count:,} pictures of {size}x{size}")
+                setting.tell(f"{peer.library} {peer.operation}, {count:,} images of {size}x{size}")
                 try:
                     measured = _compare(setting, peer, images, few)
                 except (AttributeError, TypeError) as error:  # a library that its own dependencies left behind
@@ -73,8 +73,8 @@ def measure(setting: Setting) -> Outcome:
         "size",
         "library",
         "operation",
-        "ours, µs per picture",
-        "theirs, µs per picture",
+        "ours, µs per image",
+        "theirs, µs per image",
         "ratio",
         "not the same",
     ]
@@ -83,7 +83,7 @@ def measure(setting: Setting) -> Outcome:
 
 
 def _compare(setting: Setting, peer: Peer, images: Array, few: int) -> list[Cell]:
-    theirs = images if peer.library == "kornia" else images[:few]  # a loop over pictures needs no more
+    theirs = images if peer.library == "kornia" else images[:few]  # a loop over images needs no more
     ready = peer.prepare(theirs)
     if peer.check is not None and not peer.check(peer.ours(theirs[:few]), peer.theirs(peer.prepare(theirs[:few]))):
         raise AssertionError(f"{peer.library} {peer.operation}: the contenders disagree")
@@ -149,7 +149,7 @@ def kornia(size: int) -> Iterator[Peer]:
 
 
 def imagecorruptions(size: int) -> Iterator[Peer]:
-    # It asks setuptools, which no longer has this, for the path of a picture that is not used here.
+    # It asks setuptools, which no longer has this, for the path of an image that is not used here.
     stand_in = ModuleType("pkg_resources")
     stand_in.__dict__["resource_filename"] = lambda package, name: name
     sys.modules.setdefault("pkg_resources", stand_in)

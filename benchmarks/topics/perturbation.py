@@ -1,4 +1,4 @@
-"""Perturbing against the loop over pictures that one would write: `python -m benchmarks --only perturbation`."""
+"""Perturbing against the loop over images that one would write: `python -m benchmarks --only perturbation`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from privpipe.perturb.random_filter import RandomFilter
 
 TITLE = "Perturbing"
 ABOUT = """
-Each method is measured on arrays in memory against a loop over the pictures that calls OpenCV or NumPy once for each.
+Each method is measured on arrays in memory against a loop over the images that calls OpenCV or NumPy once for each.
 Where the loop can do the very same, the results were compared before the clock ran. Keyed methods under `scope: image`
-cannot be compared like that: the loop draws from NumPy's generator, ours from the key. Both handle as many pictures as
+cannot be compared like that: the loop draws from NumPy's generator, ours from the key. Both handle as many images as
 the pipeline does at a time, since more would measure how fast the machine hands out memory; all seconds are per
-picture. Ratios are of wall-clock time (both use what threads they use by themselves), those of CPU time stand beside
+image. Ratios are of wall-clock time (both use what threads they use by themselves), those of CPU time stand beside
 them.
 
 The second table perturbs whole files with `privpipe.owner.perturbing.perturb_file`, reading, writing and syncing
@@ -38,8 +38,8 @@ included, in a fresh process for each, and states its CPU seconds.
 """
 SEED = 0
 STREAM = new_key(0).stream
-CPU_LIMIT = 3.0  # seconds for 60,000 pictures
-FILE_PICTURES = 60_000
+CPU_LIMIT = 3.0  # seconds for 60,000 images
+FILE_IMAGES = 60_000
 PATIENCE = 8.0  # seconds for one method; a slower one is measured less often
 # method, k, scope: every method in every scope that it has
 FILES = (
@@ -138,7 +138,7 @@ class Contest:
 
 
 def contests(size: int, count: int) -> Iterator[Contest]:
-    """What is compared on up to `count` pictures of `size` pixels."""
+    """What is compared on up to `count` images of `size` pixels."""
     for k in (3, 5, 7):
         blur = GaussianBlur(size, k)
         yield Contest(f"blur-k{k}", f"gaussian_blur k={k}", blur.apply, partial(blur_loop, k=k), 2)
@@ -176,42 +176,42 @@ def agree(ours: Array, other: Array) -> bool:
 def measure(setting: Setting) -> Outcome:
     targets, rows, facts = [], [], {}
     for size, count in setting.pick([(32, 6000), (224, 100)], [(32, 500), (224, 10)]):
-        images = setting.pictures(count, size)
+        images = setting.images(count, size)
         for contest in contests(size, count):
-            setting.tell(f"{contest.what}, {count:,} pictures of {size}x{size}")
+            setting.tell(f"{contest.what}, {count:,} images of {size}x{size}")
             if contest.same and not agree(contest.ours(images), contest.loop(images)):
                 raise AssertionError(f"{contest.id} at {size}: the contenders disagree")
             ours, loop = partial(contest.ours, images), partial(contest.loop, images)
             contenders = {"ours": ours, "loop": loop}
             timings = side_by_side(contenders, setting.pick(9, 3), items=dict.fromkeys(contenders, count))
             value = faster(timings, "ours", "loop")
-            rows.append([size, contest.what, *per_picture(timings), value, faster(timings, "ours", "loop", "cpu")])
+            rows.append([size, contest.what, *per_image(timings), value, faster(timings, "ours", "loop", "cpu")])
             facts[f"perturb_seconds_{size}_{contest.id}"] = Spread.of(timings["ours"].wall).median
             if contest.at_least is not None and size == 32:
                 bound = hot_spots(ours) if value.median < contest.at_least else ""
-                what = f"{contest.what}: against a loop over pictures"
+                what = f"{contest.what}: against a loop over images"
                 targets.append(Target(contest.id, what, "x", value, at_least=contest.at_least, bound=bound))
-    columns = ["size", "method", "ours, µs per picture", "loop, µs per picture", "ratio", "ratio of CPU time"]
-    note = "Targets are of 32x32; the pictures of 224x224 are drawn ones."
+    columns = ["size", "method", "ours, µs per image", "loop, µs per image", "ratio", "ratio of CPU time"]
+    note = "Targets are of 32x32; the images of 224x224 are drawn ones."
     files, file_target = measure_files(setting)
-    table = Table("Ours and a loop over pictures", columns, rows, note)
+    table = Table("Ours and a loop over images", columns, rows, note)
     return Outcome([*targets, file_target], [table, files], facts=facts)
 
 
-def per_picture(timings: dict[str, Timing]) -> list[Cell]:
-    """Median microseconds of wall-clock time per picture, of each contender."""
+def per_image(timings: dict[str, Timing]) -> list[Cell]:
+    """Median microseconds of wall-clock time per image, of each contender."""
     return [Spread.of(timing.wall).median * 1e6 for timing in timings.values()]
 
 
 def measure_files(setting: Setting) -> tuple[Table, Target]:
     """CPU seconds of `perturb_file` for every method, and the worst of them as a target."""
-    count = setting.pick(FILE_PICTURES, 3000)
+    count = setting.pick(FILE_IMAGES, 3000)
     folder = setting.folder("perturb")
     source = setting.raw_file(folder / "raw.h5", count)
     rows: list[list[Cell]] = []
     worst: tuple[float, dict[str, Any], Spread] = (0.0, {}, Spread(0, 0, 0))
     for method, k, scope in FILES:
-        setting.tell(f"perturb a file of {count:,} pictures: {method} k={k}, scope {scope}")
+        setting.tell(f"perturb a file of {count:,} images: {method} k={k}, scope {scope}")
         how = {"method": method, "k": k, "scope": scope}
         arguments = {"source": str(source), "target": str(folder / "out.h5"), "how": how}
         costs = [in_child("benchmarks.topics.perturbation:perturb_once", arguments)]
@@ -226,7 +226,7 @@ def measure_files(setting: Setting) -> tuple[Table, Target]:
     slowest = worst[1]
     target = Target(
         "perturb-files",
-        f"{count:,} pictures perturbed and on disk, CPU time of the slowest method "
+        f"{count:,} images perturbed and on disk, CPU time of the slowest method "
         f"({slowest['method']} k={slowest['k']}, scope {slowest['scope']})",
         "s",
         worst[2],
@@ -235,15 +235,15 @@ def measure_files(setting: Setting) -> tuple[Table, Target]:
     )
     columns = ["method", "k", "scope", "CPU, s", "wall clock, s", "peak memory, MiB"]
     note = f"The limit is {CPU_LIMIT:g} s of CPU time. Noise has sigma {SIGMA:g}."
-    return Table(f"{count:,} pictures of 32x32 from file to file", columns, rows, note), target
+    return Table(f"{count:,} images of 32x32 from file to file", columns, rows, note), target
 
 
 def files_bound(setting: Setting, how: dict[str, Any]) -> str:
     """What the slowest method spends its time on, and how much key material it takes."""
-    images = setting.pictures(setting.pick(1000, 100))
+    images = setting.images(setting.pick(1000, 100))
     method = METHODS[how["method"]](32, how["k"], how["scope"], SIGMA, STREAM)
     keys = method.image_keys(images[:1]) if how["scope"] == "image" else None
-    fresh = f"{keys.size * FILE_PICTURES / 1e6:,.0f} million fresh values of key material; " if keys is not None else ""
+    fresh = f"{keys.size * FILE_IMAGES / 1e6:,.0f} million fresh values of key material; " if keys is not None else ""
     return f"{fresh}{hot_spots(partial(method.apply, images))}"
 
 

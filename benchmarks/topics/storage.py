@@ -85,8 +85,8 @@ def measure(setting: Setting) -> Outcome:
     facts: dict[str, float] = {}
     rows: list[list[Cell]] = []
     for dtype in (np.dtype(np.uint8), np.dtype(np.float16)):
-        images, labels = setting.pictures(count).astype(dtype), setting.labels(count)
-        setting.tell(f"write and read {count:,} pictures of {dtype}, {images.nbytes / 1e6:.0f} MB")
+        images, labels = setting.images(count).astype(dtype), setting.labels(count)
+        setting.tell(f"write and read {count:,} images of {dtype}, {images.nbytes / 1e6:.0f} MB")
         ours, raw = folder / f"{dtype}.h5", folder / f"{dtype}.raw"
         wrote = side_by_side(
             {
@@ -122,4 +122,4 @@ def measure(setting: Setting) -> Outcome:
             bound = hot_spots(call) if percent.median < 80 else ""
             targets.append(Target(f"{what}-{dtype}", text, "%", percent, at_least=80, bound=bound))
     columns = ["", "type", "MB", "HDF5, MB/s", "raw, MB/s", "share, %"]
-    return Outcome(targets, [Table(f"{count:,} pictures of 32x32", columns, rows)], facts=facts)
+    return Outcome(targets, [Table(f"{count:,} images of 32x32", columns, rows)], facts=facts)

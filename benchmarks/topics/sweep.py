@@ -68,7 +68,7 @@ def in_sequence(call: partial[None], models: int) -> None:
 def write_set(setting: Setting, count: int) -> str:
     """Images as a file that workers read."""
     path: Path = setting.folder("sweep") / "images.npy"
-    np.save(path, setting.pictures(count))
+    np.save(path, setting.images(count))
     return str(path)
 
 
@@ -76,7 +76,7 @@ def measure_sweep(setting: Setting) -> tuple[Target, Table, float]:
     """Four models by two workers of one thread, against one after the other with two; images/s of the former."""
     count = setting.pick(4096, 256)
     path = write_set(setting, count)
-    setting.tell(f"{MODELS} models at once, {count:,} pictures an epoch")
+    setting.tell(f"{MODELS} models at once, {count:,} images an epoch")
     with open_executor("processes", WORKERS, "cpu", 1) as (pool, _):
         start_up = start(pool, path)
         contenders = {

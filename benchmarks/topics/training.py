@@ -20,7 +20,7 @@ One epoch in batches of 64 with two threads. *Ours* is `privpipe.nn.training.tra
 from uint8, adds the penalty on the weights, asks for deterministic algorithms and evaluates a validation set of a
 fiftieth of the images. The *plain loop* has the whole set normalised as float32, channels last, before the clock
 starts, and runs Adam with its defaults; the same loop under bfloat16 autocast is beside it. The *DataLoader* has
-torch's defaults: no workers, batches put together picture by picture. All of them are in `benchmarks/loops.py`. Their
+torch's defaults: no workers, batches put together image by image. All of them are in `benchmarks/loops.py`. Their
 work is counted in multiply-adds of convolutions and matrix products, forward and backward (two operations each), and
 compared with the rate of torch's float32 product of 2,048 x 2,048 with two threads, in the same run; with bfloat16
 instructions it may go beyond 100 %.
@@ -64,7 +64,7 @@ def measure(setting: Setting) -> Outcome:
 def measure_model(setting: Setting, arch: str) -> tuple[Target, list[Cell], float]:
     """One network: the target, its row, and images/s of ours."""
     count = setting.pick(COUNTS[arch], 128)
-    images, labels = torch.from_numpy(setting.pictures(count)), torch.from_numpy(setting.labels(count))
+    images, labels = torch.from_numpy(setting.images(count)), torch.from_numpy(setting.labels(count))
     normalise = normalisation(images)
     floats, planes = ready(images, normalise), images.permute(0, 3, 1, 2).contiguous()
     # torch's stubs lack memory_format
@@ -77,7 +77,7 @@ def measure_model(setting: Setting, arch: str) -> tuple[Target, list[Cell], floa
         "plain bfloat16": partial(plain_loop, new_model(arch), floats, labels, torch.bfloat16),
         "DataLoader": partial(loader_loop, default, planes, labels, normalise),
     }
-    setting.tell(f"train {arch}, {count:,} pictures an epoch, {len(contenders)} ways")
+    setting.tell(f"train {arch}, {count:,} images an epoch, {len(contenders)} ways")
     timings = side_by_side(contenders, setting.pick(4, 1), warmup=1, items=dict.fromkeys(contenders, count))
     value = faster(timings, "ours", "plain")
     rates = {name: 1 / Spread.of(timing.wall).median for name, timing in timings.items()}

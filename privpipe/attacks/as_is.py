@@ -1,8 +1,8 @@
-"""Take the perturbed image for the picture: what a thief has without any work."""
+"""Take the perturbed image for the image: what an adversary has without any work."""
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.perturb import Perturbation
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 
 class AsIs(Attack):
@@ -15,5 +15,5 @@ class AsIs(Attack):
     def applies(self, method: Perturbation) -> bool:
         return True
 
-    def run(self, loot: Loot) -> Attempt:
-        return Attempt(levels_of_grey(loot.targets))
+    def run(self, view: AdversaryView) -> Outcome:
+        return Outcome(pixel_values(view.targets))

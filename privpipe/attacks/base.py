@@ -1,4 +1,4 @@
-"""What an attacker holds, what an attack is, and what comes of it.
+"""What an adversary holds, what an attack is, and what comes of it.
 
 An attack is one class in one file of this folder, or in another package that names it as an entry point
 `privpipe.attacks`; `privpipe/attacks/registry.py` finds them. The method and its settings are public, only the key is
@@ -41,15 +41,15 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Loot:
-    """What the attacker holds.
+class AdversaryView:
+    """What the adversary holds.
 
     Args:
         method, k, scope, sigma: the transformation, as `privpipe.params.Perturb` describes it.
         stolen: perturbed images to learn from, as stored: uint8, or float16 in units where white is 1; (N, H, W, C),
             square.
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
-        public: unperturbed images of other pictures, uint8 (M, H, W, C); None at level L0.
+        public: unperturbed images of other images, uint8 (M, H, W, C); None at level L0.
         pairs: known pairs; None below level L2.
     """
 
@@ -76,18 +76,18 @@ class Loot:
         return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma)
 
     def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
-        """The transformation with a key of the attacker's own.
+        """The transformation with a key of the adversary's own.
 
         Args:
             seed, purpose: another of either is another key, so that the same image comes out otherwise.
         """
-        secret = hashlib.sha256(f"an attacker's own key, {seed}".encode()).digest()
+        secret = hashlib.sha256(f"an adversary's own key, {seed}".encode()).digest()
         stream = KeyStream(secret, (purpose,))
         return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Outcome:
     """What an attack believes.
 
     Args:
@@ -105,11 +105,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Budget:
-    """What an attacker can spend.
+    """What an adversary can spend.
 
     Args:
         network_epochs: passes of networks over the public images; 0: no networks.
-        seed: of the attacker's own keys, starting points and weights.
+        seed: of the adversary's own keys, starting points and weights.
         threads, device: for networks, see `privpipe.params.Train`.
     """
 
@@ -120,7 +120,7 @@ class Budget:
 
 
 class Attack(ABC):
-    """One way to get pictures or keys back.
+    """One way to get images or keys back.
 
     Attributes:
         name: in tables and files, lower case with underscores.
@@ -151,13 +151,13 @@ class Attack(ABC):
         An attack that holds for many methods asks what the method says of itself, so that new methods are attacked.
         """
 
-    def learns_from_pairs(self, loot: Loot) -> bool:
+    def learns_from_pairs(self, view: AdversaryView) -> bool:
         """Whether known pairs of this transformation tell it what public images do not."""
         return True
 
     @abstractmethod
-    def run(self, loot: Loot) -> Attempt:
-        """Attack. What `loot` holds besides the stolen images sets the level.
+    def run(self, view: AdversaryView) -> Outcome:
+        """Attack. What `view` holds besides the stolen images sets the level.
 
         Raises:
             PrivpipeError: there are too few images or they are too large; the message says what would do.

@@ -1,24 +1,24 @@
-"""Restore pictures from the means of their blocks alone, where no key changes these.
+"""Restore images from the means of their blocks alone, where no key changes these.
 
 A block's mean survives any permutation of its pixels, for example, also a fresh one for each image: the thumbnail of
-block means is free, to float precision and without the key. The picture is then the linear estimate of least mean
+block means is free, to float precision and without the key. The image is then the linear estimate of least mean
 square error from these means, as for `pixelate` but without its rounding; see `privpipe.attacks.restoration`. Level L0:
-the generic model of natural pictures; level L1: mean and covariance of public images.
+the generic model of natural images; level L1: mean and covariance of public images.
 
 The observation is our own. The confidence compares the spectrum of the thumbnails with the expected one, as `wiener`
-does; it tells a k that is too small, and data that are no pictures. A k that divides into the one believed is no wrong
-guess, nor are pictures that are not scrambled: the means are right.
+does; it tells a k that is too small, and data that are no images. A k that divides into the one believed is no wrong
+guess, nor are images that are not scrambled: the means are right.
 """
 
 import numpy as np
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import estimate
 from privpipe.attacks.wiener import HALF, MAX_IMAGES, log_ratios, prior_of, trust
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, to_blocks
 from privpipe.perturb.linear import block_means
-from privpipe.perturb.values import Floats, levels_of_grey
+from privpipe.perturb.values import Floats, pixel_values
 
 NOISE = 1e-3  # squared levels; the means are exact, and this keeps the system regular
 
@@ -33,20 +33,20 @@ class BlockMeans(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.keyed and method.keeps_block_means and method.scope == "image"
 
-    def run(self, loot: Loot) -> Attempt:
-        prior = prior_of(loot)
-        matrix = block_means(loot.image_size, loot.k)
-        images = estimate(_means(loot.targets, loot.k), matrix, NOISE * np.eye(matrix.shape[0]), prior)
-        side = loot.image_size // loot.k
-        seen = _means(loot.stolen[:MAX_IMAGES], loot.k)
-        deviations = (seen - matrix @ prior.mean.reshape(-1, loot.channels)) @ prior.colours[0]
+    def run(self, view: AdversaryView) -> Outcome:
+        prior = prior_of(view)
+        matrix = block_means(view.image_size, view.k)
+        images = estimate(_means(view.targets, view.k), matrix, NOISE * np.eye(matrix.shape[0]), prior)
+        side = view.image_size // view.k
+        seen = _means(view.stolen[:MAX_IMAGES], view.k)
+        deviations = (seen - matrix @ prior.mean.reshape(-1, view.channels)) @ prior.colours[0]
         expected = matrix @ (matrix @ prior.covariances[0]).T
         ratios = log_ratios(deviations.reshape(-1, side, side), expected)
         if not ratios.size:  # too few blocks to have a spectrum
-            return Attempt(images)
-        return Attempt(images, trust(float(np.abs(ratios).max()), HALF["filter", loot.public is not None]))
+            return Outcome(images)
+        return Outcome(images, trust(float(np.abs(ratios).max()), HALF["filter", view.public is not None]))
 
 
 def _means(images: Array, k: int) -> Floats:
     """The means of the blocks of stored images, in levels, (N, blocks, C)."""
-    return np.asarray(to_blocks(levels_of_grey(images), k).mean(axis=2))
+    return np.asarray(to_blocks(pixel_values(images), k).mean(axis=2))

@@ -3,7 +3,7 @@
     from privpipe.attacks.correlations import attack
     found = attack(stolen, k=4, public=public)
 
-What it assumes: `block_scramble` under `scope: dataset`, with a k that the file's header tells. Level L0: the attacker
+What it assumes: `block_scramble` under `scope: dataset`, with a k that the file's header tells. Level L0: the adversary
 has nothing but the perturbed images. Level L1: they also have public images of the same kind, disjoint from the
 owner's. No key and no known pair at either level.
 
@@ -20,7 +20,7 @@ Fisher's z is what makes few images enough: it has about the same sampling error
 while a plain correlation has a far smaller one near 1, where neighbours differ.
 
 Each signature t(j) is taken less its own mean. How strongly a pixel goes with all others differs between the middle
-of a picture and its borders, which no model of distances knows and few public images tell; what differs from one
+of an image and its borders, which no model of distances knows and few public images tell; what differs from one
 far pixel to the next is what tells a position.
 
 Without public images, a model takes their place: two pixels at distance d correlate as R(d) = (1 - c)·exp(-d/L) + c,
@@ -29,7 +29,7 @@ blocks up to k = 8 on CIFAR-10 (`benchmarks/correlation_attack.py`). At k = 16 i
 rather than on it, and `confidence` says so. Measuring R anew on what was solved, for each displacement apart, and
 solving again makes the answer worse, for it confirms its own errors: what comes of it serves the `confidence` alone.
 
-The attack is our own. That block-wise encryption with pixel shuffling gives pictures away was shown before, by another
+The attack is our own. That block-wise encryption with pixel shuffling gives images away was shown before, by another
 way: Chuman and Kiya, "A jigsaw puzzle solver-based attack on block-wise image encryption for privacy-preserving DNNs"
 (2022, arXiv:2211.02369).
 """
@@ -95,7 +95,7 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     Args:
         stolen: perturbed images, uint8 (N, H, W, C), N at least 4.
         k: the block size, at least 2; divides height and width.
-        public: unperturbed images of other pictures, uint8 (M, H, W, C), M at least 4 (level L1); None for
+        public: unperturbed images of other images, uint8 (M, H, W, C), M at least 4 (level L1); None for
             level L0, which fits the correlation model and needs more stolen images.
 
     Raises:

@@ -35,13 +35,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images, to_blocks
 from privpipe.perturb.block_mix import BlockMix
-from privpipe.perturb.values import Floats, levels_of_grey
+from privpipe.perturb.values import Floats, pixel_values
 
 Doubles = NDArray[np.float64]
 
@@ -91,12 +91,12 @@ class CrossBlock(Attack):
     def applies(self, method: Perturbation) -> bool:
         return isinstance(method, BlockMix) and method.scope == "dataset"
 
-    def run(self, loot: Loot) -> Attempt:
-        if loot.public is None:
+    def run(self, view: AdversaryView) -> Outcome:
+        if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(loot.stolen, loot.k, loot.public)
-        images = restore(loot.targets, loot.transformation, found.matrices, Prior.of(loot.public))
-        return Attempt(images, found.confidence, found.matrices)
+        found = attack(view.stolen, view.k, view.public)
+        images = restore(view.targets, view.transformation, found.matrices, Prior.of(view.public))
+        return Outcome(images, found.confidence, found.matrices)
 
 
 def attack(stolen: Array, k: int, public: Images) -> Recovered:
@@ -108,7 +108,7 @@ def attack(stolen: Array, k: int, public: Images) -> Recovered:
     Args:
         stolen: perturbed images as stored, float16 or uint8 (N, H, W, C), N at least 4.
         k: the block size, which divides height and width.
-        public: unperturbed images of other pictures, uint8 (M, H, W, C), M at least 4.
+        public: unperturbed images of other images, uint8 (M, H, W, C), M at least 4.
 
     Raises:
         PrivpipeError: an array is not as described, or k does not fit.
@@ -267,7 +267,7 @@ def _chunks(images: Array, k: int, colours: Doubles) -> Iterator[Doubles]:
     """Some images at a time, in the given components of colour: (blocks, k*k, count, C)."""
     step = max(1, CHUNK_VALUES // images[0].size)
     for start in range(0, len(images), step):
-        blocks = to_blocks(levels_of_grey(images[start : start + step]) @ colours, k)
+        blocks = to_blocks(pixel_values(images[start : start + step]) @ colours, k)
         yield np.ascontiguousarray(blocks.transpose(1, 2, 0, 3))
 
 

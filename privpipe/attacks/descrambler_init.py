@@ -3,7 +3,7 @@
 Nothing here sees a key, a raw image or a label: the perturbed training set is all there is.
 
 - `learned`: the drawn weights of `privpipe.nn.models.build`; training has to find everything, as in the study.
-- `learned_smooth`: `smooth_weights`, a fit by gradients to the prior that pictures are smooth; they go on training.
+- `learned_smooth`: `smooth_weights`, a fit by gradients to the prior that images are smooth; they go on training.
 - `inferred`: `inferred_weights`, the permutations that `privpipe.attacks.correlations` finds; they stay fixed.
 """
 
@@ -93,7 +93,7 @@ def inferred_weights(images: Tensor, k: int) -> tuple[Tensor, float]:
 
 
 def smooth_weights(images: Tensor, k: int, progress: bool = True) -> Tensor:
-    """Doubly stochastic matrices that make pictures smooth across the borders of blocks.
+    """Doubly stochastic matrices that make images smooth across the borders of blocks.
 
     They maximise E(W) = sum of S[p, q] · (W Z Wᵀ)[p, q] over the pixels p, q of different blocks, by gradient ascent:
     a relaxed quadratic assignment. Z is Fisher's z of the correlation of two stored pixels, averaged over the colours;

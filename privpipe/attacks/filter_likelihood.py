@@ -1,4 +1,4 @@
-"""Find the secret kernel of a random filter that all images share, and restore pictures with it.
+"""Find the secret kernel of a random filter that all images share, and restore images with it.
 
     from privpipe.attacks.filter_likelihood import attack
     found = attack(stolen, k=5, public=public, seed=0)
@@ -17,7 +17,7 @@ public images, which are nearly independent of each other: each adds its own evi
     the autocorrelation leaves open is the sign and whether the kernel is turned by 180 degrees.
 3.  **The likelihood.** tr(C⁻¹ S) + log det C, summed over colours, is minimised from there: the Gaussian log-likelihood
     of the patches, without the approximation of step 1.
-4.  **The turn.** Turning the kernel shifts phases of the restored picture, which blurs edges into ripples. Edges are
+4.  **The turn.** Turning the kernel shifts phases of the restored image, which blurs edges into ripples. Edges are
     what makes derivatives of natural images sparse, so the kernel is right whose restoration of the stolen images has
     the sparser derivatives (the idea of minimum entropy deconvolution, Wiggins, Geoexploration 16 (1978)).
 5.  **The sign.** The mean of the stolen images is the filtered mean of images: of w and -w the one is taken that
@@ -36,7 +36,7 @@ from scipy.optimize import minimize
 from scipy.signal import oaconvolve
 from scipy.stats import norm
 
-from privpipe.attacks.base import Attack, Attempt, Budget, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome
 from privpipe.attacks.filter_restoration import restore_filtered
 from privpipe.attacks.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
 from privpipe.attacks.restoration import Prior
@@ -81,12 +81,12 @@ class FilterLikelihood(Attack):
     def applies(self, method: Perturbation) -> bool:
         return isinstance(method, RandomFilter) and method.scope == "dataset"
 
-    def run(self, loot: Loot) -> Attempt:
-        if loot.public is None:
+    def run(self, view: AdversaryView) -> Outcome:
+        if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(loot.stolen, loot.k, loot.public, self.seed)
-        images = restore_filtered(loot.targets, found.weights, found.weight_error, Prior.of(loot.public))
-        return Attempt(images, found.confidence, found.weights)
+        found = attack(view.stolen, view.k, view.public, self.seed)
+        images = restore_filtered(view.targets, found.weights, found.weight_error, Prior.of(view.public))
+        return Outcome(images, found.confidence, found.weights)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
     Args:
         stolen: filtered images in units where white is 1, float16 (N, H, W, C), N at least 100.
         k: the size of the kernel, odd, up to 7; half an image's side or less.
-        public: unfiltered images of other pictures, uint8 (M, H, W, C), M at least 100.
+        public: unfiltered images of other images, uint8 (M, H, W, C), M at least 100.
         seed: of the random starts.
 
     Raises:

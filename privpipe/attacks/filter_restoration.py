@@ -1,15 +1,15 @@
-"""The best linear estimate of a picture from its filtered version, where the kernel is known up to an error.
+"""The best linear estimate of an image from its filtered version, where the kernel is known up to an error.
 
     from privpipe.attacks.filter_restoration import restore_filtered
-    pictures = restore_filtered(targets, weights, weight_error=1e-4, prior=Prior.of(public))
+    images = restore_filtered(targets, weights, weight_error=1e-4, prior=Prior.of(public))
 
 A kernel that lets next to nothing of some frequencies pass makes a small error of a weight a large one of the estimate.
-With errors e of variance v in each of the k² weights, independent of each other, the filtered picture is
+With errors e of variance v in each of the k² weights, independent of each other, the filtered image is
 
     y = K x + Σ_j e_j P_j x,    so that the noise has the covariance    N = v · Σ_j P_j S P_jᵀ + what rounding adds,
 
-where P_j takes the pixel that weight j meets and S is the covariance of pictures. S is that of the first component of
-colour, for all of them: cautious for the others. The mean picture is left out: what a kernel does to it is known well.
+where P_j takes the pixel that weight j meets and S is the covariance of images. S is that of the first component of
+colour, for all of them: cautious for the others. The mean image is left out: what a kernel does to it is known well.
 """
 
 import numpy as np

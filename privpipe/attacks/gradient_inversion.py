@@ -1,7 +1,7 @@
 """Invert blur or pixelation by gradient descent, with a prior that knows edges.
 
-The linear estimate of `wiener` takes pictures for Gaussian. They are not: their gradients are mostly small and
-sometimes large. The most probable picture x for a perturbed picture y = K x + rounding minimises
+The linear estimate of `wiener` takes images for Gaussian. They are not: their gradients are mostly small and
+sometimes large. The most probable image x for a perturbed image y = K x + rounding minimises
 
     |K x - y|² / (2·r) + a·(x - m)ᵀ S⁻¹ (x - m) / 2 + sum over pixels and components c of b_c·sqrt(|grad x_c|² + d²)
 
@@ -17,14 +17,14 @@ Gaussian and a sparse prior against each other is our own choice. The confidence
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import ROUNDING, WHITE, Prior, restore
 from privpipe.attacks.wiener import confidence
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
-from privpipe.perturb.values import Floats, levels_of_grey
+from privpipe.perturb.values import Floats, pixel_values
 
-# a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training pictures of CIFAR-10.
+# a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training images of CIFAR-10.
 GAUSSIAN = 0.6
 LUMINANCE, CHROMA = 0.03, 0.09
 EDGE = 1.0
@@ -42,22 +42,22 @@ class GradientInversion(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.operator_without_key and method.axis_operator() is not None and not method.noisy
 
-    def run(self, loot: Loot) -> Attempt:
-        if loot.public is None:
+    def run(self, view: AdversaryView) -> Outcome:
+        if view.public is None:
             raise PrivpipeError("gradient_inversion needs public images. Run it at level L1 or above.")
-        method, prior = loot.transformation, Prior.of(loot.public)
+        method, prior = view.transformation, Prior.of(view.public)
         axis = method.axis_operator()
         if axis is None:
             raise PrivpipeError(f"gradient_inversion needs the operator of one axis, and {method.name} gives none.")
-        linear = restore(loot.targets, method, None, prior)
+        linear = restore(view.targets, method, None, prior)
         repeated = method.image_size**2 // method.operator(None).shape[0]
         energy = _Energy(axis, ROUNDING * repeated, prior)
-        targets = levels_of_grey(loot.targets)
+        targets = pixel_values(view.targets)
         images = np.empty_like(targets)
         for start in range(0, len(targets), CHUNK_IMAGES):
             rows = slice(start, start + CHUNK_IMAGES)
             images[rows] = _minimise(energy, linear[rows], targets[rows])
-        return Attempt(images, confidence(loot, prior))
+        return Outcome(images, confidence(view, prior))
 
 
 class _Energy:
@@ -66,7 +66,7 @@ class _Energy:
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
         noise: variance of an observed value, squared levels, times how often the image repeats it.
-        prior: mean and covariances of pictures.
+        prior: mean and covariances of images.
     """
 
     def __init__(self, axis: Floats, noise: float, prior: Prior) -> None:

@@ -4,7 +4,7 @@
     found = solve(pairs, BlockScramble(32, k=4))
 
 What it assumes: a keyed method under `scope: dataset` with known settings, and m pairs; a pair is an original that
-reached the attacker some other way. Each method says which equations its key solves
+reached the adversary some other way. Each method says which equations its key solves
 (`Perturbation.key_equations`); for example:
 
 - block_scramble: which pixel went where. Linear assignment in each block with the least sum of squared differences over
@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from privpipe.attacks.base import Attack, Attempt, Loot, Pairs
+from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
 from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
 from privpipe.perturb.equations import Added, Linear, Permuted
-from privpipe.perturb.values import Doubles, Floats, levels_of_grey, rounding_variance
+from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
 MAX_FOLDS = 10  # of cross-validation
@@ -68,26 +68,26 @@ class KnownPlaintext(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.keyed and method.scope == "dataset"
 
-    def run(self, loot: Loot) -> Attempt:
-        if loot.pairs is None:
+    def run(self, view: AdversaryView) -> Outcome:
+        if view.pairs is None:
             raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
-        found = solve(loot.pairs, loot.transformation)
-        return Attempt(_restored(loot, found), found.confidence, found.key)
+        found = solve(view.pairs, view.transformation)
+        return Outcome(_restored(view, found), found.confidence, found.key)
 
 
-def _restored(loot: Loot, found: Solved) -> Floats | None:
+def _restored(view: AdversaryView, found: Solved) -> Floats | None:
     """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
-    method = loot.transformation
+    method = view.transformation
     if method.undone_by_key:
-        return np.clip(method.invert(loot.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
-    if loot.image_size**2 > MAX_PIXELS:
+        return np.clip(method.invert(view.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
+    if view.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.known(loot.public, loot.image_size, loot.channels)
+    prior = Prior.known(view.public, view.image_size, view.channels)
     noise = None
     if found.covariances is not None:
-        mean = prior.mean.reshape(-1, loot.channels)
+        mean = prior.mean.reshape(-1, view.channels)
         noise = method.key_error_noise(found.covariances, mean, prior.covariances.sum(axis=0))
-    return restore(loot.targets, method, found.key, prior, noise)
+    return restore(view.targets, method, found.key, prior, noise)
 
 
 def solve(pairs: Pairs, method: Perturbation) -> Solved:
@@ -148,7 +148,7 @@ def _check(pairs: Pairs, method: Perturbation) -> None:
 
 def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
     # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
-    before, after = (equations.rows(levels_of_grey(images)) for images in (pairs.originals, pairs.perturbed))
+    before, after = (equations.rows(pixel_values(images)) for images in (pairs.originals, pairs.perturbed))
     gains = after.swapaxes(1, 2) @ before
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
     explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
@@ -182,7 +182,7 @@ def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
 
 
 def _solve_field(pairs: Pairs, equations: Added) -> Solved:
-    differences = levels_of_grey(pairs.perturbed).astype(np.float64) - pairs.originals
+    differences = pixel_values(pairs.perturbed).astype(np.float64) - pairs.originals
     field, sigma = differences.mean(axis=0), equations.sigma
     if len(differences) > 1:
         expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2

@@ -1,9 +1,9 @@
-"""Which picture is it? Re-identification of targets among candidate pictures.
+"""Which image is it? Re-identification of targets among candidate images.
 
     from privpipe.attacks.linkage import method_similarity
     likeliest = method_similarity(targets, gallery, RandomFilter(32, k=5)).argmax(axis=1)
 
-An attacker who suspects that a perturbed image is one of some pictures at hand (they were on the web, say) need not
+An adversary who suspects that a perturbed image is one of some images at hand (they were on the web, say) need not
 reconstruct anything. `method_similarity` asks of each candidate how likely the perturbed image is if it was made of
 this one, whatever the key was: the method is public, and the unknown key is integrated out, or replaced by what no
 key changes (`Perturbation.log_likelihood`). No other image is used, so it does not matter whether they share the key.
@@ -16,7 +16,7 @@ key changes (`Perturbation.log_likelihood`). No other image is used, so it does 
 | block_mix | log-likelihood: rows of a mixed block are Gaussian with the block's second moments |
 | gaussian_noise, correlated_noise | log-likelihood: distance weighted with the inverse covariance of the noise |
 
-`picture_similarity` compares reconstructions with pictures and knows nothing of how they were made.
+`image_similarity` compares reconstructions with images and knows nothing of how they were made.
 
 Both are our own compositions of textbook statistics (normalised correlation, least squares, Gaussian likelihoods).
 """
@@ -31,8 +31,8 @@ from privpipe.perturb.values import Floats
 COARSE = 8  # height and width of the coarse scale in pixels
 
 
-def picture_similarity(images: Floats, gallery: Images) -> Floats:
-    """How much each reconstruction resembles each picture, float32 (T, G), at most 2.
+def image_similarity(images: Floats, gallery: Images) -> Floats:
+    """How much each reconstruction resembles each image, float32 (T, G), at most 2.
 
     The sum of two normalised correlations over all pixels and colours: of the images as they are, and of both reduced
     to 8×8 by area. The first suffers less under noise, the second under blur and displaced pixels. Neither changes
@@ -52,7 +52,7 @@ def picture_similarity(images: Floats, gallery: Images) -> Floats:
 
 
 def _reduced(images: Array) -> Floats:
-    """(n, H, W, C) by area to (n, 8, 8, C); smaller pictures stay as they are."""
+    """(n, H, W, C) by area to (n, 8, 8, C); smaller images stay as they are."""
     count, height, width, channels = images.shape
     if height <= COARSE or width <= COARSE:
         return images.astype(np.float32)
@@ -74,11 +74,11 @@ def method_similarity(targets: Array, gallery: Images, method: Perturbation) -> 
     Values compare within a row only: the highest of each is 0.
 
     Time is two operations for every target, candidate and number compared; those are H·W·C, and for random_filter k²
-    times max(512, 2·k²) but no more than H·W·C: a few seconds for 1,000 by 1,000 pictures and k up to 7.
+    times max(512, 2·k²) but no more than H·W·C: a few seconds for 1,000 by 1,000 images and k up to 7.
 
     Args:
         targets: perturbed images as stored, uint8 or float16 (T, H, W, C).
-        gallery: candidate pictures, uint8 (G, H, W, C).
+        gallery: candidate images, uint8 (G, H, W, C).
         method: the transformation; its own key is not used.
 
     Raises:
@@ -92,6 +92,6 @@ def method_similarity(targets: Array, gallery: Images, method: Perturbation) -> 
 def _check(images: Array, gallery: Images) -> None:
     if images.ndim != 4 or images.shape[1:] != gallery.shape[1:] or gallery.dtype != np.uint8 or not len(gallery):
         raise PrivpipeError(
-            f"the gallery must be uint8 pictures of the targets' shape {images.shape[1:]}; got {gallery.dtype} "
+            f"the gallery must be uint8 images of the targets' shape {images.shape[1:]}; got {gallery.dtype} "
             f"{gallery.shape}. Resize or convert them."
         )

@@ -1,8 +1,8 @@
-"""Learn to restore: a network that maps perturbed images to pictures, trained on pictures the attacker perturbs.
+"""Learn to restore: a network that maps perturbed images to images, trained on images the adversary perturbs.
 
-Level L1: the method is public, so anybody can perturb public pictures with keys of their own and learn the way back.
-Every picture gets a fresh key (`scope: image`), or every batch (`scope: dataset`), so that what is learned holds for
-any key: what the perturbation leaves, together with what pictures look like. Level L2: training goes on with the known
+Level L1: the method is public, so anybody can perturb public images with keys of their own and learn the way back.
+Every image gets a fresh key (`scope: image`), or every batch (`scope: dataset`), so that what is learned holds for
+any key: what the perturbation leaves, together with what images look like. Level L2: training goes on with the known
 pairs, which carry the very key, for as long as pairs that are held out gain by it. With fewer than 20 pairs none can
 be held out, and the network stays as it was.
 
@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from privpipe.attacks.base import Attack, Attempt, Budget, Loot, Pairs
+from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
 from privpipe.errors import PrivpipeError
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.models import BlockFullyConnected
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
-from privpipe.perturb.values import Floats, levels_of_grey
+from privpipe.perturb.values import Floats, pixel_values
 
 WIDTHS = (24, 48, 96)  # channels at full, half and quarter resolution
 BLOCK_WIDTH, BLOCK_OUTPUTS = 64, 2048  # channels of the path over blocks, and most of its outputs per block
@@ -54,7 +54,7 @@ class RestorationNetwork(Attack):
 
     Args:
         epochs: passes over the public images; the known pairs get as many steps again.
-        seed: of the weights, the order and the attacker's own keys.
+        seed: of the weights, the order and the adversary's own keys.
         threads: CPU threads; results depend on it.
         device: auto, cpu or cuda.
     """
@@ -77,31 +77,31 @@ class RestorationNetwork(Attack):
     def applies(self, method: Perturbation) -> bool:
         return not method.identity
 
-    def learns_from_pairs(self, loot: Loot) -> bool:
-        """Without a key, or with a fresh one for each image, the attacker's own pairs are as good as known ones."""
-        return loot.public is None or (loot.scope == "dataset" and loot.transformation.keyed)
+    def learns_from_pairs(self, view: AdversaryView) -> bool:
+        """Without a key, or with a fresh one for each image, the adversary's own pairs are as good as known ones."""
+        return view.public is None or (view.scope == "dataset" and view.transformation.keyed)
 
-    def run(self, loot: Loot) -> Attempt:
+    def run(self, view: AdversaryView) -> Outcome:
         """Train, and restore the targets.
 
         Raises:
             PrivpipeError: there are no public images or too few, or the size is no multiple of 8.
         """
-        public = _checked(loot)
+        public = _checked(view)
         held_out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(public))))
         device = resolve_device(self.device)
         with deterministic(self.threads):
-            trainer = _Trainer(self, loot, public[held_out:], device)
+            trainer = _Trainer(self, view, public[held_out:], device)
             trainer.learn_from_public()
-            # A fresh key for each picture, whatever the scope: the confidence must not hang on one lucky key.
-            trial = replace(loot, scope="image").perturbation(self.seed, "held out").apply(public[:held_out])
+            # A fresh key for each image, whatever the scope: the confidence must not hang on one lucky key.
+            trial = replace(view, scope="image").perturbation(self.seed, "held out").apply(public[:held_out])
             error = np.square(trainer.restore(trial) - public[:held_out]).mean(dtype=np.float64)
             spread = np.square(public[:held_out] - public[held_out:].mean(axis=0)).mean(dtype=np.float64)
             explained = max(0.0, 1 - float(error / spread)) if spread > 0 else 0.0
-            if loot.pairs is not None and len(loot.pairs.originals) >= MIN_IMAGES:
-                trainer.learn_from_pairs(loot.pairs)
-            images = trainer.restore(loot.targets)
-        return Attempt(images, explained * likeness(loot.stolen, trial))
+            if view.pairs is not None and len(view.pairs.originals) >= MIN_IMAGES:
+                trainer.learn_from_pairs(view.pairs)
+            images = trainer.restore(view.targets)
+        return Outcome(images, explained * likeness(view.stolen, trial))
 
 
 def likeness(stolen: Array, own: Array) -> float:
@@ -113,7 +113,7 @@ def likeness(stolen: Array, own: Array) -> float:
     sets are as far apart as two images.
 
     Args:
-        stolen, own: perturbed images as stored, (n, H, W, C); `own` by the attacker.
+        stolen, own: perturbed images as stored, (n, H, W, C); `own` by the adversary.
     """
     theirs, ours = (_statistics(images[:MOST_HELD_OUT]) for images in (stolen, own))
     spread = np.atleast_2d(np.cov(ours, rowvar=False)) if len(ours) > 1 else np.zeros((ours.shape[1],) * 2)
@@ -125,7 +125,7 @@ def likeness(stolen: Array, own: Array) -> float:
 
 def _statistics(images: Array) -> NDArray[np.float64]:
     """(n, 2 + lags); the mean and the deviation in units of `SCALE`."""
-    values = (levels_of_grey(images).astype(np.float64) - MIDDLE) / SCALE
+    values = (pixel_values(images).astype(np.float64) - MIDDLE) / SCALE
     mean = values.mean(axis=(1, 2, 3))
     centred = values - values.mean(axis=(1, 2), keepdims=True)
     variance = np.square(centred).mean(axis=(1, 2, 3)) + 1e-6
@@ -144,10 +144,10 @@ def _statistics(images: Array) -> NDArray[np.float64]:
 class _Trainer:
     """The network, what it is trained on, and how."""
 
-    def __init__(self, attack: RestorationNetwork, loot: Loot, public: Images, device: torch.device):
-        self.attack, self.loot, self.public, self.device = attack, loot, public, device
+    def __init__(self, attack: RestorationNetwork, view: AdversaryView, public: Images, device: torch.device):
+        self.attack, self.view, self.public, self.device = attack, view, public, device
         self.draws = torch.Generator().manual_seed(attack.seed)
-        self.network = Network(loot.transformation, loot.channels)
+        self.network = Network(view.transformation, view.channels)
         self.network.initialise(self.draws)
         self.network.to(device)
         self.steps = attack.epochs * math.ceil(len(public) / BATCH)
@@ -168,7 +168,7 @@ class _Trainer:
             for rows in torch.split(torch.randperm(len(self.public), generator=self.draws), BATCH):
                 originals = self.public[rows.numpy()]
                 # A key for each batch, so that an image has fresh key material in every epoch.
-                yield self.loot.perturbation(self.attack.seed, f"batch {number}").apply(originals), originals
+                yield self.view.perturbation(self.attack.seed, f"batch {number}").apply(originals), originals
                 number += 1
 
     def learn_from_pairs(self, pairs: Pairs) -> None:
@@ -205,7 +205,7 @@ class _Trainer:
 
     def _tensor(self, images: Array) -> Tensor:
         """Stored images in levels, float32 (n, C, H, W), channels last in memory."""
-        return torch.from_numpy(levels_of_grey(images)).to(self.device).permute(0, 3, 1, 2)
+        return torch.from_numpy(pixel_values(images)).to(self.device).permute(0, 3, 1, 2)
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.network.state_dict().items()}
@@ -215,7 +215,7 @@ class _Trainer:
 
     @torch.no_grad()
     def restore(self, perturbed: Array) -> Floats:
-        """Perturbed images as stored to pictures in levels, float32 (n, H, W, C)."""
+        """Perturbed images as stored to images in levels, float32 (n, H, W, C)."""
         out = np.empty(perturbed.shape, np.float32)
         for first in range(0, len(perturbed), 4 * BATCH):
             part = slice(first, first + 4 * BATCH)
@@ -225,7 +225,7 @@ class _Trainer:
 
 
 class Network(nn.Module):
-    """Perturbed images in levels (B, C, H, W) to pictures in network units of the same shape.
+    """Perturbed images in levels (B, C, H, W) to images in network units of the same shape.
 
     Args:
         method: the transformation, of images of a multiple of 8 pixels; its own key is not used.
@@ -319,20 +319,20 @@ def _cosine(progress: float) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
 
-def _checked(loot: Loot) -> Images:
-    if loot.public is None or len(loot.public) < MIN_IMAGES + 2:
-        count = 0 if loot.public is None else len(loot.public)
+def _checked(view: AdversaryView) -> Images:
+    if view.public is None or len(view.public) < MIN_IMAGES + 2:
+        count = 0 if view.public is None else len(view.public)
         raise PrivpipeError(
             f"the restoration network learns from at least {MIN_IMAGES + 2} public images; got {count}. Pass more."
         )
-    if loot.image_size % 8:
+    if view.image_size % 8:
         raise PrivpipeError(
-            f"the restoration network takes images of a multiple of 8 pixels; got {loot.image_size}. Resize them."
+            f"the restoration network takes images of a multiple of 8 pixels; got {view.image_size}. Resize them."
         )
-    weights = loot.image_size**2 * loot.k**2 if loot.transformation.keyed and loot.transformation.blocks else 0
+    weights = view.image_size**2 * view.k**2 if view.transformation.keyed and view.transformation.blocks else 0
     if weights > MAX_WEIGHTS:
         raise PrivpipeError(
-            f"the restoration network would have {weights:,} weights for blocks of {loot.k} pixels; at most "
+            f"the restoration network would have {weights:,} weights for blocks of {view.k} pixels; at most "
             f"{MAX_WEIGHTS:,} are trained. Use a smaller perturb.k."
         )
-    return loot.public
+    return view.public

@@ -1,9 +1,9 @@
 """Every attack that applies to perturbed images, in one call."""
 
-from privpipe.attacks.base import Loot, Pairs
-from privpipe.attacks.campaign import run, situations
+from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.records import Record
 from privpipe.attacks.registry import attacks
+from privpipe.attacks.suite import run, situations
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.one_call import prepared
@@ -39,7 +39,7 @@ def attack(
         public: unperturbed images of the same kind, uint8 (M, H, W, C).
         pairs: originals, uint8 (m, H, W, C), and what became of them, as stored.
         network_epochs: passes of the restoration network over the public images; 0: it is left out.
-        seed: of the attacker's own keys and starting points.
+        seed: of the adversary's own keys and starting points.
         threads, device: of the restoration network.
 
     Returns:
@@ -51,7 +51,7 @@ def attack(
         PrivpipeError: there is no such method or these settings are impossible, or the arrays do not fit each other.
     """
     transformation = prepared(method, perturbed.shape[1] if perturbed.ndim == 4 else 0, k, scope, sigma, None)
-    loot = Loot(
+    view = AdversaryView(
         method,
         transformation.k,
         scope,
@@ -61,9 +61,9 @@ def attack(
         public,
         None if pairs is None else Pairs(*pairs),
     )
-    _check(loot)
+    _check(view)
     chosen = [one for one in attacks(network_epochs, seed, threads, device) if one.applies(transformation)]
-    known = {level: held for level, held in situations(loot)}  # of L2 the last: with all pairs
+    known = {level: held for level, held in situations(view)}  # of L2 the last: with all pairs
     return [
         run(one, level, held)
         for level, held in known.items()
@@ -72,11 +72,11 @@ def attack(
     ]
 
 
-def _check(loot: Loot) -> None:
+def _check(view: AdversaryView) -> None:
     """Raises PrivpipeError where the arrays do not fit each other."""
-    method, shape = loot.transformation, loot.stolen.shape
-    given = {"perturbed": loot.stolen, "targets": loot.targets}
-    pairs = loot.pairs
+    method, shape = view.transformation, view.stolen.shape
+    given = {"perturbed": view.stolen, "targets": view.targets}
+    pairs = view.pairs
     if pairs is not None:
         given["the second of pairs"] = pairs.perturbed
     for name, images in given.items():
@@ -86,7 +86,7 @@ def _check(loot: Loot) -> None:
                 f"{images.dtype} {images.shape}. Pass what privpipe.perturb returned."
             )
     for name, originals in (
-        ("public", loot.public),
+        ("public", view.public),
         ("the first of pairs", None if pairs is None else pairs.originals),
     ):
         if originals is not None and (originals.dtype != "uint8" or originals.shape[1:] != shape[1:]):

@@ -6,10 +6,10 @@ transformation there is.
 
 import numpy as np
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.correlations import attack
 from privpipe.perturb import Perturbation
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 
 class PixelCorrelation(Attack):
@@ -27,10 +27,10 @@ class PixelCorrelation(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.permutes_within_blocks
 
-    def run(self, loot: Loot) -> Attempt:
-        if loot.k == 1:
-            identity = np.zeros((loot.image_size**2, 1), dtype=np.int32)
-            return Attempt(levels_of_grey(loot.targets), confidence=1.0, key=identity)
-        found = attack(loot.stolen, loot.k, loot.public)
-        restored = loot.transformation.invert(loot.targets, found.permutations)
-        return Attempt(levels_of_grey(restored), found.confidence, found.permutations)
+    def run(self, view: AdversaryView) -> Outcome:
+        if view.k == 1:
+            identity = np.zeros((view.image_size**2, 1), dtype=np.int32)
+            return Outcome(pixel_values(view.targets), confidence=1.0, key=identity)
+        found = attack(view.stolen, view.k, view.public)
+        restored = view.transformation.invert(view.targets, found.permutations)
+        return Outcome(pixel_values(restored), found.confidence, found.permutations)

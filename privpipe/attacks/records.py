@@ -1,4 +1,4 @@
-"""The file of what the attacks brought: `reconstructions.h5`, from the attacker's stage to the scoring.
+"""The file of what the attacks brought: `reconstructions.h5`, from the adversary's stage to the scoring.
 
 Every byte has a checksum, which the reader compares (`privpipe.checksum`).
 """
@@ -30,10 +30,10 @@ class Record:
         pairs: known pairs that it had, 0 below L2.
         stolen: perturbed images that it learned from.
         seconds: how long it took.
-        confidence: see `privpipe.attacks.base.Attempt`.
+        confidence: see `privpipe.attacks.base.Outcome`.
         images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in levels of 0..255; None where only
             the key was sought.
-        key: see `privpipe.attacks.base.Attempt`.
+        key: see `privpipe.attacks.base.Outcome`.
         problem: why the attack could not be run; None where it was.
     """
 
@@ -49,7 +49,7 @@ class Record:
 
 
 def save_records(path: str | Path, records: Sequence[Record], salt: str = "") -> None:
-    """Write records, atomically and for the owner alone; pictures are rounded to 8 bits, as a thief would keep them.
+    """Write records, atomically and for the owner alone; images are rounded to 8 bits, as an adversary would keep them.
 
     Args:
         salt: see `privpipe.salt`; kept in the file and read by nobody.
@@ -71,7 +71,7 @@ def _add(group: h5py.Group, record: Record) -> None:
         if value is not None:
             group.attrs[name] = value
     if record.images is not None:
-        group["images"] = as_pictures(record.images)
+        group["images"] = as_images(record.images)
     if record.key is not None:
         group["key"] = record.key
 
@@ -113,7 +113,7 @@ def _record(group: h5py.Group) -> Record:
     )
 
 
-def as_pictures(images: NDArray[Any]) -> NDArray[np.uint8]:
+def as_images(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Levels of 0..255 rounded and clipped to 8 bits; NaN becomes black."""
     if images.dtype == np.uint8:
         return images

@@ -1,9 +1,9 @@
-"""The best linear estimate of a picture from its perturbed version, where the operator is known.
+"""The best linear estimate of an image from its perturbed version, where the operator is known.
 
     from privpipe.attacks.restoration import Prior, restore
-    pictures = restore(perturbed, GaussianBlur(32, k=7), key=None, prior=Prior.of(public))
+    images = restore(perturbed, GaussianBlur(32, k=7), key=None, prior=Prior.of(public))
 
-Where the method says how its key undoes it, that is done. Else it says that it is linear in the picture,
+Where the method says how its key undoes it, that is done. Else it says that it is linear in the image,
 y = K x + noise, with the same K for each colour. Under a prior of mean m and covariance S, the linear estimate with the
 least mean square error is
 
@@ -28,7 +28,7 @@ from scipy.sparse import csr_array
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.perturb.linear import dense, fast
-from privpipe.perturb.values import Doubles, Floats, levels_of_grey, rounding_variance
+from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
 MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
@@ -37,11 +37,11 @@ SMALLEST_NOISE = 1e-4  # squared levels; keeps the system regular where nothing 
 CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 
 # The generic prior. Axes of colour after Ohta, Kanade and Sakai, "Color information for region segmentation" (1980),
-# who found them near the principal axes of natural pictures; the last two have a chroma each.
+# who found them near the principal axes of natural images; the last two have a chroma each.
 OHTA = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 GREY_LEVEL = 120.0
 # Variance, share c that all pixels have in common, and length L in image widths: round numbers near those of the
-# training pictures of CIFAR-10 (small pictures of whole scenes). No test picture was looked at.
+# training images of CIFAR-10 (small images of whole scenes). No test image was looked at.
 GENERIC = ((11000.0, 0.15, 0.4), (800.0, 0.45, 0.4), (200.0, 0.45, 0.4))
 # The generic model counts as much as this many public images, as in the mean of an inverse Wishart distribution.
 PRIOR_IMAGES = 300.0
@@ -49,7 +49,7 @@ PRIOR_IMAGES = 300.0
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of pictures before any is seen: a mean, and a covariance for each component of colour.
+    """What is known of images before any is seen: a mean, and a covariance for each component of colour.
 
     Args:
         mean: float64 (H, W, C), levels of 0..255.
@@ -65,7 +65,7 @@ class Prior:
     def of(cls, public: Images) -> "Prior":
         """Mean and covariances of public images, uint8 (M, H, W, C), H = W, with some of the generic model in them.
 
-        Colours are rotated to their principal axes. A picture and its mirror image are taken to be equally likely,
+        Colours are rotated to their principal axes. An image and its mirror image are taken to be equally likely,
         which halves what there is to learn. With S of M images, the covariance is (M·S + n·G) / (M + n),
         G the generic model scaled to the component's variance, n = PRIOR_IMAGES.
 
@@ -75,7 +75,7 @@ class Prior:
         if public.dtype != np.uint8 or public.ndim != 4 or len(public) < 2 or public.shape[1] != public.shape[2]:
             raise PrivpipeError(
                 f"public images must be uint8 (M, H, W, C), square, with M at least 2; got {public.dtype} "
-                f"{public.shape}. Pass pictures of the same kind as those under attack."
+                f"{public.shape}. Pass images of the same kind as those under attack."
             )
         count, size, _, channels = public.shape
         generic = cls.generic(size, channels)
@@ -99,7 +99,7 @@ class Prior:
 
     @classmethod
     def generic(cls, image_size: int, channels: int) -> "Prior":
-        """A model of natural pictures that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
+        """A model of natural images that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
 
         Raises:
             PrivpipeError: neither one nor three channels, or the images are too large.
@@ -131,7 +131,7 @@ def restore(
         method: the transformation; its own key is not used.
         key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
             for methods without a key, and for noise whose field is not known: that is denoised.
-        prior: of pictures of the same shape.
+        prior: of images of the same shape.
         key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared levels.
 
     Returns:
@@ -151,7 +151,7 @@ def restore(
     each = _one_for_each(key, method, perturbed.shape)
     if method.undone_by_key and (key is not None or not method.keyed):
         return _clipped(method.invert(perturbed, key))
-    observed = method.observations(levels_of_grey(perturbed))
+    observed = method.observations(pixel_values(perturbed))
     rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
     noises = [noise for noise in (method.noise_covariance(), key_noise) if noise is not None]
     if each and not noises:
@@ -185,7 +185,7 @@ def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -
         spread = whole @ crossed.T + noise
         weights = cho_solve(cho_factor(spread, lower=True, overwrite_a=True), centred[:, :, component].T)
         found[:, :, component] = weights.T @ crossed
-    return _pictures(found, prior)
+    return _images(found, prior)
 
 
 def check_size(image_size: int) -> None:
@@ -211,7 +211,7 @@ def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float
         for component, precision in enumerate(precisions):
             factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
             found[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
-    return _pictures(found, prior)
+    return _images(found, prior)
 
 
 def _predicted(matrix: csr_array, prior: Prior) -> Doubles:
@@ -219,7 +219,7 @@ def _predicted(matrix: csr_array, prior: Prior) -> Doubles:
     return np.asarray(matrix @ prior.mean.reshape(matrix.shape[1], -1))
 
 
-def _pictures(components: Doubles, prior: Prior) -> Floats:
+def _images(components: Doubles, prior: Prior) -> Floats:
     """Deviations from the mean (T, P, C), in components of colour, as images (T, H, W, C)."""
     return _clipped((components @ prior.colours).reshape(-1, *prior.mean.shape) + prior.mean)
 

@@ -1,18 +1,18 @@
 """Find the noise field that all images share, and take it off.
 
-Under `scope: dataset` the mean of N perturbed images is the field plus the mean of N pictures. The mean picture is
+Under `scope: dataset` the mean of N perturbed images is the field plus the mean of N images. The mean image is
 known from public images (level L1), or known to be smooth (level L0), so the field is the linear estimate of least mean
 square error from
 
-    mean of the stolen images - expected mean picture = field + error,
+    mean of the stolen images - expected mean image = field + error,
 
-with the covariance of the noise, and for the error S/N of the stolen pictures' mean, S the covariance of pictures, and
-S/M of the public images' mean or that of a smooth mean picture. Components of colour are taken one by one, see
+with the covariance of the noise, and for the error S/N of the stolen images' mean, S the covariance of images, and
+S/M of the public images' mean or that of a smooth mean image. Components of colour are taken one by one, see
 `privpipe.attacks.restoration`.
 
 The confidence is the product of two measures. Halves of the stolen images must give the same field; and the energy of
 what is found, in the directions where the hypothesis expects noise, must be what sigma says: without a shared field
-(`scope: image`, unperturbed pictures) next to nothing is left of it, and another k or sigma leaves too much or too
+(`scope: image`, unperturbed images) next to nothing is left of it, and another k or sigma leaves too much or too
 little.
 
 That noise which repeats averages out is common knowledge: the fixed pattern of a camera's sensor is estimated in this
@@ -24,20 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import ROUNDING, WHITE, Prior
 from privpipe.attacks.wiener import prior_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 Doubles = NDArray[np.float64]
 
 MIN_IMAGES = 4  # two in each half
 CHUNK_IMAGES = 4096
-SMALLEST_SHARE = 1e-12  # without noise (sigma 0) there is nothing to share
-# The mean picture at level L0, about the generic prior's grey: variances, in squared levels of the components of
+SMALLEST_FRACTION = 1e-12  # without noise (sigma 0) there is nothing to share
+# The mean image at level L0, about the generic prior's grey: variances, in squared levels of the components of
 # colour, of its brightness and of smooth shading over a quarter of the image's width. Round numbers, meant to be loose.
 BRIGHTNESS = (1000.0, 100.0, 100.0)
 SHADING = (300.0, 30.0, 30.0)
@@ -54,43 +54,43 @@ class SharedField(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.noisy and method.scope == "dataset"
 
-    def run(self, loot: Loot) -> Attempt:
-        if len(loot.stolen) < MIN_IMAGES:
-            raise PrivpipeError(f"shared_field needs at least {MIN_IMAGES} stolen images; got {len(loot.stolen)}.")
-        prior = prior_of(loot)
-        halves = [_mean(loot.stolen[0::2]), _mean(loot.stolen[1::2])]
+    def run(self, view: AdversaryView) -> Outcome:
+        if len(view.stolen) < MIN_IMAGES:
+            raise PrivpipeError(f"shared_field needs at least {MIN_IMAGES} stolen images; got {len(view.stolen)}.")
+        prior = prior_of(view)
+        halves = [_mean(view.stolen[0::2]), _mean(view.stolen[1::2])]
         mean = (halves[0] + halves[1]) / 2
-        pixels = loot.image_size * loot.image_size
-        noise = loot.transformation.noise_covariance()
+        pixels = view.image_size * view.image_size
+        noise = view.transformation.noise_covariance()
         if noise is None:
-            raise PrivpipeError(f"shared_field needs the covariance of the noise, and {loot.method} gives none.")
-        fields = np.empty((3, pixels, loot.channels))  # of all images and of the halves
-        energy = np.empty(loot.channels)
+            raise PrivpipeError(f"shared_field needs the covariance of the noise, and {view.method} gives none.")
+        fields = np.empty((3, pixels, view.channels))  # of all images and of the halves
+        energy = np.empty(view.channels)
         for component, axis in enumerate(prior.colours):
             seen = np.stack([(one - prior.mean).reshape(pixels, -1) @ axis for one in (mean, *halves)], axis=1)
-            factor = cho_factor(noise + _error(loot, prior, component), lower=True, overwrite_a=True)
+            factor = cho_factor(noise + _error(view, prior, component), lower=True, overwrite_a=True)
             weights = cho_solve(factor, seen)
             fields[:, :, component] = (noise @ weights).T
             # The mean square of whitened values, weighted by the share of noise; its expectation is 1.
             share = np.trace(cho_solve(factor, noise))
-            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(share), SMALLEST_SHARE)
+            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(share), SMALLEST_FRACTION)
         whole, *parts = fields @ prior.colours
-        key = whole.reshape(loot.targets.shape[1:]).astype(np.float32)
-        images = np.clip(levels_of_grey(loot.targets) - key, 0, WHITE)
-        return Attempt(images, _agreement(*parts) * _likeness(float(energy.mean())), key)
+        key = whole.reshape(view.targets.shape[1:]).astype(np.float32)
+        images = np.clip(pixel_values(view.targets) - key, 0, WHITE)
+        return Outcome(images, _agreement(*parts) * _likeness(float(energy.mean())), key)
 
 
-def _error(loot: Loot, prior: Prior, component: int) -> Doubles:
-    """Covariance (P, P) of the expected mean picture and of the stolen pictures' mean about each other."""
+def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
+    """Covariance (P, P) of the expected mean image and of the stolen images' mean about each other."""
     covariance = prior.covariances[component]
     pixels = len(covariance)
-    # What float16 rounded averages out as the pictures do; the floor keeps the system regular.
-    error = covariance / len(loot.stolen) + ROUNDING / len(loot.stolen) * np.eye(pixels)
-    if loot.public is not None:
-        return np.asarray(error + covariance / len(loot.public))
-    y, x = np.divmod(np.arange(pixels), loot.image_size)
+    # What float16 rounded averages out as the images do; the floor keeps the system regular.
+    error = covariance / len(view.stolen) + ROUNDING / len(view.stolen) * np.eye(pixels)
+    if view.public is not None:
+        return np.asarray(error + covariance / len(view.public))
+    y, x = np.divmod(np.arange(pixels), view.image_size)
     squared = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
-    smooth = np.exp(-squared / (2 * (loot.image_size / 4) ** 2))
+    smooth = np.exp(-squared / (2 * (view.image_size / 4) ** 2))
     return np.asarray(error + BRIGHTNESS[component] + SHADING[component] * smooth)
 
 
@@ -98,7 +98,7 @@ def _mean(images: Array) -> Doubles:
     """Mean of stored images in levels, (H, W, C)."""
     total = np.zeros(images.shape[1:])
     for start in range(0, len(images), CHUNK_IMAGES):
-        total += levels_of_grey(images[start : start + CHUNK_IMAGES]).sum(axis=0, dtype=np.float64)
+        total += pixel_values(images[start : start + CHUNK_IMAGES]).sum(axis=0, dtype=np.float64)
     return np.asarray(total / len(images))
 
 

@@ -1,13 +1,13 @@
-"""Restore blurred, pixelated or noisy pictures with the linear estimate of least mean square error.
+"""Restore blurred, pixelated or noisy images with the linear estimate of least mean square error.
 
 It needs no key, so it applies to methods whose linear operator anybody knows. Level L0: the generic model of natural
-pictures; level L1: mean and covariance of public images. Under
+images; level L1: mean and covariance of public images. Under
 noise with `scope: dataset` the same field lies on all images; each is denoised alone all the same, which is valid, and
 `shared_field` does better.
 
 The confidence asks whether the stolen images look like what the hypothesis says, however well they can be restored:
 their power spectrum is compared with the one that K S Kᵀ + N predicts, in bands of frequency. Blur, pixelation and
-noise each leave a spectrum that differs from that of other k, other sigma or plain pictures by factors of 4 to 1000.
+noise each leave a spectrum that differs from that of other k, other sigma or plain images by factors of 4 to 1000.
 
 Source: see `privpipe.attacks.restoration`. The confidence is our own.
 """
@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from privpipe.attacks.base import Attack, Attempt, Loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import ROUNDING, Prior, restore
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 MAX_IMAGES = 2000  # stolen images whose spectrum is measured; more change nothing
-# Misfit, in nepers of power, at which the confidence is 1/2. On pictures, right hypotheses have at most 1.0 (filters)
+# Misfit, in nepers of power, at which the confidence is 1/2. On images, right hypotheses have at most 1.0 (filters)
 # and 0.6 (noise) under the generic prior, 0.3 and 0.3 under public images; wrong ones at least 1.4 and 0.75, and 1.4
-# and 0.7. A filter shows in its worst band of luminance, noise in the mean over bands of all colours: pictures have
+# and 0.7. A filter shows in its worst band of luminance, noise in the mean over bands of all colours: images have
 # little of their power in differences of colour, where noise has as much as anywhere.
 HALF = {("filter", False): 1.2, ("filter", True): 0.7, ("noise", False): 0.65, ("noise", True): 0.45}
 STEEPNESS = 8
-# Lower bands are left out: how bright pictures are, and their gradients from edge to edge, which no method here changes
-# and which differ most from one kind of picture to another.
+# Lower bands are left out: how bright images are, and their gradients from edge to edge, which no method here changes
+# and which differ most from one kind of image to another.
 LOWEST_BAND = 2
 SMALLEST_POWER = 1e-6  # of a frequency, squared levels: black images have none
 
@@ -45,23 +45,23 @@ class Wiener(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.operator_without_key and not method.identity
 
-    def run(self, loot: Loot) -> Attempt:
-        prior = prior_of(loot)
-        images = restore(loot.targets, loot.transformation, None, prior)
-        return Attempt(images, confidence(loot, prior))
+    def run(self, view: AdversaryView) -> Outcome:
+        prior = prior_of(view)
+        images = restore(view.targets, view.transformation, None, prior)
+        return Outcome(images, confidence(view, prior))
 
 
-def prior_of(loot: Loot) -> Prior:
-    """What the attacker knows of pictures: its public images, or else the generic model."""
-    return Prior.known(loot.public, loot.image_size, loot.channels)
+def prior_of(view: AdversaryView) -> Prior:
+    """What the adversary knows of images: its public images, or else the generic model."""
+    return Prior.known(view.public, view.image_size, view.channels)
 
 
-def confidence(loot: Loot, prior: Prior) -> float:
+def confidence(view: AdversaryView, prior: Prior) -> float:
     """0..1: whether the stolen images have the power spectrum that the method, k and sigma predict under `prior`."""
-    noise = loot.transformation.noise_covariance()
+    noise = view.transformation.noise_covariance()
     kind = "filter" if noise is None else "noise"
-    matrix = np.asarray(loot.transformation.image_operator(None).toarray())
-    deviations = deviations_of(loot.stolen, matrix @ prior.mean.reshape(-1, loot.channels), prior)
+    matrix = np.asarray(view.transformation.image_operator(None).toarray())
+    deviations = deviations_of(view.stolen, matrix @ prior.mean.reshape(-1, view.channels), prior)
     ratios = []
     for component in range(len(prior.colours) if kind == "noise" else 1):
         covariance = matrix @ (matrix @ prior.covariances[component]).T + ROUNDING * np.eye(len(matrix))
@@ -69,7 +69,7 @@ def confidence(loot: Loot, prior: Prior) -> float:
             covariance += noise
         ratios.append(log_ratios(deviations[..., component], covariance))
     misfit = np.abs(ratios).mean() if kind == "noise" else np.abs(ratios).max(initial=0)
-    return trust(float(misfit), HALF[kind, loot.public is not None])
+    return trust(float(misfit), HALF[kind, view.public is not None])
 
 
 def trust(misfit: float, half: float) -> float:
@@ -79,7 +79,7 @@ def trust(misfit: float, half: float) -> float:
 
 def deviations_of(stolen: Array, mean: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
     """The first stolen images less `mean` (H*W, C), in components of colour, (N, H, W, C)."""
-    images = levels_of_grey(stolen[:MAX_IMAGES])
+    images = pixel_values(stolen[:MAX_IMAGES])
     return np.asarray((images - mean.reshape(images.shape[1:])) @ prior.colours.T)
 
 

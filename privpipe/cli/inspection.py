@@ -1,4 +1,4 @@
-"""What a thief of a perturbed file sees: no key and no parameters are needed."""
+"""What an adversary of a perturbed file sees: no key and no parameters are needed."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
         known_to_fall (see `verdict`) and verdict, a sentence.
 
     Raises:
-        PrivpipeError: the file is missing, damaged, or holds raw pictures; the sheet cannot be drawn or written.
+        PrivpipeError: the file is missing, damaged, or holds raw images; the sheet cannot be drawn or written.
     """
     path = Path(path)
     _refuse_raw(path)
@@ -57,7 +57,7 @@ def _refuse_raw(path: Path) -> None:
         raw = True
     if raw:
         raise PrivpipeError(
-            f"{path} holds raw pictures: it must not leave its owner, and a thief would see everything. Inspect the "
+            f"{path} holds raw images: it must not leave its owner, and an adversary would see everything. Inspect the "
             "perturbed file instead (data/perturbed.h5); `dvc repro perturb` makes it."
         )
 

@@ -1,4 +1,4 @@
-"""The command line for people with pictures: `privpipe --help`. Each command is one call into the rooms.
+"""The command line for people with images: `privpipe --help`. Each command is one call into the library.
 
 Imports that take long stand inside the commands, so that help and completion are instant.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 REFERENCE = Path("data/private/key.json")
-pictures_argument = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 readable_option = click.option(
     "--allow-readable-key", is_flag=True, help="Read a key file that others on this machine can read too."
 )
@@ -41,10 +41,10 @@ class Commands(click.Group):
 )
 @click.version_option(__version__)
 def main() -> None:
-    """Perturb pictures with a key, see what a thief of the result would see, and classify pictures with a model
+    """Perturb images with a key, see what an adversary of the result would see, and classify images with a model
     that was trained on perturbed ones.
 
-    The models are trained by the pipeline (`dvc repro`); these commands are for your own pictures.
+    The models are trained by the pipeline (`dvc repro`); these commands are for your own images.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
@@ -63,7 +63,7 @@ def key() -> None:
 def key_new(path: Path, seed: int | None) -> None:
     """Make a new key from the operating system's randomness, in a file that only you can read (mode 0600).
 
-    An existing file is never overwritten. Keep a copy in a safe place: without the key no picture can be perturbed
+    An existing file is never overwritten. Keep a copy in a safe place: without the key no image can be perturbed
     as your training set was. With --seed it is a research key, which anybody can make again: it protects nothing.
 
     \b
@@ -170,27 +170,27 @@ def key_replace(reference: Path) -> None:
 
 
 @main.command()
-@pictures_argument
+@images_argument
 @click.option("--key", "key_path", type=FILE, help="Your key; needed unless the method has none (gaussian_blur).")
 @click.option("--params", "params_path", type=FILE, default="params.yaml", show_default=True, help="What to do.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results, or x.png for one picture."
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results, or x.png for one image."
 )
 @click.option("--force", is_flag=True, help="Overwrite results that exist.")
 @readable_option
 def perturb(
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     key_path: Path | None,
     params_path: Path,
     out: Path,
     force: bool,
     allow_readable_key: bool,
 ) -> None:
-    """Perturb pictures, or all pictures in folders, as a parameter file says, and write a PNG of each.
+    """Perturb images, or all images in folders, as a parameter file says, and write a PNG of each.
 
-    Pictures are cropped to a square and scaled to data.image_size first. The PNG of block_scramble, gaussian_blur and
-    none holds the exact values; filters and noise leave the range of a picture, so theirs is stretched for display.
-    Pictures that cannot be read are named at the end, the others are written all the same.
+    Images are cropped to a square and scaled to data.image_size first. The PNG of block_scramble, gaussian_blur and
+    none holds the exact values; filters and noise leave the range of an image, so theirs is stretched for display.
+    Images that cannot be read are named at the end, the others are written all the same.
 
     \b
     Examples:
@@ -205,13 +205,13 @@ def perturb(
     how = params.perturb
     read = key_reader(key_path, allow_readable_key)
     method = query_method(how.method, how.k, how.scope, how.sigma, params.data.image_size, read)
-    queries, problems = expand(pictures, outside=out)
+    queries, problems = expand(images, outside=out)
     if method.name == "none":
-        warn("perturb.method is none: the results are the pictures themselves. Do not send them.")
+        warn("perturb.method is none: the results are the images themselves. Do not send them.")
     written = write_queries(queries, method, out, force, problems.append)
     if written and not method.exact:
         click.echo(f"{method.name} gives floats: the PNGs are stretched for display, not exact.", err=True)
-    click.echo(f"{written} picture{'s' * (written != 1)} written to {out}")
+    click.echo(f"{written} image{'s' * (written != 1)} written to {out}")
     exit_with(problems)
 
 
@@ -220,10 +220,10 @@ def perturb(
 @click.option("--sheet", type=FILE, help="Draw the first training images to this PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(perturbed: Path, sheet: Path | None, as_json: bool) -> None:
-    """Show what a thief of a perturbed file would see: how it was made, its classes and counts, and its pictures.
+    """Show what an adversary of a perturbed file would see: how it was made, its classes and counts, and its images.
 
     No key and no parameters are needed. It also says whether the perturbation is known to fall without the key.
-    Pictures that leave the usual range are stretched, each for itself.
+    Images that leave the usual range are stretched, each for itself.
 
     \b
     Examples:
@@ -261,7 +261,7 @@ def verify(files: tuple[Path, ...]) -> None:
 
 
 @main.command()
-@pictures_argument
+@images_argument
 @click.option("--model", type=FILE, default="models/model.safetensors", show_default=True, help="The trained model.")
 @click.option("--key", "key_path", type=FILE, help="The key of the training set, unless its method has none.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
@@ -269,16 +269,16 @@ def verify(files: tuple[Path, ...]) -> None:
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @readable_option
 def predict(
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     model: Path,
     key_path: Path | None,
     top: int,
     form: str | None,
     allow_readable_key: bool,
 ) -> None:
-    """Classify pictures, or all pictures in folders, with a model that was trained on perturbed ones.
+    """Classify images, or all images in folders, with a model that was trained on perturbed ones.
 
-    Each picture is cropped, scaled and perturbed as the training set was; nothing leaves this machine. Files that
+    Each image is cropped, scaled and perturbed as the training set was; nothing leaves this machine. Files that
     cannot be read are named at the end, the others are classified all the same, and the exit code is 1. A wrong key
     gives wrong classes without a sign, so the key is compared with the fingerprint in the model file.
 
@@ -292,7 +292,7 @@ def predict(
     from privpipe.cli.queries import expand
 
     classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
-    queries, problems = expand(pictures)
+    queries, problems = expand(images)
     top = min(top, len(classifier.bundle.class_names))
     found = prediction.classify(queries, classifier, top, problems.append)
     match form:
@@ -336,7 +336,7 @@ def export(model: Path, out: Path) -> None:
     "--cache", is_flag=True, help="Also compare every file of DVC's cache with its checksum (reads all of it)."
 )
 def doctor(fix: bool, cache: bool) -> None:
-    """Find, and with --fix mend, what killed runs left in the DVC project of the current folder.
+    """Find, and with --fix repair, what killed runs left in the DVC project of the current folder.
 
     Empty locks, half a dvc.lock, half-written files, temporary folders with raw images, and folders of raw images
     that others can read. Nothing that cannot be made again is deleted: a secret key, a damaged file of the cache, is
@@ -367,7 +367,7 @@ def doctor(fix: bool, cache: bool) -> None:
                 click.echo("  done")
                 continue
         left += 1
-    click.echo(f"{found} problem{'s' * (found != 1)} found in {project.root}, {found - left} mended")
+    click.echo(f"{found} problem{'s' * (found != 1)} found in {project.root}, {found - left} repaired")
     if left:
         click.echo("Run `privpipe doctor --fix` to do what can be done." if not fix else "See the remedies above.")
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""Perturbed pictures as PNG files, to look at or to send."""
+"""Perturbed images as PNG files, to look at or to send."""
 
 import math
 import os
@@ -12,28 +12,28 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.cli.queries import Query, perturb_query
-from privpipe.data.pictures import read_picture
+from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.perturb import Perturbation
 from privpipe.report.figures import displayable
 
-SHEET_PIXELS = 64  # a picture on a sheet is enlarged to about this many
+SHEET_PIXELS = 64  # an image on a sheet is enlarged to about this many
 GAP = 2
 
 
-def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture, uint8 (H, W, 3), exactly, atomically.
+def write_png(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image, uint8 (H, W, 3), exactly, atomically.
 
     Raises:
         PrivpipeError: the disk is full, or `path` cannot be written.
     """
-    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     write_bytes(path, data)
 
 
 def sheet(images: NDArray[Any], image_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """Images (N, H, W, C), C 1 or 3, side by side in rows on white: an RGB picture, uint8 (H', W', 3).
+    """Images (N, H, W, C), C 1 or 3, side by side in rows on white: an RGB image, uint8 (H', W', 3).
 
     Each is shown as it is where it keeps to `image_range`, else stretched to its own range.
     """
@@ -50,20 +50,18 @@ def sheet(images: NDArray[Any], image_range: tuple[float, float]) -> NDArray[np.
 
 
 def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
-    """Where the perturbed PNG of each picture goes: `out` itself where it ends in .png, else below that folder.
+    """Where the perturbed PNG of each image goes: `out` itself where it ends in .png, else below that folder.
 
     Raises:
-        PrivpipeError: two pictures would go to the same file, a file exists and may not be overwritten, `out` is
-            one file for several pictures, or a result would replace a picture that is read.
+        PrivpipeError: two images would go to the same file, a file exists and may not be overwritten, `out` is
+            one file for several images, or a result would replace an image that is read.
     """
     if out.suffix.lower() == ".png" and not os.path.isdir(out):
         if len(queries) > 1:
-            raise PrivpipeError(f"--out {out} is one file, and there are {len(queries)} pictures. Name a folder.")
+            raise PrivpipeError(f"--out {out} is one file, and there are {len(queries)} images. Name a folder.")
         targets = [out] * len(queries)
     elif out.suffix and not os.path.isdir(out):
-        raise PrivpipeError(
-            f"--out must be a folder, or end in .png for one picture; got {out}. Results are PNG files."
-        )
+        raise PrivpipeError(f"--out must be a folder, or end in .png for one image; got {out}. Results are PNG files.")
     else:
         targets = [out / query.name.with_suffix(".png") for query in queries]
     sources = {os.path.realpath(query.path) for query in queries}
@@ -75,7 +73,7 @@ def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
                 "different folders."
             )
         if os.path.realpath(target) in sources:
-            raise PrivpipeError(f"{target} is one of the pictures that are read. Name another --out.")
+            raise PrivpipeError(f"{target} is one of the images that are read. Name another --out.")
         if os.path.lexists(target) and not force:
             raise PrivpipeError(f"{target} exists. Name another --out, or pass --force to overwrite.")
         seen[target] = query.path
@@ -85,10 +83,10 @@ def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
 def write_queries(
     queries: Sequence[Query], method: Perturbation, out: Path, force: bool, report: Callable[[str], None]
 ) -> int:
-    """Perturb pictures one by one and write a PNG of each; float results are stretched for display.
+    """Perturb images one by one and write a PNG of each; float results are stretched for display.
 
     Args:
-        report: called with a message for every picture that cannot be read; the others are written all the same.
+        report: called with a message for every image that cannot be read; the others are written all the same.
 
     Returns:
         How many were written.
@@ -99,7 +97,7 @@ def write_queries(
     written, targets = 0, plan(queries, out, force)
     for query, target in zip(tqdm(queries, desc="perturb", unit="img", disable=None), targets, strict=True):
         try:
-            perturbed = perturb_query(method, read_picture(query.path, method.image_size))
+            perturbed = perturb_query(method, read_image(query.path, method.image_size))
         except PrivpipeError as error:
             report(str(error))
             continue

@@ -1,4 +1,4 @@
-"""Classify pictures: perturb each as the training set was, ask the model, and print what it says."""
+"""Classify images: perturb each as the training set was, ask the model, and print what it says."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.cli.queries import Query, perturb_query, query_method
-from privpipe.data.pictures import read_picture
+from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.device import deterministic
@@ -29,7 +29,7 @@ MAX_FILE, MAX_CLASS = 60, 30  # characters of a column of the table
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of a picture with their probabilities, the likeliest first."""
+    """The likeliest classes of an image with their probabilities, the likeliest first."""
 
     file: str
     classes: tuple[tuple[str, float], ...]
@@ -42,13 +42,13 @@ class Classifier:
     bundle: Bundle
     method: Perturbation
 
-    def probabilities(self, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Perturb a picture (H, W, 3) and classify it: one probability per class, summing to 1.
+    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Perturb an image (H, W, 3) and classify it: one probability per class, summing to 1.
 
         Raises:
             PrivpipeError: the scores are not finite.
         """
-        perturbed = perturb_query(self.method, picture)
+        perturbed = perturb_query(self.method, image)
         images = torch.from_numpy(np.array(perturbed[None]))  # a copy: torch warns of arrays that are read-only
         scores = predict(self.bundle.model, self.bundle.normalise, images)
         if not bool(scores.isfinite().all()):
@@ -56,9 +56,9 @@ class Classifier:
         out: NDArray[np.float64] = scores.double().softmax(1)[0].numpy()
         return out
 
-    def top(self, picture: NDArray[np.uint8], count: int) -> tuple[tuple[str, float], ...]:
-        """The `count` likeliest classes of a picture (H, W, 3); of equal ones the first in the model's order."""
-        probabilities = self.probabilities(picture)
+    def top(self, image: NDArray[np.uint8], count: int) -> tuple[tuple[str, float], ...]:
+        """The `count` likeliest classes of an image (H, W, 3); of equal ones the first in the model's order."""
+        probabilities = self.probabilities(image)
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple((self.bundle.class_names[i], float(probabilities[i])) for i in order)
 
@@ -71,7 +71,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
             gives wrong classes without a sign.
 
     Raises:
-        PrivpipeError: the model is missing, damaged or not for colour pictures, or the key is another one; see also
+        PrivpipeError: the model is missing, damaged or not for colour images, or the key is another one; see also
             `query_method`.
     """
     bundle = load_bundle(path)
@@ -96,26 +96,26 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
         bundle.sigma,
         bundle.key_fingerprint,
     )
-    bundle.check_fits(header, "the pictures to classify")
+    bundle.check_fits(header, "the images to classify")
     return Classifier(bundle, method)
 
 
 def classify(
     queries: Sequence[Query], classifier: Classifier, top: int, report: Callable[[str], None]
 ) -> list[Prediction]:
-    """Classify pictures one by one, with a progress bar.
+    """Classify images one by one, with a progress bar.
 
-    Memory is that of one picture, and one at a time is what makes a result independent of the others: the
+    Memory is that of one image, and one at a time is what makes a result independent of the others: the
     last digits of a batch depend on its size.
 
     Args:
-        report: called with a message for every picture that cannot be classified; the others still are.
+        report: called with a message for every image that cannot be classified; the others still are.
     """
     size, out = classifier.method.image_size, []
     with deterministic(threads=1):
         for query in tqdm(queries, desc="predict", unit="img", disable=None):
             try:
-                out.append(Prediction(str(query.path), classifier.top(read_picture(query.path, size), top)))
+                out.append(Prediction(str(query.path), classifier.top(read_image(query.path, size), top)))
             except PrivpipeError as error:
                 report(str(error))
     return out

@@ -1,4 +1,4 @@
-"""Single pictures perturbed as a training set was, to be classified or looked at."""
+"""Single images perturbed as a training set was, to be classified or looked at."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.data.pictures import find_pictures
+from privpipe.data.image_files import find_images
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.params import unknown
@@ -21,7 +21,7 @@ SCOPES = ("dataset", "image")
 
 @dataclass(frozen=True)
 class Query:
-    """A picture that was asked for.
+    """An image that was asked for.
 
     Args:
         path: the file.
@@ -33,16 +33,16 @@ class Query:
 
 
 def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Query], list[str]]:
-    """The pictures that files and folders stand for, in the order given, and a message for each folder without any.
+    """The images that files and folders stand for, in the order given, and a message for each folder without any.
 
     A file that is given itself is taken as it is, whatever its suffix and even where it is missing, so that
     reading it says what is wrong with it.
 
     Args:
-        outside: a folder for results, which must not lie in a folder of pictures.
+        outside: a folder for results, which must not lie in a folder of images.
 
     Raises:
-        PrivpipeError: `outside` lies in one of the folders: the next run would take its own results for pictures.
+        PrivpipeError: `outside` lies in one of the folders: the next run would take its own results for images.
     """
     queries, problems = [], []
     for path in paths:
@@ -51,17 +51,17 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
             continue
         if outside is not None and Path(os.path.realpath(outside)).is_relative_to(os.path.realpath(path)):
             raise PrivpipeError(
-                f"--out {outside} lies in {path}, whose pictures are read: the next run would take the results for "
-                "pictures. Name a folder elsewhere."
+                f"--out {outside} lies in {path}, whose images are read: the next run would take the results for "
+                "images. Name a folder elsewhere."
             )
         try:
-            found = find_pictures(path)
+            found = find_images(path)
         except PrivpipeError as error:
             problems.append(str(error))
             continue
-        queries += [Query(picture, picture.relative_to(path)) for picture in found]
+        queries += [Query(image, image.relative_to(path)) for image in found]
         if not found:
-            problems.append(f"{path} holds no pictures. Name a folder with pictures, or the files themselves.")
+            problems.append(f"{path} holds no images. Name a folder with images, or the files themselves.")
     return queries, problems
 
 
@@ -100,11 +100,11 @@ def query_method(
     return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
 
 
-def perturb_query(method: Perturbation, picture: NDArray[np.uint8]) -> NDArray[Any]:
-    """Perturb one picture (H, W, C); the result has its shape, and the type of the method.
+def perturb_query(method: Perturbation, image: NDArray[np.uint8]) -> NDArray[Any]:
+    """Perturb one image (H, W, C); the result has its shape, and the type of the method.
 
-    A result depends on the picture alone, not on its name nor on the others that are asked for. So a picture of the
+    A result depends on the image alone, not on its name nor on the others that are asked for. So an image of the
     training set comes out as the training set has it (as the first, of equal ones), whoever sees both.
     """
-    perturbed: NDArray[Any] = method.apply(picture[None])[0]
+    perturbed: NDArray[Any] = method.apply(image[None])[0]
     return perturbed

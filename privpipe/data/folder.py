@@ -1,6 +1,6 @@
-"""The owner's own pictures: a folder with one sub-folder per class, or with train/, val/ and test/ above the classes.
+"""The owner's own images: a folder with one sub-folder per class, or with train/, val/ and test/ above the classes.
 
-index = scan(Path("pictures"))
+index = scan(Path("images"))
 rows = split_folder(index, None, 1000, None, np.random.default_rng(0))
 write_folder("images.h5", index, rows, image_size=64)
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from privpipe.data.pictures import SUFFIXES, find_pictures, is_picture_name, read_picture
+from privpipe.data.image_files import SUFFIXES, find_images, is_image_name, read_image
 from privpipe.data.split import Rows, Shuffler, interleave, set_aside, shuffled_by_class, take
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, temporary
@@ -24,23 +24,23 @@ from privpipe.store import CHUNK_BYTES, MAX_CLASSES, RAW, SPLITS, Header, Writer
 
 logger = logging.getLogger(__name__)
 
-TEST_SHARE = 0.2  # of each class, where data.n_test is null and there is no test/
-MAX_CHUNK = 1024  # pictures read at once
-MAX_LISTED = 20  # unreadable pictures named in an error
+TEST_FRACTION = 0.2  # of each class, where data.n_test is null and there is no test/
+MAX_CHUNK = 1024  # images read at once
+MAX_LISTED = 20  # unreadable images named in an error
 
 LAYOUT = "one sub-folder per class, such as cat/ and dog/, or train/, val/ and test/ with the classes in each"
 
 
 @dataclass(frozen=True, eq=False)
 class FolderIndex:
-    """Which pictures there are, and of what; their pixels stay in their files.
+    """Which images there are, and of what; their pixels stay in their files.
 
     Attributes:
         paths: N files, sorted by part, class and path.
         labels: (N,) int64, each an index into `class_names`.
         class_names: the names of the sub-folders, sorted.
         parts: for `train`, and for `val` and `test` where there is a folder for it, its rows of `paths`.
-            A folder without such parts has all its pictures in `train`.
+            A folder without such parts has all its images in `train`.
     """
 
     paths: list[Path]
@@ -50,13 +50,13 @@ class FolderIndex:
 
 
 def scan(root: Path) -> FolderIndex:
-    """List the pictures below a folder by class (see `find_pictures`). The classes are those of all parts together.
+    """List the images below a folder by class (see `find_images`). The classes are those of all parts together.
 
-    Pictures that lie outside the classes are left out, with a warning.
+    Images that lie outside the classes are left out, with a warning.
 
     Raises:
         PrivpipeError: there is no such folder, it has another layout, or fewer than two classes, or a class
-            without pictures to train with.
+            without images to train with.
     """
     if not os.path.isdir(root):  # unlike Path.is_dir, False where it may not be looked at
         kind = "is not a folder" if os.path.lexists(root) else "does not exist"
@@ -70,10 +70,10 @@ def scan(root: Path) -> FolderIndex:
     for part, folder in folders.items():
         start = len(paths)
         for label, name in enumerate(names):
-            found = find_pictures(folder / name) if os.path.isdir(folder / name) else []
+            found = find_images(folder / name) if os.path.isdir(folder / name) else []
             if part == "train" and not found:
                 raise PrivpipeError(
-                    f"class {name!r} has no pictures ({', '.join(sorted(SUFFIXES))}) in {folder / name}. "
+                    f"class {name!r} has no images ({', '.join(sorted(SUFFIXES))}) in {folder / name}. "
                     "Put some there, or take the class away."
                 )
             paths += found
@@ -84,26 +84,26 @@ def scan(root: Path) -> FolderIndex:
 
 
 def scan_public(root: Path, owned: Path | None = None) -> FolderIndex:
-    """List all pictures below a folder, in whatever sub-folders, as the one class `public`.
+    """List all images below a folder, in whatever sub-folders, as the one class `public`.
 
     Args:
-        owned: the folder of the owner's own pictures, which must not be among them.
+        owned: the folder of the owner's own images, which must not be among them.
 
     Raises:
-        PrivpipeError: there is no such folder, it has no pictures, or it is the owner's or above or below it.
+        PrivpipeError: there is no such folder, it has no images, or it is the owner's or above or below it.
     """
     if owned is not None:
         one, other = root.resolve(), owned.resolve()
         if one.is_relative_to(other) or other.is_relative_to(one):
             raise PrivpipeError(
-                f"data.public={root} and data.path={owned} share pictures: the attacker would hold your originals. "
-                "Give a folder of other pictures, or a share of your own, such as 0.1."
+                f"data.public={root} and data.path={owned} share images: the adversary would hold your originals. "
+                "Give a folder of other images, or a share of your own, such as 0.1."
             )
-    paths = find_pictures(root) if os.path.isdir(root) else []
+    paths = find_images(root) if os.path.isdir(root) else []
     if not paths:
-        what = "has no pictures" if os.path.isdir(root) else "is not a folder"
+        what = "has no images" if os.path.isdir(root) else "is not a folder"
         raise PrivpipeError(
-            f"data.public={root} {what}. Give a folder of pictures ({', '.join(sorted(SUFFIXES))}) that are not among "
+            f"data.public={root} {what}. Give a folder of images ({', '.join(sorted(SUFFIXES))}) that are not among "
             "yours, or a share of your own, such as 0.1."
         )
     return FolderIndex(paths, np.zeros(len(paths), np.int64), ("public",), {"train": np.arange(len(paths))})
@@ -156,9 +156,9 @@ def _check_names(root: Path, names: list[str]) -> None:
 
 def _warn_of_strays(folders: set[Path]) -> None:
     for folder in sorted(folders):
-        strays = sum(is_picture_name(entry.name) and entry.is_file() for entry in os.scandir(folder))
+        strays = sum(is_image_name(entry.name) and entry.is_file() for entry in os.scandir(folder))
         if strays:
-            logger.warning("%d pictures lie in %s itself, in no class: they are left out", strays, folder)
+            logger.warning("%d images lie in %s itself, in no class: they are left out", strays, folder)
 
 
 def split_folder(
@@ -174,10 +174,10 @@ def split_folder(
     What `val/` or `test/` does not hold is drawn from the training part. A number asks for a class-balanced set
     (counts differ by at most one), or for all that val/ or test/ holds. Null asks for all, and for a test set that
     must be drawn for 20 % of each class. Of what is left to train with, `public` is that share of each class. Each
-    class keeps at least one picture to train with.
+    class keeps at least one image to train with.
 
     Raises:
-        PrivpipeError: more pictures are asked for than there are, or fewer than there are classes.
+        PrivpipeError: more images are asked for than there are, or fewer than there are classes.
     """
     classes = len(index.class_names)
     pools = {part: shuffled_by_class(rows, index.labels, classes, rng) for part, rows in index.parts.items()}
@@ -185,7 +185,7 @@ def split_folder(
     if "test" in pools:
         test = _from_part(pools["test"], n_test, "test")
     elif n_test is None:
-        shares = [max(1, round(len(rows) * TEST_SHARE)) for rows in train]
+        shares = [max(1, round(len(rows) * TEST_FRACTION)) for rows in train]
         test = interleave([rows[:share] for rows, share in zip(train, shares, strict=True)])
         train = [rows[share:] for rows, share in zip(train, shares, strict=True)]
         _check_left(index, train)
@@ -213,7 +213,7 @@ def _check_left(index: FolderIndex, train: list[Rows]) -> None:
     for name, rows in zip(index.class_names, train, strict=True):
         if not len(rows):
             raise PrivpipeError(
-                f"class {name!r} has one picture, which is too few to train and to test. Add some, or take the class "
+                f"class {name!r} has one image, which is too few to train and to test. Add some, or take the class "
                 "away."
             )
 
@@ -223,7 +223,7 @@ def _from_part(pool: list[Rows], count: int | None, part: str) -> Rows:
     total = sum(map(len, pool))
     if count is None or count == total:
         if total == 0:
-            raise PrivpipeError(f"{part}/ holds no pictures. Put some there, or remove it to draw them from train/.")
+            raise PrivpipeError(f"{part}/ holds no images. Put some there, or remove it to draw them from train/.")
         return interleave(pool)
     _check_count(part, count, len(pool))
     return take(pool, count, f"data.n_{part}", remedy=f", or {total} for all in {part}/")[0]
@@ -247,45 +247,45 @@ def write_folder(
     kind: str = RAW,
     salt: str = "",
 ) -> None:
-    """Read the chosen pictures (see `read_picture`) into one HDF5 file (see `privpipe.store`), with a progress bar.
+    """Read the chosen images (see `read_image`) into one HDF5 file (see `privpipe.store`), with a progress bar.
 
-    The bytes depend on the pictures, their names and the rows only. Memory does not grow with their number.
+    The bytes depend on the images, their names and the rows only. Memory does not grow with their number.
 
     Args:
         rows: of each split; one that is not named stays empty.
-        skip: leave out pictures that cannot be read, with a warning for each, instead of refusing all.
-        threads: pictures read at a time; None for one per processor.
+        skip: leave out images that cannot be read, with a warning for each, instead of refusing all.
+        threads: images read at a time; None for one per processor.
         kind: of the file.
         salt: see `privpipe.salt`.
 
     Raises:
-        PrivpipeError: pictures cannot be read (the message lists them), none are left of a class or a split, the
+        PrivpipeError: images cannot be read (the message lists them), none are left of a class or a split, the
             disk is full, or `path` cannot be written.
     """
     shape = (image_size, image_size, 3)
     header = Header(kind, "none", 1, "dataset", index.class_names, (0.0, 255.0), shape, "uint8", salt=salt)
     asked = {split: rows.get(split, np.empty(0, np.int64)) for split in SPLITS}
-    # Room for every picture cannot be taken back; where some are left out, the others are copied to a smaller file.
-    roomy = temporary(Path(path))
+    # Room for every image cannot be taken back; where some are left out, the others are copied to a smaller file.
+    spacious = temporary(Path(path))
     try:
-        with create(roomy, header, {name: len(asked[name]) for name in SPLITS}) as writer:
+        with create(spacious, header, {name: len(asked[name]) for name in SPLITS}) as writer:
             failures = _read_all(writer, index, asked, image_size, threads or os.cpu_count() or 1)
             if failures and not skip:
                 raise PrivpipeError(_list(failures, sum(map(len, asked.values()))))
         if failures:
             good = _without(failures, index, asked, every_class=kind == RAW)
             with create(path, header, {name: len(good[name]) for name in SPLITS}) as writer:
-                _copy(roomy, writer, good, kind)
+                _copy(spacious, writer, good, kind)
         else:
             with atomic_path(path, private=True) as partial:
-                roomy.replace(partial)
+                spacious.replace(partial)
     finally:
-        roomy.unlink(missing_ok=True)
+        spacious.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A picture that cannot be read: its place in a split, and `<path>: <reason>`."""
+    """An image that cannot be read: its place in a split, and `<path>: <reason>`."""
 
     split: str
     place: int
@@ -295,12 +295,12 @@ class _Failure:
 def _read_all(
     writer: Writer, index: FolderIndex, rows: dict[str, Rows], image_size: int, threads: int
 ) -> list[_Failure]:
-    """Read and write every row; an unreadable picture leaves any pixels in its place."""
+    """Read and write every row; an unreadable image leaves any pixels in its place."""
     failures: list[_Failure] = []
     total = sum(map(len, rows.values()))
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=total, desc="read pictures", unit="img", disable=None) as bar,
+        tqdm(total=total, desc="read images", unit="img", disable=None) as bar,
     ):
         for split, start, chosen in _chunks(rows, image_size):
             images = np.zeros((len(chosen), image_size, image_size, 3), np.uint8)
@@ -323,24 +323,24 @@ def _chunks(rows: dict[str, Rows], image_size: int) -> Iterator[tuple[str, int, 
 
 
 def _read_into(path: Path, target: NDArray[np.uint8]) -> str | None:
-    """Read a picture into `target` (H, W, 3); what is wrong with it, or None."""
+    """Read an image into `target` (H, W, 3); what is wrong with it, or None."""
     try:
-        target[:] = read_picture(path, len(target))
+        target[:] = read_image(path, len(target))
     except PrivpipeError as error:
         return str(error)
     return None
 
 
 def _list(failures: list[_Failure], total: int) -> str:
-    """The message for pictures that cannot be read: all of them at once, as far as one can read them."""
+    """The message for images that cannot be read: all of them at once, as far as one can read them."""
     lines = [f"  {failure.message}" for failure in sorted(failures, key=lambda failure: failure.message)[:MAX_LISTED]]
     if len(failures) > MAX_LISTED:
         lines.append(f"  and {len(failures) - MAX_LISTED:,} more")
     return "\n".join(
         [
-            f"{len(failures):,} of {total:,} pictures cannot be read, and nothing was written:",
+            f"{len(failures):,} of {total:,} images cannot be read, and nothing was written:",
             *lines,
-            "Mend or remove them, or set data.on_error=skip to leave them out.",
+            "Repair or remove them, or set data.on_error=skip to leave them out.",
         ]
     )
 
@@ -353,19 +353,19 @@ def _without(failures: list[_Failure], index: FolderIndex, rows: dict[str, Rows]
     """
     for failure in sorted(failures, key=lambda failure: failure.message):
         logger.warning("left out: %s", failure.message)
-    logger.warning("%d of %d pictures were left out", len(failures), sum(map(len, rows.values())))
+    logger.warning("%d of %d images were left out", len(failures), sum(map(len, rows.values())))
     bad = {split: [failure.place for failure in failures if failure.split == split] for split in SPLITS}
     good = {split: np.delete(np.arange(len(rows[split])), bad[split]) for split in SPLITS}
     if not every_class:
         return good
     for split in SPLITS:
         if len(rows[split]) and not len(good[split]):
-            raise PrivpipeError(f"not one picture of the {split} set can be read. See the reasons above.")
+            raise PrivpipeError(f"not one image of the {split} set can be read. See the reasons above.")
     before = set(index.labels[rows["train"]].tolist())
     lost = before - set(index.labels[rows["train"][good["train"]]].tolist())
     if lost:
         names = ", ".join(repr(index.class_names[label]) for label in sorted(lost))
-        raise PrivpipeError(f"not one training picture of the class {names} can be read. See the reasons above.")
+        raise PrivpipeError(f"not one training image of the class {names} can be read. See the reasons above.")
     return good
 
 

@@ -1,6 +1,6 @@
 """Where the owner's files lie: paths as parameters give them, and whether git would take what lies there.
 
-root = given_path("data.path", "$PICTURES")
+root = given_path("data.path", "$IMAGES")
 refuse_folder("data.path", root)
 refuse_files("data.path", scan(root).paths)
 """
@@ -49,8 +49,8 @@ def refuse_folder(name: str, folder: Path) -> None:
         if tree.is_relative_to(place):
             what = "is" if tree == place else "contains"
             raise PrivpipeError(
-                f"{name}={folder} {what} the clone {tree}: its own figures would be taken for pictures, and the "
-                "pictures lie where git takes them. Give a folder of pictures alone, outside the clone."
+                f"{name}={folder} {what} the clone {tree}: its own figures would be taken for images, and the "
+                "images lie where git takes them. Give a folder of images alone, outside the clone."
             )
         if place.is_relative_to(tree):
             listing = ("--literal-pathspecs", "ls-files", "-z", "--cached", "--others", "--exclude-standard")

@@ -1,4 +1,4 @@
-"""Training, validation and test sets, and the attacker's public images: class-balanced, fixed by a seed or a key."""
+"""Training, validation and test sets, and the adversary's public images: class-balanced, fixed by a seed or a key."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Pictures drawn on the spot: ten classes of shapes before backgrounds with the statistics of photographs.
+"""Images drawn on the spot: ten classes of shapes before backgrounds with the statistics of photographs.
 
     from privpipe.data.synthetic import draw
-    pictures = draw(5000, 32, rng=np.random.default_rng(0))
+    images = draw(5000, 32, rng=np.random.default_rng(0))
 
 The embedded data set lets the whole pipeline run offline. Attacks on perturbed images live on the statistics of
-natural images, so the pictures have those: power that falls as 1/f^2 to 1/f^3, neighbouring pixels correlated above
+natural images, so the images have those: power that falls as 1/f^2 to 1/f^3, neighbouring pixels correlated above
 0.9, and colours that vary mostly in luminance, then blue against yellow, then red against green (the three principal
 components that Ruderman, Cronin and Chiao found: "Statistics of cone responses to natural images: implications for
 visual coding", JOSA A 15 (1998)). The label is carried by shape and surface texture only; position, size, angle,
@@ -29,7 +29,7 @@ Labels = NDArray[np.int64]
 
 SIZE_STEP, LARGEST_SIZE = 8, 256
 
-# Pixels rendered together (512 pictures of 32x32): about 60 MB of temporary arrays, whatever the size of the set.
+# Pixels rendered together (512 images of 32x32): about 60 MB of temporary arrays, whatever the size of the set.
 CHUNK_PIXELS = 512 * 32 * 32
 
 # Columns: luminance, blue-yellow, red-green. Rows: R, G, B. The axes are orthogonal with entries of order one.
@@ -136,7 +136,7 @@ CLASSES: dict[str, tuple[Shape, Texture]] = {
 
 @dataclass(frozen=True)
 class _Scenes:
-    """What differs from picture to picture, one row each: (N,) or (N, 3) float32, lengths in parts of the image side.
+    """What differs from image to image, one row each: (N,) or (N, 3) float32, lengths in parts of the image side.
 
     Every array is drawn for the whole set at once, so no value depends on how the rendering is cut into chunks.
     """
@@ -150,7 +150,7 @@ class _Scenes:
     texture: Floats  # strength of the texture
     mean: Floats  # (N, 3): background colour along the opponent axes
     spread: Floats  # standard deviation of the background's luminance
-    light: Floats  # slope of the lighting gradient; 0 in half of the pictures
+    light: Floats  # slope of the lighting gradient; 0 in half of the images
     light_angle: Floats
 
     @classmethod
@@ -220,7 +220,7 @@ def _objects(labels: Labels, scenes: _Scenes, grain: Floats) -> tuple[Floats, Fl
 
 
 def _render(labels: Labels, scenes: _Scenes, field: Floats, grain: Floats, noise: Floats) -> NDArray[np.uint8]:
-    """Labels (n,), `field` (n, H, W, 3), `grain` (n, H, W) and `noise` (n, H, W, 3) to pictures (n, H, W, 3) uint8."""
+    """Labels (n,), `field` (n, H, W, 3), `grain` (n, H, W) and `noise` (n, H, W, 3) to images (n, H, W, 3) uint8."""
 
     def wide(values: Floats) -> Floats:  # (n,) or (n, 3) to (n, 1, 1, 1 or 3)
         return values.reshape(len(values), 1, 1, -1)
@@ -245,7 +245,7 @@ def _render(labels: Labels, scenes: _Scenes, field: Floats, grain: Floats, noise
 
 
 def draw(count: int, image_size: int = 32, *, rng: np.random.Generator) -> RawImages:
-    """Draw a class-balanced, shuffled set of colour pictures.
+    """Draw a class-balanced, shuffled set of colour images.
 
     - `count`: how many, at least 1. The classes' counts differ by at most one.
     - `image_size`: the side in pixels, a multiple of 8 up to 256. Lens blur, outline width, grain and noise are
@@ -255,7 +255,7 @@ def draw(count: int, image_size: int = 32, *, rng: np.random.Generator) -> RawIm
 
     Returns `images` (count, image_size, image_size, 3) uint8 in RGB order and `labels` (count,) int64. Rendering goes
     in chunks to bound memory. The chunk size does not enter the result: scenes are drawn for the whole set, and each
-    random field has a generator of its own that is read picture after picture. A shorter set is not the beginning of a
+    random field has a generator of its own that is read image after image. A shorter set is not the beginning of a
     longer one.
     """
     if count < 1:

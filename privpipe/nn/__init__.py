@@ -1,1 +1,1 @@
-"""The cloud's room: it sees perturbed files only, never a key or a raw image."""
+"""What the cloud runs: it sees perturbed files only, never a key or a raw image."""

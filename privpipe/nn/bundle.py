@@ -120,7 +120,7 @@ def _check(bundle: Bundle) -> None:
 
 
 def model_bytes(model: nn.Module) -> int:
-    """About what a model takes on the disk, and not less: its tensors, and room for their names and the description."""
+    """About what a model takes on the disk, and not less: its tensors, and space for names and description."""
     return sum(int(t.nbytes) for t in model.state_dict().values()) + (64 << 10)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from privpipe.errors import PrivpipeError
-from privpipe.files import need_room
+from privpipe.files import need_space
 from privpipe.nn.bundle import Bundle, model_bytes
 from privpipe.nn.data import Resident, load_split, load_training
 from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
@@ -82,11 +82,11 @@ def train_file(
             it; None: the drawn weights. Other architectures have no such layer.
         progress: show bars on standard error.
         memory_mb: what the training images may take, see `privpipe.nn.data.load_training`.
-        target: the file that the model will be written to; room for it is asked for before the work.
+        target: the file that the model will be written to; space for it is asked for before the work.
 
     Raises:
         PrivpipeError: the file is missing or damaged, there is no such device, the descrambler does not fit the
-            images, the memory does not hold two batches, the disk has no room for the model, or training diverged.
+            images, the memory does not hold two batches, the disk has no space for the model, or training diverged.
     """
     place = resolve_device(device)
     with deterministic(threads), open_store(path, PERTURBED) as store:
@@ -100,7 +100,7 @@ def train_file(
         architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
-            need_room(target, model_bytes(model))
+            need_space(target, model_bytes(model))
         watch, confidence = Stopwatch(), None
         for layer in model:
             if isinstance(layer, BlockFullyConnected) and prepare is not None:

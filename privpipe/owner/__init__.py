@@ -1,1 +1,1 @@
-"""The owner's room: where the secrets are, the raw images and the key."""
+"""Where the secrets are, the raw images and the key."""

@@ -1,4 +1,4 @@
-"""What an attacker with known pairs is assumed to hold: the originals of some training images."""
+"""What an adversary with known pairs is assumed to hold: the originals of some training images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from privpipe.store import LEAKED, RAW, create, open_store
 def leak(source: str | Path, target: str | Path, count: int) -> None:
     """Copy the first `count` training images of `source` (RAW), or all if there are fewer, into `target` (LEAKED).
 
-    Row i of them is the original of row i of the perturbed training images. The attacker holds the file: its salt does
+    Row i of them is the original of row i of the perturbed training images. The adversary holds the file: its salt does
     not tell that of `source`.
 
     Raises:

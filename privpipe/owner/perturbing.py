@@ -28,7 +28,7 @@ def perturb_file(
     """Perturb every image of `source` (RAW) into `target` (PERTURBED), in chunks, with a progress bar if asked for.
 
     Returns:
-        The number of images of each split, the size of the pictures in bytes, the root-mean-square change per
+        The number of images of each split, the size of the images in bytes, the root-mean-square change per
         value in levels of 0..255 (over all splits, to 0.01), the fingerprint of the key, and whether it is a
         research key.
 

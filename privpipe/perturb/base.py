@@ -138,7 +138,7 @@ class BlockPerturbation(Perturbation):
     def weakness(self) -> str | None:
         if self.k > 1:
             return None
-        return "A block of one pixel has no order to hide: these are the pictures, at most scaled pixel by pixel."
+        return "A block of one pixel has no order to hide: these are the images, at most scaled pixel by pixel."
 
 
 class FilterPerturbation(Perturbation):
@@ -214,16 +214,16 @@ def cached(count: int, image_bytes: float, most: int | None = None) -> Iterator[
         yield slice(first, min(first + step, count))
 
 
-# OpenCV takes pictures of at most 512 channels, and its filters treat channels alike: many images side by side as the
-# channels of one picture cost one call instead of many. NumPy gains as well: all values of one place lie together.
+# OpenCV takes images of at most 512 channels, and its filters treat channels alike: many images side by side as the
+# channels of one image cost one call instead of many. NumPy gains as well: all values of one place lie together.
 CV_CHANNELS = 512
 
 
 def side_by_side(images: Array, value_bytes: float = 1) -> Iterator[tuple[slice, Array]]:
-    """Yield `(rows, picture)`: `images[rows]` (n, H, W, C) laid out as one picture (H, W, C * n), n <= 512 / C.
+    """Yield `(rows, image)`: `images[rows]` (n, H, W, C) laid out as one image (H, W, C * n), n <= 512 / C.
 
     Args:
-        value_bytes: the size of a value in the largest array to be made of a picture, which is to stay in the cache.
+        value_bytes: the size of a value in the largest array to be made of an image, which is to stay in the cache.
     """
     count, height, width, channels = images.shape
     values = height * width * channels
@@ -231,10 +231,10 @@ def side_by_side(images: Array, value_bytes: float = 1) -> Iterator[tuple[slice,
         yield rows, cv2.transpose(images[rows].reshape(-1, values)).reshape(height, width, -1)
 
 
-def one_by_one(picture: Array, channels: int) -> Array:
-    """The images (n, H, W, C) of a picture (H, W, C * n) made by `side_by_side`, or (H, W) where C * n is 1."""
-    height, width = picture.shape[:2]
-    values = picture.reshape(height * width * channels, -1)
+def one_by_one(image: Array, channels: int) -> Array:
+    """The images (n, H, W, C) of an image (H, W, C * n) made by `side_by_side`, or (H, W) where C * n is 1."""
+    height, width = image.shape[:2]
+    values = image.reshape(height * width * channels, -1)
     # OpenCV has no float16; a transposition moves values whatever they mean.
     images = cv2.transpose(values.view(np.int16) if values.dtype == np.float16 else values).view(values.dtype)
     return images.reshape(-1, height, width, channels)

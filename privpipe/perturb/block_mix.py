@@ -94,9 +94,9 @@ class BlockMix(BlockPerturbation):
                 perturbed = self._mixed(self._weights(own.draw(images[rows])), blocks)
                 out[rows] = from_blocks(perturbed, self.image_size, self.k)
             return out
-        # A matrix is read anew for every picture, so a large one wants large pictures.
-        for rows, picture in side_by_side(images, FLOAT_BYTES * min(1.0, 64 / self.k**2)):
-            perturbed = self._mixed(self.matrices, to_blocks(picture[None], self.k)[0].astype(np.float32))
+        # A matrix is read anew for every image, so a large one wants large images.
+        for rows, image in side_by_side(images, FLOAT_BYTES * min(1.0, 64 / self.k**2)):
+            perturbed = self._mixed(self.matrices, to_blocks(image[None], self.k)[0].astype(np.float32))
             out[rows] = one_by_one(from_blocks(perturbed[None], self.image_size, self.k)[0], images.shape[-1])
         return out
 

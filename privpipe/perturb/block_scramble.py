@@ -94,9 +94,9 @@ class BlockScramble(BlockPerturbation):
             sources += height * width * np.arange(len(sources))[:, None]
             return np.take(pixels, sources.ravel(), axis=0).reshape(-1, height, width, channels)
         out, sources = np.empty_like(images), self._sources(permutations[None], back)[0]
-        for rows, picture in side_by_side(images):
-            moved = np.take(picture.reshape(height * width, -1), sources, axis=0)
-            out[rows] = one_by_one(moved.reshape(picture.shape), channels)
+        for rows, image in side_by_side(images):
+            moved = np.take(image.reshape(height * width, -1), sources, axis=0)
+            out[rows] = one_by_one(moved.reshape(image.shape), channels)
         return out
 
     def _sources(self, permutations: NDArray[np.int32], back: bool) -> NDArray[np.intp]:

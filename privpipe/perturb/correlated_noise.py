@@ -12,7 +12,7 @@ from privpipe.perturb.gaussian_noise import WHITE, GaussianNoise
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction
 from privpipe.perturb.keystream import Bytes
 from privpipe.perturb.linear import smoothed_covariance
-from privpipe.perturb.values import Doubles, Floats, levels_of_grey, squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
 
 # float16 keeps 11 bits: values near white are off by up to 2^-12, uniformly. Its variance, where white is 1.
 ROUNDING = 2.0**-22 / 12
@@ -67,7 +67,7 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
         scale = 1 / np.sqrt(strength + ROUNDING * float(WHITE) ** 2)
 
         def whitened(images: Array) -> Doubles:
-            planes = levels_of_grey(images).transpose(0, 3, 1, 2).astype(np.float64)
+            planes = pixel_values(images).transpose(0, 3, 1, 2).astype(np.float64)
             return np.asarray(vectors.T @ planes @ vectors * scale)
 
         return -squared_distances(whitened(targets), whitened(gallery)) / 2

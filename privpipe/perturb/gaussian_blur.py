@@ -14,7 +14,7 @@ from privpipe.perturb.linear import correlation
 from privpipe.perturb.values import Doubles, Floats
 
 FIXED_POINT = 256  # OpenCV's 8-bit blur has weights in multiples of 1/256
-ALONE_VALUES = 96 * 96 * 3  # a picture of more fills the cache alone: side by side with others it takes longer
+ALONE_VALUES = 96 * 96 * 3  # an image of more fills the cache alone: side by side with others it takes longer
 
 
 def blur_sigma(k: int) -> float:
@@ -68,8 +68,8 @@ class GaussianBlur(FilterPerturbation):
             for image, blurred in zip(images, out, strict=True):
                 cv2.GaussianBlur(image, (self.k, self.k), sigma, dst=blurred)
             return out
-        for rows, picture in side_by_side(images):
-            out[rows] = one_by_one(cv2.GaussianBlur(picture, (self.k, self.k), sigma), images.shape[-1])
+        for rows, sheet in side_by_side(images):
+            out[rows] = one_by_one(cv2.GaussianBlur(sheet, (self.k, self.k), sigma), images.shape[-1])
         return out
 
     def operator(self, key: Array | None) -> csr_array:

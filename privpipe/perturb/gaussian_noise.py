@@ -18,7 +18,7 @@ from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_direction
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import identity
-from privpipe.perturb.values import Doubles, levels_of_grey, squared_distances
+from privpipe.perturb.values import Doubles, pixel_values, squared_distances
 
 WHITE = np.float32(255)
 LEVEL = np.float32(1 / 255)
@@ -125,7 +125,7 @@ class GaussianNoise(Perturbation):
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the squared distance, for all pixels have the same variance."""
-        return -squared_distances(levels_of_grey(targets), gallery)
+        return -squared_distances(pixel_values(targets), gallery)
 
     def noise_row(self) -> Doubles | None:
         return np.ones(1)

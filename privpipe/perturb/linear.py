@@ -11,7 +11,7 @@ from privpipe.perturb.base import to_blocks
 
 Doubles = NDArray[np.float64]
 
-DENSE_SHARE = 0.05  # of weights that are not zero, from which a dense product is faster than a sparse one
+DENSE_FRACTION = 0.05  # of weights that are not zero, from which a dense product is faster than a sparse one
 
 
 def identity(image_size: int) -> csr_array:
@@ -63,7 +63,7 @@ def smoothed_covariance(row: Doubles, sigma: float, image_size: int) -> Doubles:
 
 def fast(matrix: csr_array) -> Any:
     """Dense where a product with a dense matrix is then faster."""
-    return matrix.toarray() if matrix.nnz > DENSE_SHARE * matrix.shape[0] * matrix.shape[1] else matrix
+    return matrix.toarray() if matrix.nnz > DENSE_FRACTION * matrix.shape[0] * matrix.shape[1] else matrix
 
 
 def dense(matrix: Any) -> Doubles:

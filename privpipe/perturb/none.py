@@ -33,4 +33,4 @@ class Unperturbed(Perturbation):
         return identity(self.image_size)
 
     def weakness(self) -> str | None:
-        return "Nothing was done to these pictures: whoever holds the file has them."
+        return "Nothing was done to these images: whoever holds the file has them."

@@ -29,14 +29,14 @@ class Pixelate(BlockPerturbation):
         out = np.empty_like(images)
         n = self.k * self.k
         whole = np.min_scalar_type((2 * 255 + 1) * n)  # the smallest type that holds twice a sum and n
-        for rows, picture in side_by_side(images, whole.itemsize):
+        for rows, image in side_by_side(images, whole.itemsize):
             side = self.image_size // self.k
-            tiles = picture.reshape(side, self.k, side, self.k, -1)
+            tiles = image.reshape(side, self.k, side, self.k, -1)
             # One axis at a time: NumPy adds whole rows, several values in each instruction.
             sums = tiles.astype(whole).sum(axis=1, dtype=whole).sum(axis=2, dtype=whole)
             means = ((2 * sums + n) // (2 * n)).astype(np.uint8)
             spread = np.broadcast_to(means[:, None, :, None], tiles.shape)
-            out[rows] = one_by_one(spread.reshape(picture.shape), images.shape[-1])
+            out[rows] = one_by_one(spread.reshape(image.shape), images.shape[-1])
         return out
 
     def operator(self, key: Array | None) -> csr_array:

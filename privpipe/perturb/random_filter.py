@@ -37,9 +37,9 @@ MAX_KERNEL = 15  # a fit to one candidate takes time with the fourth power and m
 class RandomFilter(FilterPerturbation):
     """`cv2.filter2D(image / 255, CV_32F, weights)`, the same weights for the three colours.
 
-    On floats, because 8-bit output saturates and destroys the picture; the result is stored as float16.
+    On floats, because 8-bit output saturates and destroys the image; the result is stored as float16.
     It offers no inverse: the map is linear, but for most draws its condition number grows exponentially
-    with the image size, so that what float16 rounds away swamps the solution. Estimating the picture all
+    with the image size, so that what float16 rounds away swamps the solution. Estimating the image all
     the same is restoration, an attack.
     """
 
@@ -68,8 +68,8 @@ class RandomFilter(FilterPerturbation):
         out = np.empty(images.shape, np.float16)
         most = 1.001 * NORMAL_END * self.k * self.k  # all weights at their end on a white image; a little for rounding
         if self.scope == "dataset":
-            for rows, picture in side_by_side(images, FLOAT_BYTES):
-                shared: Array = cv2.filter2D(picture.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
+            for rows, sheet in side_by_side(images, FLOAT_BYTES):
+                shared: Array = cv2.filter2D(sheet.astype(np.float32), cv2.CV_32F, self.weights / WHITE)
                 out[rows] = one_by_one(to_unit_float16(shared, self.name, most), images.shape[-1])
             return out
         own = self._own(images, copies)
@@ -149,14 +149,14 @@ class RandomFilter(FilterPerturbation):
         """Standardised, since the filter may have any gain."""
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         spread = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
-        # Pictures are positive: a negative mean tells that the filter turned the sign.
+        # Images are positive: a negative mean tells that the filter turned the sign.
         levels = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
         return levels, levels
 
     def weakness(self) -> str | None:
         if self.k > 1:
             return None
-        return "A filter of one weight changes brightness and contrast alone: these are the pictures."
+        return "A filter of one weight changes brightness and contrast alone: these are the images."
 
     def drawing(self) -> Drawing:
         return Drawing(f"random filter, k = {self.k}", self.weights)

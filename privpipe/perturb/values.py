@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
-def levels_of_grey(images: Array) -> Floats:
+def pixel_values(images: Array) -> Floats:
     """Stored images, uint8 or float16 in units where white is 1, as float32 in levels of 0..255."""
     if images.dtype == np.uint8:
         return images.astype(np.float32)

@@ -220,7 +220,7 @@ def _leftovers(project: Project) -> Iterator[Problem]:
         else:  # somebody's own file may be called so
             dead = path.relative_to(project.root).as_posix().removesuffix(".partial") in declared
         if dead:
-            meaning = "it takes room, and nobody will finish it"
+            meaning = "it takes space, and nobody will finish it"
             yield Problem(f"{path} is half of an output", meaning, "remove it", path.unlink)
 
 

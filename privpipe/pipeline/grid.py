@@ -85,7 +85,7 @@ def load_grid(path: str | Path, common: str | Path) -> Grid:
         how = Study.model_validate(own["study"])
     except ValidationError as error:
         problems = [f"study.{'.'.join(map(str, p['loc']))}: {p['msg']}; got {p['input']!r}." for p in error.errors()]
-        raise PrivpipeError("\n".join([*problems, f"Mend {path}."])) from error
+        raise PrivpipeError("\n".join([*problems, f"Repair {path}."])) from error
     except (OSError, YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise PrivpipeError(
             f"cannot read a study from {path}: {error}. It must hold {', '.join(OWN)}; restore it with git."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from privpipe.files import hide_folder
 
-RAW_FOLDERS = ("data/private", "data/raw")  # of a project: what is in them shows original pictures
+RAW_FOLDERS = ("data/private", "data/raw")  # of a project: what is in them shows original images
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def points_table(points_file: str | Path, results: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def attempts_table(points_file: str | Path, results: str | Path) -> pd.DataFrame:
+def attacks_table(points_file: str | Path, results: str | Path) -> pd.DataFrame:
     """One row for each attack on each point, at each level and number of known pairs."""
     rows = [
         {"point": name, **result["parameters"], **attempt}

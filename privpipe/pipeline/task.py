@@ -39,9 +39,9 @@ WITHOUT = frozenset(
     }
 )
 # Where a model runs and what is done to it afterwards.
-ELSEWHERE = {"train": {"device", "threads"}, "data": True, "attack": True}
+NOT_OF_THE_MODEL = {"train": {"device", "threads"}, "data": True, "attack": True}
 # torch's settings and the scratch folder belong to the process.
-ALONE = Lock()
+ONE_RUN_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def fingerprint_of_inputs(images: str | Path) -> str:
 
 def fingerprint(task: Task, inputs: str) -> str:
     """16 hexadecimal digits that name a model by all that decides its result."""
-    chosen = task.params.model_dump(mode="json", exclude=ELSEWHERE)  # type: ignore[arg-type]  # pydantic's own alias
+    chosen = task.params.model_dump(mode="json", exclude=NOT_OF_THE_MODEL)  # type: ignore[arg-type]  # pydantic's own alias
     about = {"inputs": inputs, **chosen}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -94,7 +94,7 @@ def run(task: Task, place: Place) -> Row:
     Raises:
         PrivpipeError: the images cannot be read, the parameters do not fit them, or this process runs another model.
     """
-    if not ALONE.acquire(blocking=False):
+    if not ONE_RUN_AT_A_TIME.acquire(blocking=False):
         raise PrivpipeError(
             "this process trains another model already. Start Dask workers with `--nthreads 1`, and as many as needed "
             "with `--nworkers`."
@@ -102,7 +102,7 @@ def run(task: Task, place: Place) -> Row:
     try:
         return _run(task, place)
     finally:
-        ALONE.release()
+        ONE_RUN_AT_A_TIME.release()
 
 
 def _run(task: Task, place: Place) -> Row:

@@ -1,1 +1,1 @@
-"""What is measured and shown with the eyes of all rooms: scores, figures, the page."""
+"""What is drawn: figures, tables, the page."""

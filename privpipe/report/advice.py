@@ -15,20 +15,20 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     if weakness is not None:
         return True, weakness
     if not method.keyed:
-        return None, "No key is involved: whoever holds the file knows exactly what was done to the pictures."
+        return None, "No key is involved: whoever holds the file knows exactly what was done to the images."
     if header.scope == "dataset" and header.k <= method.falls_up_to:
         return True, (
             "All images share one key, and what they share is found from statistics over some thousands of images and "
-            "public pictures, without the key: treat the pictures as readable."
+            "public images, without the key: treat the images as readable."
         )
     if header.scope == "dataset":
         return None, (
             "All images share one key, so that statistics over many of them can give away what they share: do not "
-            "count on it for pictures that must stay private."
+            "count on it for images that must stay private."
         )
     return False, (
         "Every image has key material of its own, so statistics over many images do not give it away; what a single "
-        "picture still shows is hidden by nothing."
+        "image still shows is hidden by nothing."
     )
 
 
@@ -37,20 +37,20 @@ FOUND = 0.9  # of a key
 
 
 def findings(method: str, privacy: dict[str, Any]) -> list[str]:
-    """What an attacker without the key achieved, a sentence each, worst first; empty where all attacks failed.
+    """What an adversary without the key achieved, a sentence each, worst first; empty where all attacks failed.
 
     Args:
         privacy: `metrics/privacy.json`.
     """
     found = []
     keyed = METHODS[method].keyed if method in METHODS else False
-    for level, means in (("l0", "the stolen file alone"), ("l1", "public pictures"), ("l2", "known pairs")):
+    for level, means in (("l0", "the stolen file alone"), ("l1", "public images"), ("l2", "known pairs")):
         recovery, chance = privacy[f"{level}_key_recovery"], privacy["chance_key_recovery"]
         if keyed and recovery is not None and recovery >= FOUND and (chance is None or chance < MOSTLY):
             found.append(f"With {means}, {100 * recovery:.1f} % of the key was recovered.")
             break
     chance, plain = privacy["chance_recognised"], privacy["original_recognised"]
-    for level, means in (("l0", "the stolen file alone"), ("l1", "public pictures"), ("l2", "known pairs")):
+    for level, means in (("l0", "the stolen file alone"), ("l1", "public images"), ("l2", "known pairs")):
         seen = privacy[f"{level}_recognised"]
         if seen is not None and plain > chance and (seen - chance) / (plain - chance) >= MOSTLY:
             found.append(
@@ -62,6 +62,6 @@ def findings(method: str, privacy: dict[str, Any]) -> list[str]:
     if told is not None and guessed < 1 and (told - guessed) / (1 - guessed) >= MOSTLY:
         found.append(
             f"Whoever holds the originals among {round(1 / guessed):,} candidates tells "
-            f"{100 * told:.1f} % of the uploaded pictures apart, without the key."
+            f"{100 * told:.1f} % of the uploaded images apart, without the key."
         )
     return found

@@ -30,7 +30,7 @@ STYLE: Any = {  # its declared type is a Literal of every setting
 }
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 
-# Whoever reads a picture of a secret kernel or permutation has the key. So keyed methods are illustrated with
+# Whoever reads an image of a secret kernel or permutation has the key. So keyed methods are illustrated with
 # a key that is public and used for nothing else.
 DEMONSTRATION = KeyStream(b"privpipe's public illustrations.")
 
@@ -65,24 +65,24 @@ def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float
 
 
 def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
-    """One picture: as it is, as this experiment uploads it, and under other settings (figures 4, 6, 8 and 10).
+    """One image: as it is, as this experiment uploads it, and under other settings (figures 4, 6, 8 and 10).
 
     Args:
         original: uint8 (H, W, C).
-        perturbed, others: a title and an 8-bit picture each.
+        perturbed, others: a title and an 8-bit image each.
     """
-    pictures = [("original", original), perturbed, *others]
+    images = [("original", original), perturbed, *others]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.9 * len(pictures), 2.3), layout="constrained")
-        for axes, (title, picture) in zip(np.ravel(figure.subplots(1, len(pictures))), pictures, strict=True):
-            axes.imshow(picture, interpolation="nearest")
+        figure = Figure(figsize=(1.9 * len(images), 2.3), layout="constrained")
+        for axes, (title, image) in zip(np.ravel(figure.subplots(1, len(images))), images, strict=True):
+            axes.imshow(image, interpolation="nearest")
             axes.set_title(title)
             axes.set_axis_off()
     return figure
 
 
 def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
-    """The picture under other usual sizes, with the demonstration key where the method has one."""
+    """The image under other usual sizes, with the demonstration key where the method has one."""
     out = []
     for size in METHODS[method].usual_sizes:
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
@@ -93,7 +93,7 @@ def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str,
     return out
 
 
-def method_picture(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
+def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
     """What the method does, as it says itself: its kernel, its permutation or matrix of one block, its noise, or words.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.

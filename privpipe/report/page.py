@@ -85,7 +85,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     reason = inputs.metric("descrambler")["not_measured"]
     drawn = {
         "examples": draw_examples(inputs),
-        "method": figures.method_picture(how.method, params.data.image_size, how.k, how.scope, how.sigma),
+        "method": figures.method_figure(how.method, params.data.image_size, how.k, how.scope, how.sigma),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
@@ -98,7 +98,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
 
 
 def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
-    """Its place in the trade-off; None for other pictures than the survey's."""
+    """Its place in the trade-off; None for other images than the survey's."""
     if inputs.params.data.source != "cifar10":
         return None
     privacy = inputs.metric("privacy")
@@ -107,7 +107,7 @@ def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
 
 
 def _guarantee(params: Params, image_size: int, channels: int) -> str:
-    """What holds against every attacker, with the key of this experiment."""
+    """What holds against every adversary, with the key of this experiment."""
     how = params.perturb
     promised = guarantee(how.method, image_size, channels, how.k, how.scope, how.sigma)
     if promised.epsilon_pixel is not None and params.key.seed is not None:
@@ -120,7 +120,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     privacy, how = inputs.metric("privacy"), inputs.params.perturb
     with open_store(inputs.perturbed, PERTURBED) as store:
         size, _, channels = store.header.shape
-    pictures = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
+    images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
     environment = Environment(
         loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -132,7 +132,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),
-        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
+        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in images.items()},
         **{name: inputs.metric(name) for name in METRICS},
     )
     write_text(target, salted_html(page, salt_from(inputs.images, RAW, "page")))

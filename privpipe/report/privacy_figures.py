@@ -13,7 +13,7 @@ from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
 from privpipe.report.figures import GREY, STYLE, displayable
 
-SHOWN = 8  # pictures side by side
+SHOWN = 8  # images side by side
 
 
 def reconstructions(
@@ -22,7 +22,7 @@ def reconstructions(
     method: str,
     found: Mapping[str, tuple[str, Images]],
 ) -> Figure:
-    """The first test pictures: as they are, as they were uploaded, and as the best attack of each level shows them.
+    """The first test images: as they are, as they were uploaded, and as the best attack of each level shows them.
 
     Args:
         originals: uint8 (T, H, W, C).
@@ -31,14 +31,14 @@ def reconstructions(
     """
     image_range = (0.0, 255.0) if targets.dtype == np.uint8 else (0.0, 1.0)
     rows = [("original", [*originals[:SHOWN]]), (method, [*targets[:SHOWN]])]
-    rows += [(f"{level}: {attack}", [*pictures[:SHOWN]]) for level, (attack, pictures) in found.items()]
+    rows += [(f"{level}: {attack}", [*images[:SHOWN]]) for level, (attack, images) in found.items()]
     count = len(rows[0][1])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.8 + 1.05 * count, 1.1 * len(rows)), layout="constrained")
         axes = figure.subplots(len(rows), count, squeeze=False)
-        for line, (title, pictures) in zip(axes, rows, strict=True):
-            for place, picture in zip(line, pictures, strict=True):
-                shown = displayable(picture, image_range if title == method else (0.0, 255.0))
+        for line, (title, images) in zip(axes, rows, strict=True):
+            for place, image in zip(line, images, strict=True):
+                shown = displayable(image, image_range if title == method else (0.0, 255.0))
                 place.imshow(shown, interpolation="nearest")
                 place.set(xticks=[], yticks=[])
                 for spine in place.spines.values():
@@ -53,7 +53,7 @@ PANELS = (("l0", "L0: the stolen file"), ("l1", "L1: and public images"), ("l2",
 
 
 def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> Figure:
-    """Test accuracy against measured privacy, one panel for each level of the attacker, with the Pareto front.
+    """Test accuracy against measured privacy, one panel for each level of the adversary, with the Pareto front.
 
     Args:
         points: from `privpipe.pipeline.survey.points_table`.

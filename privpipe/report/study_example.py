@@ -1,4 +1,4 @@
-"""The picture that the example figures show."""
+"""The image that the example figures show."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from privpipe.store import RAW, open_store
 CLASS = "automobile"  # the paper shows a car
 
 
-def example_picture(images: str | Path) -> Images:
+def example_image(images: str | Path) -> Images:
     """The first test image of a car, or of any class where there are no cars: uint8 (H, W, C).
 
     Args:
@@ -22,5 +22,5 @@ def example_picture(images: str | Path) -> Images:
         wanted = store.header.class_names.index(CLASS) if CLASS in store.header.class_names else labels[0]
         rows = (labels == wanted).nonzero()[0]
         row = int(rows[0]) if len(rows) else 0
-        picture: Images = store.rows("test", row, row + 1)[0]
-    return picture
+        image: Images = store.rows("test", row, row + 1)[0]
+    return image

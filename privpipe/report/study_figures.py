@@ -91,44 +91,44 @@ PLAIN = Drawing("unperturbed", "arch", ("baseline", "three_layer"), "classifier"
 EXAMPLES = {4: "gaussian_blur", 6: "random_filter", 8: "random_filter", 10: "block_scramble"}
 
 
-def all_figures(results: pd.DataFrame, picture: Images) -> dict[str, Figure]:
+def all_figures(results: pd.DataFrame, example: Images) -> dict[str, Figure]:
     """Every figure by its name: `figure-04` to `figure-13`, `search` and `plain`.
 
     Args:
         results: from `load_results`; groups without finished runs are drawn as not measured.
-        picture: uint8 (H, W, C), for the examples.
+        example: uint8 (H, W, C), for the examples.
     """
-    figures = {f"figure-{number:02}": example_figure(number, picture) for number in EXAMPLES}
+    figures = {f"figure-{number:02}": example_figure(number, example) for number in EXAMPLES}
     figures |= {f"figure-{number:02}": accuracy_figure(number, results) for number in ACCURACY}
     figures["figure-13"] = descrambler_figure(results)
     return dict(sorted(figures.items())) | {"search": search_figure(results), "plain": plain_figure(results)}
 
 
-def example_figure(number: int, picture: Images) -> Figure:
-    """Figure 4, 6, 8 or 10: one picture, and what a method makes of it at each size, under the demonstration key.
+def example_figure(number: int, example: Images) -> Figure:
+    """Figure 4, 6, 8 or 10: one example, and what a method makes of it at each size, under the demonstration key.
 
     Args:
-        picture: uint8 (H, W, C).
+        example: uint8 (H, W, C).
 
     Raises:
         ValueError: there is no such figure.
     """
     if number not in EXAMPLES:
         raise ValueError(f"the example figures are {', '.join(map(str, EXAMPLES))}; got {number}")
-    original = displayable(picture, (0.0, 255.0))
+    original = displayable(example, (0.0, 255.0))
     if number != 8:
-        first, *others = paper_examples(picture, EXAMPLES[number], 0, "dataset", 0.0)
+        first, *others = paper_examples(example, EXAMPLES[number], 0, "dataset", 0.0)
         return examples(original, first, others)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.7 * (1 + len(FILTER)), 1.75 * DRAWS), layout="constrained")
         grid = figure.add_gridspec(DRAWS, 1 + len(FILTER))
-        _picture(figure.add_subplot(grid[:, 0]), original, "original")
+        _image(figure.add_subplot(grid[:, 0]), original, "original")
         for column, k in enumerate(FILTER, start=1):
-            method = demonstration(EXAMPLES[number], len(picture), k, "image", 0.0)
-            shown = method.apply(np.stack([picture] * DRAWS))
+            method = demonstration(EXAMPLES[number], len(example), k, "image", 0.0)
+            shown = method.apply(np.stack([example] * DRAWS))
             for row, image in enumerate(shown):
                 title = f"k = {k}\n(demonstration key)" if row == 0 else ""
-                _picture(
+                _image(
                     figure.add_subplot(grid[row, column]),
                     displayable(image, method.image_range),
                     title,
@@ -137,8 +137,8 @@ def example_figure(number: int, picture: Images) -> Figure:
     return figure
 
 
-def _picture(axes: Axes, picture: NDArray[np.uint8], title: str, label: str = "") -> None:
-    axes.imshow(picture, interpolation="nearest")
+def _image(axes: Axes, example: NDArray[np.uint8], title: str, label: str = "") -> None:
+    axes.imshow(example, interpolation="nearest")
     axes.set(title=title, ylabel=label, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -270,7 +270,7 @@ def descrambler_figure(results: pd.DataFrame) -> Figure:
         for axes, k in zip(figure.subplots(1, 2), (2, 4), strict=True):
             rows = results[(results["group"] == "descrambler") & (results["k"] == k)]
             counts = {recipe: _histogram(rows[rows["recipe"] == recipe], k) for recipe in RECIPES}
-            _shares(axes, k, {recipe: blocks for recipe, blocks in counts.items() if blocks.any()})
+            _fractions(axes, k, {recipe: blocks for recipe, blocks in counts.items() if blocks.any()})
     return figure
 
 
@@ -283,7 +283,7 @@ def _histogram(rows: pd.DataFrame, k: int) -> NDArray[np.int64]:
     return total
 
 
-def _shares(axes: Axes, k: int, counts: Mapping[str, NDArray[np.int64]]) -> None:
+def _fractions(axes: Axes, k: int, counts: Mapping[str, NDArray[np.int64]]) -> None:
     """One panel of figure 13: a bar for each recipe and one for chance, at each number of right pixels."""
     pixels = np.arange(k * k + 1)
     shares = {recipe: blocks / blocks.sum() for recipe, blocks in counts.items()}

@@ -11,9 +11,9 @@ from privpipe.nn.statistics import wilson_interval
 from privpipe.report.study_columns import COLUMNS
 
 WHOLE = ("k", "seed", "epochs", "batch_size", "n_train", "n_val", "n_test")
-SHARES = ("val_accuracy", "test_accuracy")
+FRACTIONS = ("val_accuracy", "test_accuracy")
 REALS = (
-    *("sigma", "lr", "lr_decay", "reg", *SHARES, "test_accuracy_low", "test_accuracy_high"),
+    *("sigma", "lr", "lr_decay", "reg", *FRACTIONS, "test_accuracy_low", "test_accuracy_high"),
     *("final_train_loss", "blocks_exact", "blocks_none", "pixels_right", "seconds"),
 )
 # The runs of one experiment have these in common and differ in draw and seed.
@@ -69,7 +69,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
         except (ValueError, TypeError) as error:
             expected = "number" if name in REALS else "whole number"
             raise PrivpipeError(f"{path}: a cell of the column {name} is no {expected}: {error}. {remedy}") from error
-    for name in SHARES:
+    for name in FRACTIONS:
         wrong = table[(table["status"] == "done") & ~table[name].between(0, 1)]
         if len(wrong):
             raise PrivpipeError(f"{path}: {name} must be in 0..1; got {wrong[name].iloc[0]}. {remedy}")

@@ -42,7 +42,7 @@ DELTA = 1e-5
 REGULAR = 2.0**-24
 
 DETERMINISTIC = (
-    "No guarantee: the result is a function of the picture and of one key that stays the same or is drawn without "
+    "No guarantee: the result is a function of the image and of one key that stays the same or is drawn without "
     "regard to privacy; nothing limits what it tells of a pixel."
 )
 SHARED = "No guarantee: all images carry the same noise, so the difference of two perturbed images is exact."

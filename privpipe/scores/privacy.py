@@ -1,13 +1,13 @@
 """What attacks achieved, measured against the originals: the owner's view, who may see everything.
 
-A reconstruction is scored by how near it is to the picture (`psnr`, `ssim`), by whether the picture can be told from
-the others by it (`reidentify`), by whether a classifier still sees in it what the picture shows (`recognised`), and
-by how much of the key came with it (`key_recovery`). No one of them stands for privacy alone: a picture can be
+A reconstruction is scored by how near it is to the image (`psnr`, `ssim`), by whether the image can be told from
+the others by it (`reidentify`), by whether a classifier still sees in it what the image shows (`recognised`), and
+by how much of the key came with it (`key_recovery`). No one of them stands for privacy alone: an image can be
 re-identified from a reconstruction in which nobody would recognise anything. Each has a baseline beside it that needs
 no attack.
 
-Scores rise with the attacker's success. A mean hides the few pictures that come out well, so `psnr` and `ssim` are
-also given for the worst-protected 1 % of pictures.
+Scores rise with the adversary's success. A mean hides the few images that come out well, so `psnr` and `ssim` are
+also given for the worst-protected 1 % of images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,37 +17,37 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.attacks.linkage import method_similarity, picture_similarity
-from privpipe.attacks.records import Record, as_pictures
+from privpipe.attacks.linkage import image_similarity, method_similarity
+from privpipe.attacks.records import Record, as_images
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.perturb.keys import KeyRecovery
-from privpipe.perturb.values import Floats, levels_of_grey
+from privpipe.perturb.values import Floats, pixel_values
 from privpipe.scores.fidelity import psnr, ssim
 
 Values = NDArray[np.float64]
-Recognise = Callable[[Images], NDArray[np.int64]]  # pictures (T, H, W, C) to predicted classes (T,)
+Recognise = Callable[[Images], NDArray[np.int64]]  # images (T, H, W, C) to predicted classes (T,)
 
 LEVELS = ("L0", "L1", "L2", "L3")  # each knows what those before it know
 MATCHING = "matching"  # the name of re-identification without a reconstruction
 
-WORST_SHARE = 0.01  # of pictures: the worst-protected
+WORST_FRACTION = 0.01  # of images: the worst-protected
 COLOURS = 3
 
 
 def worst(values: Values) -> float:
-    """Mean of the highest 1 % of `values`, of one value at least: what the worst-protected pictures suffer."""
-    count = max(1, round(WORST_SHARE * len(values)))
+    """Mean of the highest 1 % of `values`, of one value at least: what the worst-protected images suffer."""
+    count = max(1, round(WORST_FRACTION * len(values)))
     return float(np.sort(values)[-count:].mean())
 
 
 def reidentify(similarity: Array) -> tuple[float, float]:
-    """Shares of targets whose true picture is the most similar of the gallery, and among the five most similar.
+    """Shares of targets whose true image is the most similar of the gallery, and among the five most similar.
 
     Ties count as they come out on average when broken at random, so that a constant similarity scores chance.
 
     Args:
-        similarity: (T, G); the true picture of row i is column i, T at most G.
+        similarity: (T, G); the true image of row i is column i, T at most G.
 
     Raises:
         PrivpipeError: the array is not as described, or has NaN.
@@ -55,7 +55,7 @@ def reidentify(similarity: Array) -> tuple[float, float]:
     if similarity.ndim != 2 or not 1 <= similarity.shape[0] <= similarity.shape[1] or np.isnan(similarity).any():
         raise PrivpipeError(
             f"similarities must be (T, G) without NaN, the gallery holding every target; got {similarity.shape}. "
-            "Put the true picture of row i in column i."
+            "Put the true image of row i in column i."
         )
     true = np.diagonal(similarity)[:, None]
     better = (similarity > true).sum(axis=1)
@@ -102,13 +102,13 @@ def chance_key_recovery(method: Perturbation, channels: int = COLOURS) -> KeyRec
 
 @dataclass(frozen=True)
 class Scores:
-    """What one attempt, or one baseline, achieved; None where it was not measured. Higher is better for the attacker.
+    """What one attempt, or one baseline, achieved; None where it was not measured. Higher is better for the adversary.
 
     Args:
-        psnr, psnr_worst: in dB, mean over the pictures and over the worst-protected 1 %.
+        psnr, psnr_worst: in dB, mean over the images and over the worst-protected 1 %.
         ssim, ssim_worst: likewise, at most 1.
-        reidentified_top1, reidentified_top5: share of pictures told from the others by their reconstruction.
-        recognised: share of reconstructions in which a classifier of unperturbed pictures sees the right class.
+        reidentified_top1, reidentified_top5: share of images told from the others by their reconstruction.
+        recognised: share of reconstructions in which a classifier of unperturbed images sees the right class.
         key_recovery, blocks_recovered: see `KeyRecovery`.
         confidence: how far the attack itself believed its answer, 0..1.
         seconds: wall-clock time that it took.
@@ -127,9 +127,9 @@ class Scores:
     seconds: float | None = None
 
 
-ITS_OWN = ("confidence", "seconds")  # facts of one attempt: the best of several would mean nothing
-ACHIEVED = tuple(field.name for field in fields(Scores) if field.name not in ITS_OWN)
-OF_PICTURES = ACHIEVED[:7]  # what a baseline is scored by
+OF_ONE_ATTACK = ("confidence", "seconds")  # facts of one attempt: the best of several would mean nothing
+ACHIEVED = tuple(field.name for field in fields(Scores) if field.name not in OF_ONE_ATTACK)
+OF_IMAGES = ACHIEVED[:7]  # what a baseline is scored by
 OF_CHANCE = ("reidentified_top1", "reidentified_top5", "recognised", "key_recovery", "blocks_recovered")
 
 
@@ -149,22 +149,22 @@ class Row:
         return {**facts, **asdict(self.scores)}
 
 
-def score_pictures(originals: Images, labels: NDArray[np.int64], images: Array, recognise: Recognise) -> Scores:
-    """Score reconstructions of the pictures `originals`, which are also the gallery of re-identification.
+def score_images(originals: Images, labels: NDArray[np.int64], images: Array, recognise: Recognise) -> Scores:
+    """Score reconstructions of the images `originals`, which are also the gallery of re-identification.
 
     Args:
         originals: uint8 (T, H, W, C).
         labels: their classes, int64 (T,).
         images: float32 in levels or uint8, (T, H, W, C).
-        recognise: gives the classes of uint8 pictures (T, H, W, C).
+        recognise: gives the classes of uint8 images (T, H, W, C).
 
     Raises:
         PrivpipeError: the shapes differ.
     """
-    pictures = as_pictures(images)
-    ratios, similarities = psnr(originals, pictures), ssim(originals, pictures)
-    top1, top5 = reidentify(picture_similarity(levels_of_grey(pictures), originals))
-    recognised = float((recognise(pictures) == labels).mean())
+    rounded = as_images(images)
+    ratios, similarities = psnr(originals, rounded), ssim(originals, rounded)
+    top1, top5 = reidentify(image_similarity(pixel_values(rounded), originals))
+    recognised = float((recognise(rounded) == labels).mean())
     return Scores(
         float(ratios.mean()), worst(ratios), float(similarities.mean()), worst(similarities), top1, top5, recognised
     )
@@ -177,8 +177,8 @@ def score_record(
     recognise: Recognise,
     found: KeyRecovery | None,
 ) -> Row:
-    """Score an attempt: its pictures against `score_pictures`; `found` is what came of its key."""
-    scores = Scores() if record.images is None else score_pictures(originals, labels, record.images, recognise)
+    """Score an attempt: its images against `score_images`; `found` is what came of its key."""
+    scores = Scores() if record.images is None else score_images(originals, labels, record.images, recognise)
     scores = replace(
         scores,
         key_recovery=None if found is None else found.pixels,
@@ -199,7 +199,7 @@ def best(rows: Sequence[Row], level: str) -> tuple[str | None, Scores]:
     """What is achieved by whoever tries all attacks of `level` and of the levels below it.
 
     Returns:
-        The name of the attempt of the highest mean SSIM, the first of equal ones, None where there are no pictures;
+        The name of the attempt of the highest mean SSIM, the first of equal ones, None where there are no images;
         and for every score the highest of all attempts, but the confidence and the seconds of the named one.
     """
     within = [row for row in rows if LEVELS.index(row.level) <= LEVELS.index(level)]
@@ -213,18 +213,18 @@ def best(rows: Sequence[Row], level: str) -> tuple[str | None, Scores]:
     return chosen.attack, Scores(**highest, confidence=chosen.scores.confidence, seconds=chosen.scores.seconds)
 
 
-def baseline_pictures(targets: Array, public: Images) -> dict[str, Array]:
+def baseline_images(targets: Array, public: Images) -> dict[str, Array]:
     """Reconstructions that need no attack, each (T, H, W, C) in levels.
 
-    - `mean_image`: the mean of the public pictures, every time.
+    - `mean_image`: the mean of the public rounded, every time.
     - `perturbed`: the perturbed image as it is where it is uint8. As float16 it may have any range: one affine map per
-      colour, the same for all images, gives it the mean and standard deviation of the public pictures.
-    - `other_image`: a public picture drawn at random, which has nothing to do with the target. In order it would: sets
+      colour, the same for all images, gives it the mean and standard deviation of the public images.
+    - `other_image`: a public image drawn at random, which has nothing to do with the target. In order it would: sets
       have their classes in turn.
 
     Args:
         targets: perturbed images as stored, (T, H, W, C).
-        public: other pictures, uint8 (M, H, W, C); fewer than T are used in turn.
+        public: other rounded, uint8 (M, H, W, C); fewer than T are used in turn.
     """
     mean = np.broadcast_to(public.mean(axis=0, dtype=np.float64).astype(np.float32), targets.shape)
     drawn = np.random.default_rng(0).permutation(len(public))
@@ -233,7 +233,7 @@ def baseline_pictures(targets: Array, public: Images) -> dict[str, Array]:
 
 
 def _like_public(targets: Array, public: Images) -> Floats:
-    images = levels_of_grey(targets)
+    images = pixel_values(targets)
     if targets.dtype == np.uint8:
         return images
     (mean, spread), (wanted, wanted_spread) = (
@@ -271,7 +271,7 @@ def metrics(
 
     Args:
         rows: all attempts.
-        baselines: the scores of `baseline_pictures`.
+        baselines: the scores of `baseline_images`.
         guessing: from `chance`.
         attacked: the levels for which there was something to know; the scores of others are None.
     """
@@ -281,7 +281,7 @@ def metrics(
         out |= {f"{level.lower()}_{name}": value for name, value in asdict(scores).items()}
         out[f"{level.lower()}_attack"] = attack
     for baseline, scores in baselines.items():
-        out |= {f"{baseline}_{name}": getattr(scores, name) for name in OF_PICTURES}
+        out |= {f"{baseline}_{name}": getattr(scores, name) for name in OF_IMAGES}
     out |= {f"chance_{name}": getattr(guessing, name) for name in OF_CHANCE}
     return out | {"original_recognised": original_recognised}
 

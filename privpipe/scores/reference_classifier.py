@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privpipe.files import need_room
+from privpipe.files import need_space
 from privpipe.nn.bundle import Bundle, load_bundle, model_bytes
 from privpipe.nn.data import load_split
 from privpipe.nn.device import deterministic, resolve_device
@@ -28,7 +28,7 @@ Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 BATCH_SIZE, LEARNING_RATE, PENALTY = 64, 0.001, 0.001
 
 
-def train_recogniser(
+def train_reference_classifier(
     images: str | Path, epochs: int, seed: int, device: str, threads: int, target: str | Path | None = None
 ) -> Bundle:
     """Train the `baseline` classifier on raw images (RAW).
@@ -37,10 +37,10 @@ def train_recogniser(
         epochs: passes over the training images.
         seed: draws the initial weights and the order of the images.
         device, threads: see `privpipe.params.Train`.
-        target: the file that the model will be written to; room for it is asked for before the work.
+        target: the file that the model will be written to; space for it is asked for before the work.
 
     Raises:
-        PrivpipeError: the file is missing or damaged, there is no such device, the disk has no room for the model, or
+        PrivpipeError: the file is missing or damaged, there is no such device, the disk has no space for the model, or
             training diverged.
     """
     place = resolve_device(device)
@@ -51,16 +51,16 @@ def train_recogniser(
         architecture = Architecture("baseline", header.shape[0], header.shape[2], len(header.class_names))
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
-            need_room(target, model_bytes(model))
+            need_space(target, model_bytes(model))
         normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
     how = ("none", 1, "dataset", header.dtype, header.image_range)
-    salt = derived_salt(header.salt, "recogniser")
+    salt = derived_salt(header.salt, "reference_classifier")
     return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=salt)
 
 
-def load_recogniser(path: str | Path, device: str, threads: int) -> Recognise:
-    """The classifier of a file, from pictures uint8 (T, H, W, C) to classes int64 (T,).
+def load_reference_classifier(path: str | Path, device: str, threads: int) -> Recognise:
+    """The classifier of a file, from images uint8 (T, H, W, C) to classes int64 (T,).
 
     Raises:
         PrivpipeError: the file is missing or damaged, or there is no such device.
@@ -68,9 +68,9 @@ def load_recogniser(path: str | Path, device: str, threads: int) -> Recognise:
     bundle, place = load_bundle(path), resolve_device(device)
     model, normalise = bundle.model.to(place), bundle.normalise.to(place)
 
-    def recognise(pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def recognise(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         with deterministic(threads):
-            scores = predict(model, normalise, torch.from_numpy(pictures).to(place))
+            scores = predict(model, normalise, torch.from_numpy(images).to(place))
         classes: NDArray[np.int64] = scores.argmax(1).cpu().numpy()
         return classes
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.attacks.base import LEVELS as ATTACKED
-from privpipe.attacks.base import Loot
-from privpipe.attacks.records import Record, as_pictures
+from privpipe.attacks.base import AdversaryView
+from privpipe.attacks.records import Record, as_images
 from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Copies, Perturbation
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
-SHARES = (0.5, 0.9, 0.99)  # of a key, for the cost in data
+FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
 TABLE_COLUMNS = (*privacy.Row("", "", 0, 0, privacy.Scores()).cells(), "problem")
 # What is published of a number that follows from originals. With all its digits, whoever has a candidate for an
 # original could compute the number and would know for certain; so it has as many as a reader needs.
@@ -44,14 +44,14 @@ class Judgement:
         rows: one for each attempt.
         recoveries: how much of the key each run found that sought one, with fewer images or pairs as well.
         problems: level, attack and known pairs of what was not run or not measured, and why.
-        pictures: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
+        images: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
     """
 
     metrics: dict[str, str | float | None]
     rows: list[privacy.Row]
     recoveries: list[tuple[Record, KeyRecovery]]
     problems: list[tuple[str, str, int, str]]
-    pictures: dict[str, tuple[str, Images]]
+    images: dict[str, tuple[str, Images]]
 
     def table(self) -> list[tuple[Any, ...]]:
         """Rows of `TABLE_COLUMNS`: every attempt, then what was not run, with the reason. Rounded as published."""
@@ -106,7 +106,7 @@ def count_copies(images: str | Path, perturbation: Perturbation) -> Copies:
 
 
 def judge(
-    loot: Loot,
+    view: AdversaryView,
     records: Sequence[Record],
     originals: Images,
     labels: Any,
@@ -119,9 +119,9 @@ def judge(
     What the method does not say (how its keys compare, say) is not measured, and the reason is among the problems.
 
     Args:
-        loot: what the attacker held, but for the stolen images, which are not looked at; its targets are the perturbed
+        view: what the adversary held, but for the stolen images, which are not looked at; its targets are the perturbed
             `originals`.
-        records: from `privpipe.attacks.campaign`.
+        records: from `privpipe.attacks.suite`.
         originals: uint8 (T, H, W, C), rows of the test split from the first on; `labels`: int64 (T,).
         perturbation: the owner's, with the key.
         copies: from `count_copies`; None where no image stands before the originals.
@@ -131,7 +131,7 @@ def judge(
     problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
     tried = [record for record in records if record.problem is None]
     truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
-    bound = problems.note(("L3", "key"), lambda: upper_bound(loot, perturbation, truth, originals, copies))
+    bound = problems.note(("L3", "key"), lambda: upper_bound(view, perturbation, truth, originals, copies))
     whole = max((record.stolen for record in tried), default=0)  # fewer stolen images are for the cost alone
 
     def recovered(record: Record) -> KeyRecovery | None:
@@ -147,26 +147,26 @@ def judge(
         for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
     matching = problems.note(
-        ("L0", privacy.MATCHING), lambda: privacy.score_matching(loot.targets, originals, perturbation)
+        ("L0", privacy.MATCHING), lambda: privacy.score_matching(view.targets, originals, perturbation)
     )
     rows += [matching] if matching else []
     # Without public images, other originals stand for them.
-    others = np.roll(originals, 1, axis=0) if loot.public is None else loot.public
+    others = np.roll(originals, 1, axis=0) if view.public is None else view.public
     baselines = {
-        name: privacy.score_pictures(originals, labels, pictures, recognise)
-        for name, pictures in privacy.baseline_pictures(loot.targets, others).items()
+        name: privacy.score_images(originals, labels, images, recognise)
+        for name, images in privacy.baseline_images(view.targets, others).items()
     }
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     measured = [(record, found) for record, found in compared if found is not None]
     original_recognised = float((recognise(originals) == labels).mean())
-    attacked = ("L0", *(["L1"] if loot.public is not None else []), *(["L2"] if loot.pairs is not None else []), "L3")
+    attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
     metrics = privacy.metrics(rows, baselines, privacy.chance(labels, random), original_recognised, attacked)
     return Judgement(
         {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
         measured,
         problems.found,
-        best_pictures(rows[: len(attempts)], [record for record, _ in attempts]),
+        best_images(rows[: len(attempts)], [record for record, _ in attempts]),
     )
 
 
@@ -188,13 +188,13 @@ class _Problems:
 
 
 def _remembering(recognise: Recognise) -> Recognise:
-    """The same, asked once for the same pictures."""
+    """The same, asked once for the same images."""
     answers: dict[bytes, NDArray[np.int64]] = {}
 
-    def ask(pictures: Images) -> NDArray[np.int64]:
-        name = hashlib.sha256(pictures.tobytes()).digest()
+    def ask(images: Images) -> NDArray[np.int64]:
+        name = hashlib.sha256(images.tobytes()).digest()
         if name not in answers:
-            answers[name] = recognise(pictures)
+            answers[name] = recognise(images)
         return answers[name]
 
     return ask
@@ -209,18 +209,18 @@ def true_key(perturbation: Perturbation, originals: Images, copies: Copies) -> A
 
 
 def upper_bound(
-    loot: Loot, perturbation: Perturbation, truth: Array | None, originals: Images, copies: Copies
+    view: AdversaryView, perturbation: Perturbation, truth: Array | None, originals: Images, copies: Copies
 ) -> Record | None:
     """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large.
 
     Args:
         originals, copies: by which the keys of single images are known, as for `judge`.
     """
-    if not perturbation.keyed or loot.image_size**2 > MAX_PIXELS:
+    if not perturbation.keyed or view.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.known(loot.public, loot.image_size, loot.channels)
+    prior = Prior.known(view.public, view.image_size, view.channels)
     parts = [
-        restore(loot.targets[rows], perturbation, key, prior)
+        restore(view.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())
     ]
     return Record("L3", "key", 0, 0, 0.0, 1.0, np.concatenate(parts), truth)
@@ -254,12 +254,12 @@ def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, flo
             if (record.level == "L2") == with_pairs:
                 count = record.pairs if with_pairs else record.stolen
                 best[count] = max(best.get(count, 0.0), found.pixels)
-        counts = privacy.needed(list(best), list(best.values()), SHARES)
-        out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(SHARES, counts, strict=True)}
+        counts = privacy.needed(list(best), list(best.values()), FRACTIONS)
+        out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(FRACTIONS, counts, strict=True)}
     return out
 
 
-def best_pictures(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:
+def best_images(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:
     """For each level, the attempt of the highest mean SSIM at that level or below."""
     out = {}
     order = (*ATTACKED, "L3")
@@ -271,5 +271,5 @@ def best_pictures(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> di
         ]
         if within:
             _, attack, images = max(within, key=lambda found: found[0])
-            out[level] = (attack, as_pictures(images))
+            out[level] = (attack, as_images(images))
     return out

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 WHITE = 255.0
 MOST_IMAGES, MOST_VALUES = 200, 1 << 22
@@ -107,7 +107,7 @@ def _independent(perturbation: Perturbation) -> Perturbation:
 
 def _gain(images: Images, first: Array, second: Array) -> float:
     """PSNR of the best affine combination of two releases minus that of the better one, in dB."""
-    one, two = (levels_of_grey(release) for release in (first, second))
+    one, two = (pixel_values(release) for release in (first, second))
     return _fitted_psnr(images, [one, two]) - max(_fitted_psnr(images, [one]), _fitted_psnr(images, [two]))
 
 
@@ -150,7 +150,7 @@ def _grown(perturbation: Perturbation, images: Images) -> tuple[float, float]:
     changed = sum(image.tobytes() not in there for image in before) / len(before)
     truth = images[:-1].astype(np.float32) - images[1:]
     differences = [
-        levels_of_grey(release[:-1]) - levels_of_grey(before)
+        pixel_values(release[:-1]) - pixel_values(before)
         for release in (after, _independent(perturbation).apply(images))
     ]
     found, unavoidable = (_fitted_psnr(truth, [difference]) for difference in differences)

@@ -11,7 +11,7 @@ from privpipe.perturb.base import to_blocks
 from privpipe.perturb.block_scramble import BlockScramble
 
 SIZE, COUNT = 32, 1200
-PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
+PRIVATE, PUBLIC = COUNT, COUNT  # images of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 
@@ -97,7 +97,7 @@ def test_images_that_the_model_does_not_describe_give_no_confidence(private: Pix
 
 
 def test_how_strongly_a_pixel_goes_with_all_others_does_not_matter(private: Pixels, public: Pixels) -> None:
-    """Noise that all pixels of a stolen picture share but those of its border, as if that were darker."""
+    """Noise that all pixels of a stolen image share but those of its border, as if that were darker."""
     shared = np.random.default_rng(5).integers(-20, 21, (COUNT, 1, 1, 1))
     shared = np.broadcast_to(shared, private.shape).copy()
     shared[:, [0, -1]] = shared[:, :, [0, -1]] = 0

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.cross_block import MAX_PIXELS, CrossBlock, attack
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 
 SIZE, COUNT = 16, 1500
-PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
+PRIVATE, PUBLIC = COUNT, COUNT  # images of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 
@@ -30,11 +30,11 @@ def relative_error(matrices: NDArray, k: int) -> float:
 
 
 @pytest.mark.parametrize(("k", "most", "least_psnr"), [(1, 0.05, 35), (2, 0.15, 35), (4, 0.8, 25)])
-def test_finds_the_matrices_and_the_pictures(
+def test_finds_the_matrices_and_the_images(
     private: Pixels, public: Pixels, k: int, most: float, least_psnr: float
 ) -> None:
     stolen, targets = mix(k).apply(private[100:]), mix(k).apply(private[:100])
-    found = CrossBlock().run(Loot("block_mix", k, "dataset", 0.0, stolen, targets, public))
+    found = CrossBlock().run(AdversaryView("block_mix", k, "dataset", 0.0, stolen, targets, public))
     assert found.key is not None and found.images is not None and found.confidence is not None
     assert found.key.shape == mix(k).dataset_key.shape and found.key.dtype == np.float64
     assert relative_error(found.key, k) < most
@@ -43,7 +43,7 @@ def test_finds_the_matrices_and_the_pictures(
 
 
 def test_the_same_statistics_give_exactly_the_matrices(private: Pixels) -> None:
-    # With the very pictures as public ones there is no sampling error, only the rounding to float16.
+    # With the very images as public ones there is no sampling error, only the rounding to float16.
     found = attack(mix(2).apply(private), 2, private)
     assert relative_error(found.matrices, 2) < 0.01
     assert found.confidence > 0.95
@@ -116,7 +116,7 @@ def test_a_block_size_that_is_too_small_gives_low_confidence(
 
 def test_a_multiple_of_the_block_size_is_no_wrong_guess(private: Pixels, public: Pixels) -> None:
     stolen = mix(2).apply(private)
-    found = CrossBlock().run(Loot("block_mix", 4, "dataset", 0.0, stolen, stolen[:100], public))
+    found = CrossBlock().run(AdversaryView("block_mix", 4, "dataset", 0.0, stolen, stolen[:100], public))
     assert found.images is not None and psnr(found.images, private[:100]) > 22
     assert found.confidence is not None and found.confidence > 0.4
 
@@ -133,7 +133,7 @@ def test_applies_to_shared_mixing_alone() -> None:
 def test_without_public_images_it_says_so(private: Pixels) -> None:
     stolen = mix(2).apply(private[:4])
     with pytest.raises(PrivpipeError, match=r"^cross_block needs public images; got none\. Run it at level L1\.$"):
-        CrossBlock().run(Loot("block_mix", 2, "dataset", 0.0, stolen, stolen))
+        CrossBlock().run(AdversaryView("block_mix", 2, "dataset", 0.0, stolen, stolen))
 
 
 @pytest.mark.parametrize("k", [0, 5, 32])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.filter_likelihood import MAX_SIDE, MIN_IMAGES, FilterLikelihood, Recovered, attack
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
@@ -14,7 +14,7 @@ from privpipe.perturb.gaussian_blur import GaussianBlur
 from privpipe.perturb.random_filter import RandomFilter
 
 COUNT, SIZE = 700, 24
-PRIVATE, PUBLIC = COUNT, COUNT  # pictures of the fixtures
+PRIVATE, PUBLIC = COUNT, COUNT  # images of the fixtures
 Pixels = NDArray[np.uint8]
 
 
@@ -51,12 +51,12 @@ def test_a_kernel_of_one_weight_is_a_factor(private: Pixels, public: Pixels) -> 
 def test_restores_the_targets(private: Pixels, public: Pixels) -> None:
     method = random_filter(3)
     stolen, targets = method.apply(private[20:]), method.apply(private[:20])
-    attempt = FilterLikelihood().run(Loot("random_filter", 3, "dataset", 0.0, stolen, targets, public))
+    attempt = FilterLikelihood().run(AdversaryView("random_filter", 3, "dataset", 0.0, stolen, targets, public))
     assert attempt.images is not None
     assert attempt.key is not None
     assert attempt.images.shape == targets.shape
     assert attempt.images.dtype == np.float32
-    # Against the best that anybody does who knows nothing of the picture.
+    # Against the best that anybody does who knows nothing of the image.
     error = ((attempt.images - private[:20]) ** 2).mean()
     assert error < 0.05 * ((private[:20] - public.mean(axis=0)) ** 2).mean()
     np.testing.assert_array_equal(attempt.key, attack(stolen, 3, public).weights)
@@ -119,7 +119,7 @@ def test_a_size_that_is_too_small_gives_no_confidence(private: Pixels, public: P
 
 @pytest.mark.parametrize("key", range(3))
 def test_fields_without_edges_leave_the_turn_open(key: int) -> None:
-    # Gaussian fields with the power spectrum of pictures: a turned kernel gives them the same distribution.
+    # Gaussian fields with the power spectrum of images: a turned kernel gives them the same distribution.
     rng = np.random.default_rng(4)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(48), np.fft.fftfreq(48)))
     fields = np.fft.ifft2(np.fft.fft2(rng.normal(size=(1000, 48, 48))) / (0.02 + frequency) ** 1.5).real[:, :24, :24]
@@ -174,4 +174,4 @@ def test_refuses_images_that_are_too_large() -> None:
 def test_refuses_to_run_without_public_images(private: Pixels) -> None:
     stolen = random_filter(3).apply(private[:200])
     with pytest.raises(PrivpipeError, match=r"needs public images; got none\. Run it at level L1"):
-        FilterLikelihood().run(Loot("random_filter", 3, "dataset", 0.0, stolen, stolen))
+        FilterLikelihood().run(AdversaryView("random_filter", 3, "dataset", 0.0, stolen, stolen))

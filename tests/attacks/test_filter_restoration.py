@@ -1,4 +1,4 @@
-"""Restoration from filtered pictures bears the error of the kernel that it is given."""
+"""Restoration from filtered images bears the error of the kernel that it is given."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,11 @@
-"""Gradient descent reaches the minimum of a convex energy, and pictures with edges come out better for it."""
+"""Gradient descent reaches the minimum of a convex energy, and images with edges come out better for it."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from privpipe.attacks import gradient_inversion
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.gradient_inversion import CHROMA, EDGE, GAUSSIAN, LUMINANCE, GradientInversion
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
@@ -38,9 +38,9 @@ def public() -> Pixels:
     return drawn(600, 2)
 
 
-def loot(private: Pixels, method: str, k: int, public: Pixels | None) -> Loot:
+def view(private: Pixels, method: str, k: int, public: Pixels | None) -> AdversaryView:
     images = METHODS[method](SIZE, k).apply(private)
-    return Loot(method, k, "dataset", 0.0, images[:STOLEN], images[STOLEN:], public)
+    return AdversaryView(method, k, "dataset", 0.0, images[:STOLEN], images[STOLEN:], public)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def loot(private: Pixels, method: str, k: int, public: Pixels | None) -> Loot:
 def test_edges_come_out_better_than_in_the_linear_estimate(
     private: Pixels, public: Pixels, method: str, k: int, share: float
 ) -> None:
-    held = loot(private, method, k, public)
+    held = view(private, method, k, public)
     attempt = GradientInversion().run(held)
     assert attempt.images is not None and attempt.images.dtype == np.float32
     assert attempt.images.min() >= 0 and attempt.images.max() <= 255
@@ -63,7 +63,7 @@ def test_edges_come_out_better_than_in_the_linear_estimate(
 def test_what_is_minimised_is_what_the_module_says(
     private: Pixels, public: Pixels, method: str, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = loot(private, method, k, public)
+    held = view(private, method, k, public)
     prior = Prior.of(public)
     matrix = METHODS[method](SIZE, k).operator(None).toarray()
     whole = matrix if method == "gaussian_blur" else k * k * matrix.T @ matrix
@@ -98,14 +98,14 @@ def test_what_is_minimised_is_what_the_module_says(
 
 
 def test_a_wrong_k_gives_no_confidence(private: Pixels, public: Pixels) -> None:
-    held = loot(private, "gaussian_blur", 3, public)
-    wrong = Loot("gaussian_blur", 7, "dataset", 0.0, held.stolen, held.targets, public)
+    held = view(private, "gaussian_blur", 3, public)
+    wrong = AdversaryView("gaussian_blur", 7, "dataset", 0.0, held.stolen, held.targets, public)
     found = GradientInversion().run(wrong).confidence
     assert found is not None and found < 0.01
 
 
 def test_is_deterministic(private: Pixels, public: Pixels) -> None:
-    held = loot(private, "gaussian_blur", 5, public)
+    held = view(private, "gaussian_blur", 5, public)
     first, second = (GradientInversion().run(held).images for _ in range(2))
     assert first is not None and second is not None
     np.testing.assert_array_equal(first, second)
@@ -118,4 +118,4 @@ def test_applies_to_what_is_known_without_a_key() -> None:
 
 def test_refuses_to_run_without_public_images(private: Pixels) -> None:
     with pytest.raises(PrivpipeError, match=r"needs public images\. Run it at level L1"):
-        GradientInversion().run(loot(private, "gaussian_blur", 3, None))
+        GradientInversion().run(view(private, "gaussian_blur", 3, None))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot, Pairs
+from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.known_plaintext import KnownPlaintext, Solved, solve
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
@@ -38,9 +38,9 @@ def truth(name: str) -> NDArray:
     return key
 
 
-def loot(name: str, count: int, public: NDArray | None = PUBLIC) -> Loot:
+def view(name: str, count: int, public: NDArray | None = PUBLIC) -> AdversaryView:
     targets = perturbation(name, SIZES[name]).apply(TARGETS)
-    return Loot(name, SIZES[name], "dataset", SIGMA, targets, targets, public, known(name, SIZES[name], count))
+    return AdversaryView(name, SIZES[name], "dataset", SIGMA, targets, targets, public, known(name, SIZES[name], count))
 
 
 def psnr(images: NDArray | None, originals: NDArray) -> float:
@@ -132,7 +132,7 @@ def test_noise_is_the_difference(name: str, count: int) -> None:
 
 @every_method
 def test_targets_come_back(name: str) -> None:
-    attempt = KnownPlaintext().run(loot(name, 30))
+    attempt = KnownPlaintext().run(view(name, 30))
     assert attempt.images is not None and attempt.images.dtype == np.float32
     assert psnr(attempt.images, TARGETS) > 35
     assert attempt.confidence is not None and attempt.confidence > 0.5
@@ -140,14 +140,14 @@ def test_targets_come_back(name: str) -> None:
 
 @every_method
 def test_public_images_are_no_condition(name: str) -> None:
-    assert psnr(KnownPlaintext().run(loot(name, 30, None)).images, TARGETS) > 30
+    assert psnr(KnownPlaintext().run(view(name, 30, None)).images, TARGETS) > 30
 
 
-def test_a_key_known_in_part_is_no_worse_than_the_mean_picture() -> None:
+def test_a_key_known_in_part_is_no_worse_than_the_mean_image() -> None:
     # Six equations for sixteen unknowns: what they leave open is treated as noise, not believed.
     targets = perturbation("block_mix", 4).apply(TARGETS)
     attempt = KnownPlaintext().run(
-        Loot("block_mix", 4, "dataset", 0.0, targets, targets, PUBLIC, known("block_mix", 4, 2))
+        AdversaryView("block_mix", 4, "dataset", 0.0, targets, targets, PUBLIC, known("block_mix", 4, 2))
     )
     mean = np.broadcast_to(PUBLIC.mean(axis=0), TARGETS.shape)
     assert psnr(attempt.images, TARGETS) > psnr(mean, TARGETS) + 3
@@ -208,7 +208,7 @@ def test_is_deterministic_and_leaves_its_input_alone(name: str) -> None:
 def test_without_pairs_it_says_so() -> None:
     targets = perturbation("block_mix", 2).apply(TARGETS)
     with pytest.raises(PrivpipeError, match=r"^known_plaintext needs known pairs; got none\. Run it at level L2\.$"):
-        KnownPlaintext().run(Loot("block_mix", 2, "dataset", 0.0, targets, targets, PUBLIC))
+        KnownPlaintext().run(AdversaryView("block_mix", 2, "dataset", 0.0, targets, targets, PUBLIC))
 
 
 @pytest.mark.parametrize("name", ["none", "gaussian_blur", "pixelate"])

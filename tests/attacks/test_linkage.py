@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.linkage import method_similarity, picture_similarity
+from privpipe.attacks.linkage import image_similarity, method_similarity
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream, Perturbation, block_mix, correlated_noise, random_filter
 from privpipe.perturb.base import Array, to_blocks
 from privpipe.perturb.block_scramble import BlockScramble
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 SIZE, COUNT = 16, 60
 GALLERY = draw(COUNT, SIZE, rng=np.random.default_rng(5)).images
@@ -42,14 +42,14 @@ def top1(similarity: NDArray[np.float32]) -> float:
         ("correlated_noise", 5, 50),
     ],
 )
-def test_the_method_alone_tells_the_pictures_apart(method: str, k: int, sigma: float, scope: str) -> None:
+def test_the_method_alone_tells_the_images_apart(method: str, k: int, sigma: float, scope: str) -> None:
     similarity = method_similarity(perturbed(method, k, scope, sigma), GALLERY, METHODS[method](SIZE, k, scope, sigma))
     assert similarity.shape == (COUNT, COUNT) and similarity.dtype == np.float32
     assert (similarity.max(axis=1) == 0).all()
     assert top1(similarity) >= 0.95
 
 
-def test_a_random_filter_of_other_pictures_is_not_explained() -> None:
+def test_a_random_filter_of_other_images_is_not_explained() -> None:
     targets = perturbed("random_filter", 3)
     similarity = method_similarity(targets, GALLERY, METHODS["random_filter"](SIZE, 3, "image"))
     others = similarity[~np.eye(COUNT, dtype=bool)].reshape(COUNT, -1).max(axis=1)
@@ -61,18 +61,18 @@ def test_the_best_kernel_is_that_of_least_squares(monkeypatch: pytest.MonkeyPatc
     targets = perturbed("random_filter", 3)[:4]
     found = method_similarity(targets, GALLERY[:5], METHODS["random_filter"](SIZE, 3, "image"))
     residuals = np.empty((4, 5))
-    for g, picture in enumerate(GALLERY[:5]):
+    for g, image in enumerate(GALLERY[:5]):
         # Any kernel is a sum of those with a single 1, and their outputs come from the method's own filter.
         units = np.eye(9).reshape(9, 3, 3)
-        copies = np.stack([_filtered(picture, unit).ravel() for unit in units], axis=1)
+        copies = np.stack([_filtered(image, unit).ravel() for unit in units], axis=1)
         for t, target in enumerate(targets):
             residuals[t, g] = np.linalg.lstsq(copies, target.ravel().astype(np.float64), rcond=None)[1][0]
     expected = residuals.min(axis=1, keepdims=True) - residuals
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
-def _filtered(picture: NDArray[np.uint8], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    padded = np.pad(picture / 255, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+def _filtered(image: NDArray[np.uint8], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    padded = np.pad(image / 255, ((1, 1), (1, 1), (0, 0)), mode="reflect")
     shifts = [(dy, dx) for dy in range(3) for dx in range(3)]
     return np.asarray(sum(kernel[dy, dx] * padded[dy : dy + SIZE, dx : dx + SIZE] for dy, dx in shifts))
 
@@ -101,36 +101,36 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     covariance = responses.T @ responses + correlated_noise.ROUNDING * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
     found = method_similarity(targets, GALLERY[:4], method)
-    difference = levels_of_grey(targets)[:, None].astype(np.float64) - GALLERY[:4]
+    difference = pixel_values(targets)[:, None].astype(np.float64) - GALLERY[:4]
     planes = difference.reshape(3, 4, SIZE * SIZE, 3)
     weighted = np.linalg.solve(covariance, planes)
     expected = -(planes * weighted).sum(axis=(2, 3)) / 2
     np.testing.assert_allclose(found, expected - expected.max(axis=1, keepdims=True), rtol=1e-3, atol=1e-2)
 
 
-def test_pictures_resemble_themselves_whatever_the_brightness_and_contrast() -> None:
+def test_images_resemble_themselves_whatever_the_brightness_and_contrast() -> None:
     images = (0.3 * GALLERY + 40).astype(np.float32)
-    similarity = picture_similarity(images, GALLERY)
+    similarity = image_similarity(images, GALLERY)
     np.testing.assert_allclose(np.diagonal(similarity), 2, rtol=1e-4)
     assert top1(similarity) == 1
 
 
-def test_pictures_are_told_apart_through_noise_and_through_blur() -> None:
+def test_images_are_told_apart_through_noise_and_through_blur() -> None:
     noisy = np.random.default_rng(1).normal(GALLERY, 60).astype(np.float32)
     blurred = METHODS["pixelate"](SIZE, 4).apply(GALLERY).astype(np.float32)
     for images in (noisy, blurred):
-        assert top1(picture_similarity(images, GALLERY)) >= 0.9
+        assert top1(image_similarity(images, GALLERY)) >= 0.9
 
 
 @pytest.mark.parametrize("size", [8, 10, 24])
-def test_pictures_of_any_size(size: int) -> None:
+def test_images_of_any_size(size: int) -> None:
     gallery = draw(20, 24, rng=np.random.default_rng(5)).images[:, :size, :size]
-    assert top1(picture_similarity(gallery.astype(np.float32), gallery)) == 1
+    assert top1(image_similarity(gallery.astype(np.float32), gallery)) == 1
 
 
 def test_blank_reconstructions_resemble_all_alike() -> None:
     blank = np.full_like(GALLERY, 7).astype(np.float32)
-    assert (picture_similarity(blank, GALLERY) == 0).all()
+    assert (image_similarity(blank, GALLERY) == 0).all()
 
 
 class Secret(BlockScramble):
@@ -146,4 +146,4 @@ def test_refuses_a_keyed_method_that_knows_no_likelihood() -> None:
 
 def test_refuses_a_gallery_of_another_shape() -> None:
     with pytest.raises(PrivpipeError, match=r"targets' shape \(16, 16, 3\); got uint8 \(60, 8, 8, 3\)\. Resize"):
-        picture_similarity(GALLERY.astype(np.float32), GALLERY[:, :8, :8])
+        image_similarity(GALLERY.astype(np.float32), GALLERY[:, :8, :8])

@@ -7,17 +7,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot, Pairs
+from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.network import Network, RestorationNetwork, likeness
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 SIZE, PUBLIC, STOLEN = 16, 300, 60
-PICTURES = draw(PUBLIC + 4 * STOLEN, SIZE, rng=np.random.default_rng(1)).images
-KNOWN, PRIVATE = PICTURES[:PUBLIC], PICTURES[PUBLIC:]
+IMAGES = draw(PUBLIC + 4 * STOLEN, SIZE, rng=np.random.default_rng(1)).images
+KNOWN, PRIVATE = IMAGES[:PUBLIC], IMAGES[PUBLIC:]
 KEY = KeyStream(bytes(range(32)))
 ATTACK = RestorationNetwork(epochs=4, seed=0, threads=1, device="cpu")
 
@@ -26,14 +26,14 @@ def perturbed(images: NDArray[np.uint8], method: str, k: int, scope: str, sigma:
     return METHODS[method](images.shape[1], k, scope, sigma, KEY.child(key)).apply(images)
 
 
-def loot(method: str, k: int, scope: str = "image", sigma: float = 0.0, pairs: int = 0) -> Loot:
+def view(method: str, k: int, scope: str = "image", sigma: float = 0.0, pairs: int = 0) -> AdversaryView:
     """The targets are the first `STOLEN` of `PRIVATE`, the known pairs the last ones."""
     setting = (method, k, scope, sigma)
     known = Pairs(PRIVATE[-pairs:], perturbed(PRIVATE[-pairs:], *setting, "owner")) if pairs else None
     stolen, targets = (
         perturbed(images, *setting, "owner") for images in (PRIVATE[STOLEN : 2 * STOLEN], PRIVATE[:STOLEN])
     )
-    return Loot(*setting, stolen, targets, KNOWN, known)
+    return AdversaryView(*setting, stolen, targets, KNOWN, known)
 
 
 def error(images: Array) -> float:
@@ -44,19 +44,19 @@ def error(images: Array) -> float:
     ("method", "k", "scope", "sigma"), [("gaussian_noise", 1, "image", 50.0), ("block_scramble", 4, "image", 0.0)]
 )
 def test_restores_better_than_no_attack(method: str, k: int, scope: str, sigma: float) -> None:
-    given = loot(method, k, scope, sigma)
+    given = view(method, k, scope, sigma)
     attempt = ATTACK.run(given)
     assert attempt.images is not None and attempt.confidence is not None and attempt.key is None
     assert attempt.images.shape == given.targets.shape and attempt.images.dtype == np.float32
     assert attempt.images.min() >= 0 and attempt.images.max() <= 255
     blank = np.broadcast_to(KNOWN.mean(axis=0), given.targets.shape)
-    assert error(attempt.images) < 0.7 * min(error(blank), error(levels_of_grey(given.targets)))
+    assert error(attempt.images) < 0.7 * min(error(blank), error(pixel_values(given.targets)))
     assert attempt.confidence > 0.4
 
 
 def test_known_pairs_teach_the_shared_key() -> None:
-    # One noise field for all images: without pairs it cannot be told from the pictures.
-    given = loot("gaussian_noise", 1, "dataset", 60.0, pairs=2 * STOLEN)
+    # One noise field for all images: without pairs it cannot be told from the images.
+    given = view("gaussian_noise", 1, "dataset", 60.0, pairs=2 * STOLEN)
     attack = replace(ATTACK, epochs=8)
     without, with_pairs = (attack.run(each).images for each in (replace(given, pairs=None), given))
     assert without is not None and with_pairs is not None
@@ -64,15 +64,15 @@ def test_known_pairs_teach_the_shared_key() -> None:
 
 
 def test_a_few_known_pairs_change_nothing() -> None:
-    given = loot("gaussian_noise", 1, "dataset", 50.0, pairs=10)
+    given = view("gaussian_noise", 1, "dataset", 50.0, pairs=10)
     attack = replace(ATTACK, epochs=1)
     without, with_pairs = (attack.run(each).images for each in (replace(given, pairs=None), given))
     np.testing.assert_array_equal(without, with_pairs)
 
 
 def test_known_pairs_that_mislead_are_not_followed() -> None:
-    """Pairs whose pictures are exchanged at random: held-out pairs gain little, and the targets lose little."""
-    given = loot("gaussian_noise", 1, "image", 25.0, pairs=100)
+    """Pairs whose images are exchanged at random: held-out pairs gain little, and the targets lose little."""
+    given = view("gaussian_noise", 1, "image", 25.0, pairs=100)
     assert given.pairs is not None
     wrong = Pairs(np.random.default_rng(0).permutation(given.pairs.originals), given.pairs.perturbed)
     attempt = replace(ATTACK, epochs=1).run(replace(given, pairs=wrong))
@@ -95,7 +95,7 @@ def test_known_pairs_that_mislead_are_not_followed() -> None:
     ],
 )
 def test_runs_on_every_method(method: str, k: int, scope: str) -> None:
-    given = loot(method, k, scope, 20.0, pairs=40)
+    given = view(method, k, scope, 20.0, pairs=40)
     small = replace(given, public=KNOWN[:70])
     attempt = replace(ATTACK, epochs=1).run(small)
     assert attempt.images is not None and np.isfinite(attempt.images).all()
@@ -103,7 +103,7 @@ def test_runs_on_every_method(method: str, k: int, scope: str) -> None:
 
 
 def test_is_the_same_every_time_and_depends_on_the_seed() -> None:
-    given = replace(loot("block_scramble", 2, "dataset", pairs=40), public=KNOWN[:70])
+    given = replace(view("block_scramble", 2, "dataset", pairs=40), public=KNOWN[:70])
     attack = replace(ATTACK, epochs=1)
     first, second, other = (each.run(given) for each in (attack, attack, replace(attack, seed=1)))
     np.testing.assert_array_equal(first.images, second.images)
@@ -124,7 +124,7 @@ def test_other_data_are_not_taken_for_what_it_was_trained_on(claimed: str, k: in
 
 
 def test_the_confidence_is_low_on_unperturbed_images() -> None:
-    given = loot("gaussian_noise", 1, "image", 60.0)
+    given = view("gaussian_noise", 1, "image", 60.0)
     fooled = replace(given, stolen=PRIVATE[:STOLEN], targets=PRIVATE[:STOLEN])
     honest, doubtful = (replace(ATTACK, epochs=2).run(each).confidence for each in (given, fooled))
     assert honest is not None and doubtful is not None
@@ -155,14 +155,14 @@ def test_there_is_nothing_to_restore_without_a_perturbation() -> None:
 
 
 def test_refuses_to_learn_from_nothing() -> None:
-    given = loot("gaussian_noise", 1, sigma=20.0)
+    given = view("gaussian_noise", 1, sigma=20.0)
     for public, count in ((None, 0), (KNOWN[:21], 21)):
         with pytest.raises(PrivpipeError, match=f"at least 22 public images; got {count}\\. Pass more"):
             ATTACK.run(replace(given, public=public))
 
 
 def test_refuses_sizes_that_do_not_halve() -> None:
-    given = loot("gaussian_noise", 1, sigma=20.0)
+    given = view("gaussian_noise", 1, sigma=20.0)
     stolen, targets, public = (images[:, :12, :12] for images in (given.stolen, given.targets, KNOWN))
     odd = replace(given, stolen=stolen, targets=targets, public=public)
     with pytest.raises(PrivpipeError, match=r"multiple of 8 pixels; got 12\. Resize them"):

@@ -4,26 +4,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import LEVELS, Loot
+from privpipe.attacks.base import LEVELS, AdversaryView
 from privpipe.attacks.pixel_correlation import PixelCorrelation
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
 SIZE, COUNT, TARGETS = 32, 1000, 5
-PRIVATE, PUBLIC = COUNT + TARGETS, COUNT  # pictures of the fixtures
+PRIVATE, PUBLIC = COUNT + TARGETS, COUNT  # images of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 
 
-def loot(private: Pixels, k: int, scope: str = "dataset", public: Pixels | None = None) -> Loot:
+def view(private: Pixels, k: int, scope: str = "dataset", public: Pixels | None = None) -> AdversaryView:
     perturbed = BlockScramble(SIZE, k, scope, stream=KEY).apply(private)
-    return Loot("block_scramble", k, scope, 0.0, perturbed[TARGETS:], perturbed[:TARGETS], public)
+    return AdversaryView("block_scramble", k, scope, 0.0, perturbed[TARGETS:], perturbed[:TARGETS], public)
 
 
 @pytest.mark.parametrize("level", ["L0", "L1"])
 def test_restores_images_that_it_has_not_seen(private: Pixels, public: Pixels, level: str) -> None:
-    attempt = PixelCorrelation().run(loot(private, 4, public=public if level == "L1" else None))
+    attempt = PixelCorrelation().run(view(private, 4, public=public if level == "L1" else None))
     assert attempt.images is not None and attempt.key is not None and attempt.confidence is not None
     assert attempt.images.dtype == np.float32
     assert (attempt.images == private[:TARGETS]).mean() > 0.95
@@ -32,13 +32,13 @@ def test_restores_images_that_it_has_not_seen(private: Pixels, public: Pixels, l
 
 
 def test_a_permutation_for_each_image_gives_no_confidence(private: Pixels, public: Pixels) -> None:
-    attempt = PixelCorrelation().run(loot(private, 4, "image", public))
+    attempt = PixelCorrelation().run(view(private, 4, "image", public))
     assert attempt.confidence is not None
     assert attempt.confidence < 0.05
 
 
 def test_blocks_of_one_pixel_are_no_scramble(private: Pixels) -> None:
-    attempt = PixelCorrelation().run(loot(private[:10], 1))
+    attempt = PixelCorrelation().run(view(private[:10], 1))
     assert attempt.images is not None
     np.testing.assert_array_equal(attempt.images, private[:TARGETS])
     np.testing.assert_array_equal(attempt.key, BlockScramble(SIZE, 1, stream=KEY).dataset_key)
@@ -47,7 +47,7 @@ def test_blocks_of_one_pixel_are_no_scramble(private: Pixels) -> None:
 
 def test_too_few_images_are_refused(private: Pixels) -> None:
     with pytest.raises(PrivpipeError, match="N at least 4; got uint8"):
-        PixelCorrelation().run(loot(private[: TARGETS + 3], 4))
+        PixelCorrelation().run(view(private[: TARGETS + 3], 4))
 
 
 def test_what_it_applies_to() -> None:

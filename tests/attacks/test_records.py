@@ -28,7 +28,7 @@ def test_records_survive_a_file(tmp_path: Path) -> None:
             np.testing.assert_array_equal(after.key, before.key)
 
 
-def test_pictures_are_rounded_and_clipped_to_8_bits(tmp_path: Path) -> None:
+def test_images_are_rounded_and_clipped_to_8_bits(tmp_path: Path) -> None:
     save_records(tmp_path / "records.h5", RECORDS[:1])
     images = load_records(tmp_path / "records.h5")[0].images
     assert images.dtype == np.uint8

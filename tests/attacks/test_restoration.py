@@ -15,10 +15,10 @@ from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array, Perturbation
 from privpipe.perturb.gaussian_blur import blur_row, blur_sigma
 from privpipe.perturb.random_filter import RandomFilter
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 SIZE = 16
-PRIVATE = 12  # pictures of the fixture
+PRIVATE = 12  # images of the fixture
 KEY = KeyStream(bytes(range(32)))
 KEYED = ("random_filter", "block_mix", "block_scramble")
 Pixels = NDArray[np.uint8]
@@ -49,9 +49,7 @@ def test_the_operator_is_what_the_method_does(private: Pixels, name: str, k: int
     matrix = method.operator(key_of(method, private[:1]))
     expected = matrix @ private[0].reshape(-1, 3)
     tolerance = 0.5001 if method.exact else np.abs(expected).max() / 2048
-    np.testing.assert_allclose(
-        levels_of_grey(method.apply(private[:1])).reshape(-1, 3), expected, rtol=0, atol=tolerance
-    )
+    np.testing.assert_allclose(pixel_values(method.apply(private[:1])).reshape(-1, 3), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 7, 15, 31])
@@ -89,7 +87,7 @@ def test_is_the_textbook_formula_of_all_colours_together(private: Pixels, prior:
     assert (covariance is not None) == (name == "correlated_noise")
     if covariance is not None:
         noise += np.kron(covariance, np.eye(3))
-    deviations = levels_of_grey(perturbed).reshape(len(private), -1) - matrix @ prior.mean.ravel()
+    deviations = pixel_values(perturbed).reshape(len(private), -1) - matrix @ prior.mean.ravel()
     gain = np.linalg.solve(matrix @ joint @ matrix.T + noise, matrix @ joint).T
     expected = np.clip(prior.mean.ravel() + deviations @ gain.T, 0, 255).reshape(private.shape)
     found = restore(perturbed, method, key, prior)
@@ -108,18 +106,18 @@ def test_is_the_textbook_formula_of_all_colours_together(private: Pixels, prior:
     ],
 )
 @pytest.mark.parametrize("generic", [True, False])
-def test_a_restored_picture_is_nearer_than_the_perturbed(
+def test_a_restored_image_is_nearer_than_the_perturbed(
     private: Pixels, prior: Prior, name: str, k: int, scope: str, generic: bool
 ) -> None:
     method = method_of(name, k, scope)
     perturbed = method.apply(private)
     found = restore(perturbed, method, None, Prior.generic(SIZE, 3) if generic else prior)
-    assert error(found, private) < 0.9 * error(np.clip(levels_of_grey(perturbed), 0, 255), private)
+    assert error(found, private) < 0.9 * error(np.clip(pixel_values(perturbed), 0, 255), private)
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize(("name", "k", "most"), [("random_filter", 3, 20.0), ("block_mix", 4, 2.0)])
-def test_a_known_key_gives_the_picture_back(
+def test_a_known_key_gives_the_image_back(
     private: Pixels, prior: Prior, name: str, k: int, most: float, scope: str
 ) -> None:
     method = method_of(name, k, scope)
@@ -151,7 +149,7 @@ def test_a_known_field_is_subtracted(private: Pixels, prior: Prior, scope: str) 
     np.testing.assert_allclose(found, private, atol=0.2)
 
 
-def test_unperturbed_pictures_stay(private: Pixels, prior: Prior) -> None:
+def test_unperturbed_images_stay(private: Pixels, prior: Prior) -> None:
     np.testing.assert_array_equal(restore(private, method_of("none", 1), None, prior), private)
 
 

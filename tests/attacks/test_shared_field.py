@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.shared_field import SharedField
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 SIZE, STOLEN, TARGETS, SIGMA = 16, 600, 10, 25.0
-PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
+PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # images of the fixtures
 KEY = KeyStream(bytes(range(32)))
 NOISES = [("gaussian_noise", 1), ("correlated_noise", 3), ("correlated_noise", 7)]
 Pixels = NDArray[np.uint8]
@@ -22,28 +22,28 @@ def perturbed(private: Pixels, name: str, k: int, scope: str = "dataset", sigma:
     return METHODS[name](SIZE, k, scope, sigma, KEY).apply(private)
 
 
-def loot(images: Array, name: str, k: int, public: Pixels | None) -> Loot:
-    return Loot(name, k, "dataset", SIGMA, images[:-TARGETS], images[-TARGETS:], public)
+def view(images: Array, name: str, k: int, public: Pixels | None) -> AdversaryView:
+    return AdversaryView(name, k, "dataset", SIGMA, images[:-TARGETS], images[-TARGETS:], public)
 
 
 @pytest.mark.parametrize(("name", "k"), NOISES)
 @pytest.mark.parametrize(("level", "most"), [("L0", 0.5), ("L1", 0.25)])
 def test_finds_the_field(private: Pixels, public: Pixels, name: str, k: int, level: str, most: float) -> None:
-    held = loot(perturbed(private, name, k), name, k, public if level == "L1" else None)
+    held = view(perturbed(private, name, k), name, k, public if level == "L1" else None)
     attempt = SharedField().run(held)
     field = METHODS[name](SIZE, k, "dataset", SIGMA, KEY).dataset_key
     assert attempt.key is not None and attempt.images is not None and field is not None
     assert attempt.key.dtype == np.float32 and attempt.key.shape == (SIZE, SIZE, 3)
     assert ((attempt.key - field) ** 2).mean() ** 0.5 < most * SIGMA
-    np.testing.assert_allclose(attempt.images, np.clip(levels_of_grey(held.targets) - attempt.key, 0, 255))
+    np.testing.assert_allclose(attempt.images, np.clip(pixel_values(held.targets) - attempt.key, 0, 255))
     assert attempt.confidence is not None and attempt.confidence > 0.6
 
 
 def test_is_nearer_than_the_plain_difference_of_means(private: Pixels, public: Pixels) -> None:
     few = perturbed(private, "gaussian_noise", 1)[:40]
     field = METHODS["gaussian_noise"](SIZE, 1, "dataset", SIGMA, KEY).dataset_key
-    plain = levels_of_grey(few[:-TARGETS]).mean(axis=0) - public.mean(axis=0)
-    found = SharedField().run(loot(few, "gaussian_noise", 1, public)).key
+    plain = pixel_values(few[:-TARGETS]).mean(axis=0) - public.mean(axis=0)
+    found = SharedField().run(view(few, "gaussian_noise", 1, public)).key
     assert found is not None and field is not None
     assert ((found - field) ** 2).mean() < 0.8 * ((plain - field) ** 2).mean()
 
@@ -60,24 +60,24 @@ def test_no_shared_field_gives_no_confidence(
         "half of sigma": perturbed(private, name, k, sigma=SIGMA / 2),
         "blur": perturbed(private, "gaussian_blur", 5),
     }[truth]
-    found = SharedField().run(loot(images, name, k, public if level == "L1" else None)).confidence
+    found = SharedField().run(view(images, name, k, public if level == "L1" else None)).confidence
     assert found is not None and found < (0.35 if truth == "half of sigma" else 0.1)
 
 
 def test_rough_noise_is_not_taken_for_smooth(private: Pixels, public: Pixels) -> None:
-    found = SharedField().run(loot(perturbed(private, "gaussian_noise", 1), "correlated_noise", 7, public))
+    found = SharedField().run(view(perturbed(private, "gaussian_noise", 1), "correlated_noise", 7, public))
     assert found.confidence is not None and found.confidence < 0.1
 
 
 def test_works_on_grey_images(private: Pixels) -> None:
     grey = private[..., 1:2]
-    found = SharedField().run(loot(perturbed(grey, "gaussian_noise", 1), "gaussian_noise", 1, None))
+    found = SharedField().run(view(perturbed(grey, "gaussian_noise", 1), "gaussian_noise", 1, None))
     assert found.key is not None and found.key.shape == (SIZE, SIZE, 1)
     assert found.confidence is not None and found.confidence > 0.6
 
 
 def test_without_noise_there_is_nothing_to_find(private: Pixels) -> None:
-    found = SharedField().run(Loot("gaussian_noise", 1, "dataset", 0.0, private[:50], private[50:60]))
+    found = SharedField().run(AdversaryView("gaussian_noise", 1, "dataset", 0.0, private[:50], private[50:60]))
     assert found.confidence == 0
 
 
@@ -93,4 +93,4 @@ def test_applies_to_noise_that_is_shared() -> None:
 
 def test_refuses_too_few_images(private: Pixels) -> None:
     with pytest.raises(PrivpipeError, match=r"at least 4 stolen images; got 3\."):
-        SharedField().run(loot(perturbed(private[: 3 + TARGETS], "gaussian_noise", 1), "gaussian_noise", 1, None))
+        SharedField().run(view(perturbed(private[: 3 + TARGETS], "gaussian_noise", 1), "gaussian_noise", 1, None))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.wiener import Wiener
 from privpipe.perturb import METHODS, KeyStream
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 
 SIZE, STOLEN, TARGETS = 16, 500, 20
-PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # pictures of the fixtures
+PRIVATE, PUBLIC = STOLEN + TARGETS, 1000  # images of the fixtures
 KEY = KeyStream(bytes(range(32)))
 Pixels = NDArray[np.uint8]
 # method, k, scope, sigma
@@ -27,21 +27,21 @@ RIGHT = [
 Setting = tuple[str, int, str, float]
 
 
-def loot(private: Pixels, true: Setting, public: Pixels | None, believed: Setting | None = None) -> Loot:
+def view(private: Pixels, true: Setting, public: Pixels | None, believed: Setting | None = None) -> AdversaryView:
     method, k, scope, sigma = true
     perturbed = METHODS[method](SIZE, k, scope, sigma, KEY).apply(private)
-    return Loot(*(believed or true), stolen=perturbed[:STOLEN], targets=perturbed[STOLEN:], public=public)
+    return AdversaryView(*(believed or true), stolen=perturbed[:STOLEN], targets=perturbed[STOLEN:], public=public)
 
 
 @pytest.mark.parametrize("true", RIGHT)
 @pytest.mark.parametrize("level", ["L0", "L1"])
 def test_comes_nearer_to_the_originals_and_knows_it(private: Pixels, public: Pixels, true: Setting, level: str) -> None:
-    held = loot(private, true, public if level == "L1" else None)
+    held = view(private, true, public if level == "L1" else None)
     attempt = Wiener().run(held)
     assert attempt.images is not None and attempt.images.dtype == np.float32
     before, after = (
         float(((images - private[STOLEN:]) ** 2).mean())
-        for images in (np.clip(levels_of_grey(held.targets), 0, 255), attempt.images)
+        for images in (np.clip(pixel_values(held.targets), 0, 255), attempt.images)
     )
     assert after < 0.85 * before
     assert attempt.confidence is not None and attempt.confidence > (0.9 if level == "L1" else 0.6)
@@ -62,26 +62,28 @@ def test_comes_nearer_to_the_originals_and_knows_it(private: Pixels, public: Pix
 def test_a_wrong_hypothesis_gives_no_confidence(
     private: Pixels, public: Pixels, true: Setting, believed: Setting, level: str
 ) -> None:
-    held = loot(private, true, public if level == "L1" else None, believed)
+    held = view(private, true, public if level == "L1" else None, believed)
     found = Wiener().run(dataclasses.replace(held, targets=held.targets[:1])).confidence
     assert found is not None and found < 0.1
 
 
-def test_noise_for_pictures_gives_no_confidence(public: Pixels) -> None:
+def test_noise_for_images_gives_no_confidence(public: Pixels) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (100, SIZE, SIZE, 3), np.uint8)
     for believed in RIGHT:
-        assert (Wiener().run(Loot(*believed, stolen=noise, targets=noise[:1], public=public)).confidence or 0) < 0.01
+        assert (
+            Wiener().run(AdversaryView(*believed, stolen=noise, targets=noise[:1], public=public)).confidence or 0
+        ) < 0.01
 
 
 def test_black_images_give_no_confidence() -> None:
     black = np.zeros((5, SIZE, SIZE, 3), np.uint8)
-    attempt = Wiener().run(Loot("gaussian_blur", 5, "dataset", 0.0, stolen=black, targets=black))
+    attempt = Wiener().run(AdversaryView("gaussian_blur", 5, "dataset", 0.0, stolen=black, targets=black))
     assert attempt.confidence == pytest.approx(0, abs=1e-6)
 
 
 def test_works_on_grey_images(private: Pixels) -> None:
     grey = private[..., 1:2]
-    held = loot(grey, ("gaussian_blur", 5, "dataset", 0.0), None)
+    held = view(grey, ("gaussian_blur", 5, "dataset", 0.0), None)
     attempt = Wiener().run(held)
     assert attempt.images is not None and attempt.images.shape == (TARGETS, SIZE, SIZE, 1)
 

@@ -1,4 +1,4 @@
-"""The command line as a person with pictures meets it."""
+"""The command line as a person with images meets it."""
 
 import csv
 import io
@@ -56,9 +56,9 @@ def refused(*words: object) -> str:
 
 
 def pixels(path: Path) -> np.ndarray[Any, Any]:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
 
 
 def test_help_is_there_and_imports_nothing_heavy() -> None:
@@ -95,8 +95,8 @@ def test_interrupting_leaves_no_traceback(experiment: Make, monkeypatch: pytest.
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("privpipe.cli.png.read_picture", interrupt)
-    result = run("perturb", "--params", made / "params.yaml", "--out", "x.png", made.pictures[0])
+    monkeypatch.setattr("privpipe.cli.png.read_image", interrupt)
+    result = run("perturb", "--params", made / "params.yaml", "--out", "x.png", made.image_paths[0])
     assert (result.exit_code, result.stderr.split()[-1]) == (1, "Aborted!")
     assert not list(Path().iterdir())
 
@@ -145,10 +145,10 @@ def test_a_new_key_replaces_nothing() -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_key_open_to_others_is_refused(experiment: Make, mode: int) -> None:
     made = experiment("block_scramble")
-    key, picture = made / "key.json", made.pictures[0]
+    key, image = made / "key.json", made.image_paths[0]
     key.chmod(mode)
-    perturb = ("perturb", "--key", key, "--params", made / "params.yaml", "--out", "x.png", picture)
-    predict = ("predict", "--key", key, "--model", made / "model.safetensors", picture)
+    perturb = ("perturb", "--key", key, "--params", made / "params.yaml", "--out", "x.png", image)
+    predict = ("predict", "--key", key, "--model", made / "model.safetensors", image)
     for words in (("key", "show", key), perturb, predict):
         message = refused(*words)
         assert f"(mode {mode:04o})" in message
@@ -191,23 +191,23 @@ def test_keys_of_the_home_are_listed_brought_and_copied(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("method", ["block_scramble", "gaussian_blur", "none"])
-def test_perturbed_pictures_hold_the_exact_values(experiment: Make, method: str) -> None:
+def test_perturbed_images_hold_the_exact_values(experiment: Make, method: str) -> None:
     made = experiment(method)
     key = ["--key", made / "key.json"] if method == "block_scramble" else []
-    shown = good("perturb", *key, "--params", made / "params.yaml", "--out", "out", made / "pictures")
+    shown = good("perturb", *key, "--params", made / "params.yaml", "--out", "out", made / "images")
     with open_store(made / "perturbed.h5", PERTURBED) as store:
         rows = store.images("test")
     found = [pixels(Path(f"out/{i}.png")) for i in range(4)]
     assert np.array_equal(found, rows)
-    assert shown.stdout == "4 pictures written to out\n"
-    assert ("the results are the pictures themselves" in shown.stderr) == (method == "none")
+    assert shown.stdout == "4 images written to out\n"
+    assert ("the results are the images themselves" in shown.stderr) == (method == "none")
 
 
 @pytest.mark.parametrize("method", FLOATS)
 def test_floats_are_stretched_and_it_says_so(experiment: Make, method: str) -> None:
     made = experiment(method)
     words = ("perturb", "--key", made / "key.json", "--params", made / "params.yaml", "--out", "x.png")
-    shown = good(*words, made.pictures[0])
+    shown = good(*words, made.image_paths[0])
     assert f"{method} gives floats: the PNGs are stretched for display, not exact" in shown.stderr
     exact = perturbation(made.settings, 8, made.key).apply(made.images[:1])[0].astype(float)
     stretched = 255 * (exact - exact.min()) / (exact.max() - exact.min())
@@ -216,17 +216,17 @@ def test_floats_are_stretched_and_it_says_so(experiment: Make, method: str) -> N
 
 def test_a_research_key_that_perturbs_warns(experiment: Make) -> None:
     made = experiment("block_scramble", seed=0)
-    key, picture = ("--key", made / "key.json"), made.pictures[0]
-    words = ("perturb", *key, "--params", made / "params.yaml", "--out", "x.png", picture)
+    key, image = ("--key", made / "key.json"), made.image_paths[0]
+    words = ("perturb", *key, "--params", made / "params.yaml", "--out", "x.png", image)
     assert "WARNING: a research key protects nothing" in good(*words).stderr
-    words = ("predict", *key, "--model", made / "model.safetensors", picture)
+    words = ("predict", *key, "--model", made / "model.safetensors", image)
     assert "WARNING: a research key protects nothing" in good(*words).stderr
 
 
 def test_results_replace_nothing_unasked(experiment: Make) -> None:
     made = experiment("none")
     words = ("perturb", "--params", made / "params.yaml", "--out")
-    first, second = made.pictures[:2]
+    first, second = made.image_paths[:2]
     good(*words, "out", first)
     before = Path("out/0.png").read_bytes()
     Path("out/0.png").write_bytes(b"mine")
@@ -236,71 +236,71 @@ def test_results_replace_nothing_unasked(experiment: Make) -> None:
     assert Path("out/0.png").read_bytes() == before
 
 
-def test_a_picture_that_is_read_is_never_replaced(experiment: Make) -> None:
+def test_an_image_that_is_read_is_never_replaced(experiment: Make) -> None:
     made = experiment("none")
-    words, picture = ("perturb", "--params", made / "params.yaml", "--force", "--out"), made.pictures[0]
-    before = picture.read_bytes()
-    assert "is one of the pictures that are read" in refused(*words, made / "pictures", picture)
-    assert "is one of the pictures that are read" in refused(*words, picture, picture)
-    assert "whose pictures are read" in refused(*words, made / "pictures/out", made / "pictures")
-    assert picture.read_bytes() == before
+    words, image = ("perturb", "--params", made / "params.yaml", "--force", "--out"), made.image_paths[0]
+    before = image.read_bytes()
+    assert "is one of the images that are read" in refused(*words, made / "images", image)
+    assert "is one of the images that are read" in refused(*words, image, image)
+    assert "whose images are read" in refused(*words, made / "images/out", made / "images")
+    assert image.read_bytes() == before
 
 
 def test_where_results_cannot_go(experiment: Make) -> None:
     made = experiment("none")
     words = ("perturb", "--params", made / "params.yaml", "--out")
-    assert "x.png is one file, and there are 4 pictures. Name a folder" in refused(*words, "x.png", made / "pictures")
-    assert "must be a folder, or end in .png" in refused(*words, "x.jpg", made.pictures[0])
+    assert "x.png is one file, and there are 4 images. Name a folder" in refused(*words, "x.png", made / "images")
+    assert "must be a folder, or end in .png" in refused(*words, "x.jpg", made.image_paths[0])
     copy = made / "0.jpg"
-    copy.write_bytes(made.pictures[0].read_bytes())
-    assert "would both be written to out/0.png" in refused(*words, "out", made.pictures[0], copy)
+    copy.write_bytes(made.image_paths[0].read_bytes())
+    assert "would both be written to out/0.png" in refused(*words, "out", made.image_paths[0], copy)
     assert not list(Path().iterdir())
 
 
-def test_unreadable_pictures_among_good_ones(experiment: Make) -> None:
+def test_unreadable_images_among_good_ones(experiment: Make) -> None:
     made = experiment("none")
     bad, empty = made / "bad.jpg", made / "empty"
-    bad.write_bytes(b"\xff\xd8 no picture")
+    bad.write_bytes(b"\xff\xd8 no image")
     empty.mkdir()
     (made / "loop.png").symlink_to("loop.png")
-    paths = (bad, made.pictures[0], empty, made / "missing.png", made / "loop.png", made.pictures[1])
+    paths = (bad, made.image_paths[0], empty, made / "missing.png", made / "loop.png", made.image_paths[1])
     result = run("perturb", "--params", made / "params.yaml", "--out", "out", *paths)
     assert result.exit_code == 1
-    assert result.stdout == "2 pictures written to out\n"
+    assert result.stdout == "2 images written to out\n"
     assert sorted(path.name for path in Path("out").iterdir()) == ["0.png", "1.png"]
     result = run("predict", "--model", made / "model.safetensors", "--json", *paths)
     assert result.exit_code == 1
-    assert [row["file"] for row in json.loads(result.stdout)] == [str(path) for path in made.pictures[:2]]
-    for part in (str(bad), f"{empty} holds no pictures", str(made / "missing.png"), str(made / "loop.png")):
+    assert [row["file"] for row in json.loads(result.stdout)] == [str(path) for path in made.image_paths[:2]]
+    for part in (str(bad), f"{empty} holds no images", str(made / "missing.png"), str(made / "loop.png")):
         assert part in result.stderr
 
 
 def test_folders_keep_their_order_below_the_result(experiment: Make) -> None:
     made = experiment("none")
-    inner = made / "pictures" / "inner"
+    inner = made / "images" / "inner"
     inner.mkdir()
-    (inner / "0.png").write_bytes((made / "pictures/1.png").read_bytes())
-    good("perturb", "--params", made / "params.yaml", "--out", "out", made / "pictures")
+    (inner / "0.png").write_bytes((made / "images/1.png").read_bytes())
+    good("perturb", "--params", made / "params.yaml", "--out", "out", made / "images")
     assert np.array_equal(pixels(Path("out/inner/0.png")), made.images[1])
     assert np.array_equal(pixels(Path("out/0.png")), made.images[0])
 
 
 def test_a_key_is_needed_where_the_method_has_one(experiment: Make) -> None:
     made = experiment("block_scramble")
-    message = refused("perturb", "--params", made / "params.yaml", "--out", "x.png", made.pictures[0])
+    message = refused("perturb", "--params", made / "params.yaml", "--out", "x.png", made.image_paths[0])
     assert "block_scramble needs the key of the training set; got none. Pass it with --key" in message
 
 
 # inspect
 
 
-def test_inspect_shows_what_a_thief_sees(experiment: Make) -> None:
+def test_inspect_shows_what_an_adversary_sees(experiment: Make) -> None:
     made = experiment("block_scramble")
     text = good("inspect", made / "perturbed.h5").stdout
     for part in ("block_scramble, k = 4, scope dataset", "8 x 8, 3 channels, uint8", "train 6, val 2, test 4"):
         assert part in text
     assert "3: ant, bee, cow" in text
-    assert "without the key: treat the pictures as readable" in text
+    assert "without the key: treat the images as readable" in text
     seen = json.loads(good("inspect", made / "perturbed.h5", "--json").stdout)
     assert seen["counts"] == {"train": 6, "val": 2, "test": 4}
     assert (seen["method"], seen["k"], seen["scope"], seen["known_to_fall"]) == ("block_scramble", 4, "dataset", True)
@@ -321,7 +321,7 @@ def test_inspect_shows_the_noise_and_that_there_is_no_key(experiment: Make) -> N
 @pytest.mark.parametrize(
     ("method", "scope", "falls", "words"),
     [
-        ("random_filter", "dataset", True, "public pictures, without the key"),
+        ("random_filter", "dataset", True, "public images, without the key"),
         ("random_filter", "image", False, "key material of its own"),
         ("block_scramble", "image", False, "key material of its own"),
         ("gaussian_blur", "dataset", None, "No key is involved"),
@@ -351,10 +351,10 @@ def test_the_sheet_shows_the_first_training_images(experiment: Make, method: str
     assert (shown[:2] == 255).all()
 
 
-def test_inspect_refuses_raw_pictures_and_damage(experiment: Make) -> None:
+def test_inspect_refuses_raw_images_and_damage(experiment: Make) -> None:
     made = experiment("none")
     message = refused("inspect", made / "images.h5", "--sheet", "sheet.png")
-    assert "images.h5 holds raw pictures: it must not leave its owner" in message
+    assert "images.h5 holds raw images: it must not leave its owner" in message
     (made / "perturbed.h5").write_bytes((made / "perturbed.h5").read_bytes()[:-500])
     assert "is damaged" in refused("inspect", made / "perturbed.h5", "--sheet", "sheet.png")
     assert "is missing" in refused("inspect", "missing.h5")
@@ -374,7 +374,7 @@ def test_predictions_in_three_forms(experiment: Make) -> None:
         made / "key.json",
         "--top",
         2,
-        made / "pictures",
+        made / "images",
     )
     rows = json.loads(good(*words, "--json").stdout)
     assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
@@ -395,7 +395,7 @@ def test_predictions_in_three_forms(experiment: Make) -> None:
 def test_the_wrong_key_is_refused(experiment: Make) -> None:
     made = experiment("block_scramble")
     write_key(made / "other.json", new_key(None))
-    words = ("predict", "--model", made / "model.safetensors", made.pictures[0], "--key")
+    words = ("predict", "--model", made / "model.safetensors", made.image_paths[0], "--key")
     message = refused(*words, made / "other.json")
     assert f"the key {read_key(made / 'other.json').fingerprint} is not the one of " in message
     assert f"model.safetensors, which was made with {made.key.fingerprint}" in message
@@ -408,7 +408,7 @@ def test_a_reference_is_a_key_and_the_wrong_one_names_the_cure(
     made = experiment("block_scramble")
     monkeypatch.setenv("PRIVPIPE_KEYS", str(tmp_path / "keys"))
     monkeypatch.chdir(made.folder)
-    words = ("predict", "--model", "model.safetensors", made.pictures[0], "--key")
+    words = ("predict", "--model", "model.safetensors", made.image_paths[0], "--key")
     write_reference("reference.json", made.key)
     assert "privpipe key import FILE" in refused(*words, "reference.json")
     write_reference("research.json", new_key(0))
@@ -428,7 +428,7 @@ def test_a_reference_is_a_key_and_the_wrong_one_names_the_cure(
 
 def test_noise_takes_its_strength_from_the_model(experiment: Make) -> None:
     made = experiment("gaussian_noise")
-    words = ("predict", "--model", made / "model.safetensors", "--key", made / "key.json", made.pictures[0])
+    words = ("predict", "--model", made / "model.safetensors", "--key", made / "key.json", made.image_paths[0])
     assert "probability" in good(*words).stdout
     assert run(*words, "--sigma", 40).exit_code == 2
 

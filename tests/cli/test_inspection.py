@@ -26,7 +26,7 @@ def write(path: Path, count: int, method: str = "none", k: int = 1, shape: tuple
         ("block_scramble", 1, True, "A block of one pixel has no order to hide"),
         ("block_scramble", 2, True, "All images share one key"),
         ("block_scramble", 32, None, "can give away what they share"),
-        ("block_mix", 4, True, "public pictures, without the key"),
+        ("block_mix", 4, True, "public images, without the key"),
         ("random_filter", 1, True, "brightness and contrast alone"),
         ("pixelate", 4, None, "No key is involved"),
         ("of_tomorrow", 2, None, "does not know the method"),

@@ -1,4 +1,4 @@
-"""Classified pictures: perturbed as the training set was, judged as the evaluation judges it, each for itself."""
+"""Classified images: perturbed as the training set was, judged as the evaluation judges it, each for itself."""
 
 import csv
 import io
@@ -73,11 +73,11 @@ def check(found: list[Prediction], expected: list[dict[str, float]]) -> None:
 
 
 @pytest.mark.parametrize(("method", "scope"), SHARED)
-def test_pictures_are_judged_as_the_rows_of_the_perturbed_file(experiment: Make, method: str, scope: str) -> None:
+def test_images_are_judged_as_the_rows_of_the_perturbed_file(experiment: Make, method: str, scope: str) -> None:
     made = experiment(method, scope)
     with open_store(made / "perturbed.h5", PERTURBED) as store:
         rows, labels = store.images("test"), store.labels("test")
-    found = run(made, made.pictures)
+    found = run(made, made.image_paths)
     check(found, by_hand(made.bundle, rows))
     _, _, classes = evaluate(made.bundle.model, made.bundle.normalise, torch.from_numpy(rows), torch.from_numpy(labels))
     assert [prediction.classes[0][0] for prediction in found] == [made.bundle.class_names[i] for i in classes]
@@ -88,7 +88,7 @@ def test_a_query_has_the_key_material_of_its_pixels(experiment: Make, method: st
     made = experiment(method, scope)
     how = perturbation(made.settings, SIZE, made.key)
     queries = [how.apply(image[None])[0] for image in made.images]
-    check(run(made, made.pictures), by_hand(made.bundle, np.stack(queries)))
+    check(run(made, made.image_paths), by_hand(made.bundle, np.stack(queries)))
     with open_store(
         made / "perturbed.h5", PERTURBED
     ) as store:  # as the release has it, so that averaging gains nothing
@@ -100,7 +100,7 @@ def test_a_result_depends_neither_on_order_nor_company_nor_name(
     experiment: Make, method: str, scope: str, tmp_path: Path
 ) -> None:
     made = experiment(method, scope)
-    first, *others = made.pictures
+    first, *others = made.image_paths
     copy = tmp_path / "other name.png"
     copy.write_bytes(first.read_bytes())
     together = run(made, [first, *others])
@@ -111,23 +111,23 @@ def test_a_result_depends_neither_on_order_nor_company_nor_name(
 
 def test_without_the_key_it_is_another_result(experiment: Make) -> None:
     made, other = experiment("block_scramble"), new_key(7)
-    right = run(made, made.pictures)
+    right = run(made, made.image_paths)
     bundle = replace(load_bundle(made / "model.safetensors"), key_fingerprint=other.fingerprint)
     save_bundle(made / "other.safetensors", bundle)
     classifier = load_classifier(made / "other.safetensors", lambda: other)
-    wrong = classify([Query(p, Path(p.name)) for p in made.pictures], classifier, 3, pytest.fail)
+    wrong = classify([Query(p, Path(p.name)) for p in made.image_paths], classifier, 3, pytest.fail)
     assert right != wrong
 
 
 def test_failures_are_reported_and_the_others_classified(experiment: Make) -> None:
     made = experiment("none")
     bad, missing = made / "notes.jpg", made / "missing.jpg"
-    bad.write_text("no picture")
+    bad.write_text("no image")
     classifier = load_classifier(made / "model.safetensors", pytest.fail)
     failed: list[str] = []
-    paths = [made.pictures[0], bad, missing, made.pictures[1]]
+    paths = [made.image_paths[0], bad, missing, made.image_paths[1]]
     found = classify([Query(path, Path(path.name)) for path in paths], classifier, 1, failed.append)
-    assert [prediction.file for prediction in found] == [str(made.pictures[0]), str(made.pictures[1])]
+    assert [prediction.file for prediction in found] == [str(made.image_paths[0]), str(made.image_paths[1])]
     assert len(failed) == 2
     assert str(bad) in failed[0]
     assert str(missing) in failed[1]
@@ -142,8 +142,8 @@ def test_noise_takes_its_strength_from_the_model(experiment: Make, sigma: float)
             load_classifier(made / "other.safetensors", lambda: made.key)
         return
     classifiers = [load_classifier(made / f"{name}.safetensors", lambda: made.key) for name in ("model", "other")]
-    pictures = np.full((1, SIZE, SIZE, 3), 128, np.uint8)
-    noises = [classifier.method.apply(pictures).astype(float) * 255 - pictures for classifier in classifiers]
+    images = np.full((1, SIZE, SIZE, 3), 128, np.uint8)
+    noises = [classifier.method.apply(images).astype(float) * 255 - images for classifier in classifiers]
     # Other strengths draw independent fields: of their 192 values, each deviation is known to 5 %.
     assert noises[1].std() / noises[0].std() == pytest.approx(90 / SIGMA, rel=0.2)
 
@@ -182,7 +182,7 @@ def test_scores_that_are_not_finite_are_no_classes(experiment: Make) -> None:
     save_bundle(made / "other.safetensors", bundle)
     classifier = load_classifier(made / "other.safetensors", pytest.fail)
     failed: list[str] = []
-    assert classify([Query(made.pictures[0], Path("0.png"))], classifier, 1, failed.append) == []
+    assert classify([Query(made.image_paths[0], Path("0.png"))], classifier, 1, failed.append) == []
     assert "not finite" in failed[0]
 
 

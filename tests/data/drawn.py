@@ -1,4 +1,4 @@
-"""Pictures, and folders of them, that the tests of the owner's room draw."""
+"""Images, and folders of them, that the tests of the owner's data draw."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from privpipe.data.folder import FolderIndex, scan, split_folder, write_folder
 from privpipe.data.split import Rows
 from privpipe.store import RAW, SPLITS, open_store
 
-SIZE = 8  # of the pictures in folders
+SIZE = 8  # of the images in folders
 Pixels = NDArray[Any]
 Counts = dict[str, int]
 
@@ -23,7 +23,7 @@ def rounded(values: Pixels) -> Pixels:
 
 
 def smooth(height: int, width: int) -> Pixels:
-    """A picture without fine detail, that survives JPEG: (height, width, 3) uint8."""
+    """An image without fine detail, that survives JPEG: (height, width, 3) uint8."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [np.sin(x / width * 5 + c) * np.cos(y / height * 4 - c) for c in range(3)]
     return rounded(127.5 + 100 * np.stack(waves, axis=2))
@@ -35,12 +35,12 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
 
 
 def colour(path: str) -> np.ndarray:
-    """The colour that the picture of this name has, and no other one."""
+    """The colour that the image of this name has, and no other one."""
     return np.frombuffer(random.Random(os.fsencode(path)).randbytes(3), np.uint8)
 
 
 def make(root: Path, classes: Counts, suffixes: tuple[str, ...] = ("png", "bmp", "tif")) -> Path:
-    """Folders with so many pictures each; every picture is of one colour, which tells it from the others."""
+    """Folders with so many images each; every image is of one colour, which tells it from the others."""
     for name, count in classes.items():
         for i in range(count):
             path = root / name / f"{i}.{suffixes[i % len(suffixes)]}"
@@ -64,7 +64,7 @@ def bring(
 
 
 def content(path: Path, root: Path) -> dict[str, list[tuple[str, str]]]:
-    """For each split the class and the name of each picture, told by its colour."""
+    """For each split the class and the name of each image, told by its colour."""
     by_colour = {tuple(colour(str(p.relative_to(root))).tolist()): p.relative_to(root) for p in root.rglob("*.*")}
     found = {}
     with open_store(path, RAW) as store:

@@ -150,7 +150,7 @@ def test_a_full_batch_stays_far_below_the_limits(protocol: int) -> None:
     batch = {
         b"labels": list(range(10)) * 1000,
         b"data": np.zeros((10_000, 3072), np.uint8),
-        b"filenames": [b"picture_%d.png" % number for number in range(10_000)],
+        b"filenames": [b"image_%d.png" % number for number in range(10_000)],
     }
     content = pickle.dumps(batch, protocol)
     opcodes.check_opcodes(content)

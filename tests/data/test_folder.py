@@ -1,4 +1,4 @@
-"""A folder of pictures as an index: layouts, classes, splits, and what is wrong with other folders."""
+"""A folder of images as an index: layouts, classes, splits, and what is wrong with other folders."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from privpipe.errors import PrivpipeError
 from privpipe.store import PUBLIC, RAW, SPLITS, open_store
 
 
-def test_every_picture_comes_with_its_class_and_once(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"dog": 10, "cat": 11, "Ape": 9})
-    (root / "cat" / "notes.txt").write_text("no picture")
+def test_every_image_comes_with_its_class_and_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "images", {"dog": 10, "cat": 11, "Ape": 9})
+    (root / "cat" / "notes.txt").write_text("no image")
     found = content(bring(root, tmp_path / "images.h5", n_val=6), root)
     with open_store(tmp_path / "images.h5", RAW) as store:
         assert store.header.class_names == ("Ape", "cat", "dog")
@@ -54,7 +54,7 @@ def test_the_seed_fixes_the_rows_and_a_larger_set_begins_with_a_smaller(tmp_path
     assert np.array_equal(more["train"][:10], one["train"]) and np.array_equal(more["val"], one["val"])
 
 
-def test_the_public_share_comes_from_what_is_left_to_train_with(tmp_path: Path) -> None:
+def test_the_public_fraction_comes_from_what_is_left_to_train_with(tmp_path: Path) -> None:
     index = scan(make(tmp_path, {"a": 12, "b": 30, "c": 3}))
     without, with_it = (split_folder(index, None, 3, 3, np.random.default_rng(0), public) for public in (0.0, 0.5))
     assert all(np.array_equal(without[name], with_it[name]) for name in ("val", "test"))
@@ -63,7 +63,7 @@ def test_the_public_share_comes_from_what_is_left_to_train_with(tmp_path: Path) 
     assert sorted(together.tolist()) == sorted(without["train"].tolist())
 
 
-def test_public_pictures_of_another_folder(tmp_path: Path) -> None:
+def test_public_images_of_another_folder(tmp_path: Path) -> None:
     index = scan_public(make(tmp_path / "others", {"x": 3, "y/z": 2}))
     assert len(index.paths) == 5 and index.class_names == ("public",)
     write_folder(tmp_path / "public.h5", index, index.parts, SIZE, kind=PUBLIC)
@@ -72,36 +72,34 @@ def test_public_pictures_of_another_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("public", [".", "a", ".."])
-def test_public_pictures_must_not_be_the_owners(tmp_path: Path, public: str) -> None:
-    root = make(tmp_path / "pictures", {"a": 3, "b": 3})
-    with pytest.raises(
-        PrivpipeError, match=r"share pictures: the attacker would hold your originals. Give a folder of"
-    ):
+def test_public_images_must_not_be_the_owners(tmp_path: Path, public: str) -> None:
+    root = make(tmp_path / "images", {"a": 3, "b": 3})
+    with pytest.raises(PrivpipeError, match=r"share images: the adversary would hold your originals. Give a folder of"):
         scan_public(root / public, root)
     make(tmp_path / "others", {"x": 2})
     assert len(scan_public(tmp_path / "others", root).paths) == 2
 
 
-def test_an_unreadable_public_picture_can_be_left_out_of_any_class(tmp_path: Path) -> None:
-    index = scan(make(tmp_path / "pictures", {"a": 3, "b": 3}))
+def test_an_unreadable_public_image_can_be_left_out_of_any_class(tmp_path: Path) -> None:
+    index = scan(make(tmp_path / "images", {"a": 3, "b": 3}))
     index.paths[0].write_bytes(b"broken")
     write_folder(tmp_path / "p.h5", index, {"train": np.array([0, 3])}, SIZE, skip=True, kind=PUBLIC)
     with open_store(tmp_path / "p.h5", PUBLIC) as store:
         assert store.counts["train"] == 1
-    with pytest.raises(PrivpipeError, match="not one training picture of the class 'a'"):
+    with pytest.raises(PrivpipeError, match="not one training image of the class 'a'"):
         write_folder(tmp_path / "i.h5", index, {"train": np.array([0, 3])}, SIZE, skip=True)
 
 
-def test_a_folder_without_public_pictures(tmp_path: Path) -> None:
+def test_a_folder_without_public_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PrivpipeError, match=r"^data.public=.*empty has no pictures\. Give a folder .*\.png"):
+    with pytest.raises(PrivpipeError, match=r"^data.public=.*empty has no images\. Give a folder .*\.png"):
         scan_public(tmp_path / "empty")
-    with pytest.raises(PrivpipeError, match=r"^data.public=.*nothing is not a folder\. Give a folder of pictures"):
+    with pytest.raises(PrivpipeError, match=r"^data.public=.*nothing is not a folder\. Give a folder of images"):
         scan_public(tmp_path / "nothing")
 
 
 def test_all_parts_given(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"train/a": 6, "train/b": 4, "val/a": 3, "val/b": 5, "test/b": 4})
+    root = make(tmp_path / "images", {"train/a": 6, "train/b": 4, "val/a": 3, "val/b": 5, "test/b": 4})
     found = content(bring(root, tmp_path / "images.h5", n_val=8), root)
     for split in SPLITS:
         assert all(name.startswith(f"{split}/{class_name}/") for class_name, name in found[split])
@@ -113,7 +111,7 @@ def test_all_parts_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given_part", ["val", "test"])
 def test_a_missing_part_is_drawn_from_train(tmp_path: Path, given_part: str) -> None:
-    root = make(tmp_path / "pictures", {"train/a": 20, "train/b": 10, f"{given_part}/a": 2, f"{given_part}/b": 2})
+    root = make(tmp_path / "images", {"train/a": 20, "train/b": 10, f"{given_part}/a": 2, f"{given_part}/b": 2})
     found = content(bring(root, tmp_path / "images.h5"), root)
     assert {name.split("/")[0] for _, name in found[given_part]} == {given_part}
     drawn = "val" if given_part == "test" else "test"
@@ -128,8 +126,8 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert scan(make(tmp_path, {"car": 3, "train": 3, "test": 3})).class_names == ("car", "test", "train")
 
 
-def test_pictures_may_lie_deeper_in_a_class_and_be_linked(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"a/one": 2, "a/two/three": 3, "b": 4, ".hidden": 2})
+def test_images_may_lie_deeper_in_a_class_and_be_linked(tmp_path: Path) -> None:
+    root = make(tmp_path / "images", {"a/one": 2, "a/two/three": 3, "b": 4, ".hidden": 2})
     make(tmp_path / "elsewhere", {"c": 2})
     (root / "c").symlink_to(tmp_path / "elsewhere" / "c")
     (root / "loop").symlink_to(root)
@@ -139,12 +137,12 @@ def test_pictures_may_lie_deeper_in_a_class_and_be_linked(tmp_path: Path) -> Non
     assert np.bincount(index.labels).tolist() == [5, 4, 2]
 
 
-def test_pictures_outside_of_the_classes_are_left_out_with_a_warning(
+def test_images_outside_of_the_classes_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = make(tmp_path, {"a": 2, "b": 2, ".": 3})
     assert len(scan(root).paths) == 4
-    assert caplog.messages == [f"3 pictures lie in {root} itself, in no class: they are left out"]
+    assert caplog.messages == [f"3 images lie in {root} itself, in no class: they are left out"]
 
 
 LAYOUT = "one sub-folder per class, such as cat/ and dog/, or train/, val/ and test/ with the classes in each"
@@ -154,14 +152,14 @@ WRONG_FOLDERS: dict[str, tuple[Counts, str]] = {
     "hidden": ({".a": 3, ".b": 3}, "data.path=ROOT holds no sub-folders; at least"),
     "one class": ({"cat": 3}, f"data.path=ROOT holds only the class 'cat'; at least two classes are needed: {LAYOUT}."),
     "one class with parts": ({"train/cat": 3, "test/cat": 3}, "data.path=ROOT holds only the class 'cat'; at least"),
-    "no pictures": (
+    "no images": (
         {"cat": 3, "dog": 0},
-        "class 'dog' has no pictures (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/dog. Put some there, or "
+        "class 'dog' has no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/dog. Put some there, or "
         "take the class away.",
     ),
     "class in test only": (
         {"train/a": 2, "train/b": 2, "test/c": 1},
-        "class 'c' has no pictures (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/train/c. Put",
+        "class 'c' has no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/train/c. Put",
     ),
     "no train": (
         {"test/a": 2, "test/b": 2, "val/a": 2},
@@ -249,12 +247,12 @@ WRONG_COUNTS: list[tuple[Counts, tuple[int | None, int, int | None], str]] = [
     (
         {"a": 10, "b": 1},
         (None, 2, None),
-        "class 'b' has one picture, which is too few to train and to test. Add some, or take the class away.",
+        "class 'b' has one image, which is too few to train and to test. Add some, or take the class away.",
     ),
     (
         {"train/a": 3, "train/b": 3, "test/a": 0, "test/b": 0},
         (None, 2, None),
-        "test/ holds no pictures. Put some there, or remove it to draw them from train/.",
+        "test/ holds no images. Put some there, or remove it to draw them from train/.",
     ),
 ]
 

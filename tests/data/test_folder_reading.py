@@ -1,4 +1,4 @@
-"""Pictures of a folder in one file: what cannot be read, the same bytes every time, bounded memory."""
+"""Images of a folder in one file: what cannot be read, the same bytes every time, bounded memory."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from privpipe.owner.key import new_key, write_key
 from privpipe.store import RAW, SPLITS, open_store
 
 
-def test_the_same_pictures_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_images_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the folder is called, the order it is listed in, the number of threads and the size of pieces."""
     counts = {"dog": 12, "cat": 9, "sub/deep": 5}
     one = bring(make(tmp_path / "one", counts), tmp_path / "one.h5", threads=1).read_bytes()
@@ -57,48 +57,48 @@ class ListedBackwards:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """A folder of 40 pictures of which 3 cannot be read."""
-    root = make(tmp_path / "pictures", {"a": 20, "b": 20})
+    """A folder of 40 images of which 3 cannot be read."""
+    root = make(tmp_path / "images", {"a": 20, "b": 20})
     (root / "a" / "0.png").write_bytes(b"")
     (root / "a" / "1.bmp").write_bytes((root / "a" / "4.bmp").read_bytes()[:-20])
-    (root / "b" / "2.tif").write_text("not a picture")
+    (root / "b" / "2.tif").write_text("not an image")
     return root
 
 
 REASONS = [("a/0.png", "the file is empty"), ("a/1.bmp", "cut short or damaged"), ("b/2.tif", "not a PNG, JPEG, BMP")]
 
 
-def test_unreadable_pictures_stop_and_are_all_listed(tmp_path: Path, damaged: Path) -> None:
+def test_unreadable_images_stop_and_are_all_listed(tmp_path: Path, damaged: Path) -> None:
     with pytest.raises(PrivpipeError) as caught:
         bring(damaged, tmp_path / "out" / "images.h5")
     first, *lines, last = str(caught.value).splitlines()
-    assert first == "3 of 40 pictures cannot be read, and nothing was written:"
-    assert last == "Mend or remove them, or set data.on_error=skip to leave them out."
+    assert first == "3 of 40 images cannot be read, and nothing was written:"
+    assert last == "Repair or remove them, or set data.on_error=skip to leave them out."
     for line, (name, reason) in zip(lines, REASONS, strict=True):
         assert line.startswith(f"  {damaged / name}: {reason}")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_older_file_stays_when_pictures_cannot_be_read(tmp_path: Path, damaged: Path) -> None:
+def test_an_older_file_stays_when_images_cannot_be_read(tmp_path: Path, damaged: Path) -> None:
     (tmp_path / "images.h5").write_text("old")
-    with pytest.raises(PrivpipeError, match="3 of 40 pictures"):
+    with pytest.raises(PrivpipeError, match="3 of 40 images"):
         bring(damaged, tmp_path / "images.h5")
     assert (tmp_path / "images.h5").read_text() == "old"
 
 
 def test_a_long_list_ends_in_a_count(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"a": 30, "b": 5})
+    root = make(tmp_path / "images", {"a": 30, "b": 5})
     for path in (root / "a").iterdir():
         path.write_bytes(b"")
     with pytest.raises(PrivpipeError) as caught:
         bring(root, tmp_path / "images.h5")
     lines = str(caught.value).splitlines()
-    assert (lines[0], len(lines)) == ("30 of 35 pictures cannot be read, and nothing was written:", 23)
+    assert (lines[0], len(lines)) == ("30 of 35 images cannot be read, and nothing was written:", 23)
     assert lines[-2] == "  and 10 more"
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1024])
-def test_unreadable_pictures_are_left_out(
+def test_unreadable_images_are_left_out(
     tmp_path: Path, damaged: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """The others come as they would have come."""
@@ -113,12 +113,12 @@ def test_unreadable_pictures_are_left_out(
     assert content(target, sound) == expected
     for message, (name, reason) in zip(caplog.messages, REASONS, strict=False):
         assert message.startswith(f"left out: {damaged / name}: {reason}")
-    assert caplog.messages[3:] == ["3 of 40 pictures were left out"]
+    assert caplog.messages[3:] == ["3 of 40 images were left out"]
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_file_without_its_bad_pictures_is_as_if_made_without_them(tmp_path: Path, damaged: Path) -> None:
-    """Its layout too: no room is left where they were."""
+def test_a_file_without_its_bad_images_is_as_if_made_without_them(tmp_path: Path, damaged: Path) -> None:
+    """Its layout too: no space is left where they were."""
     target = bring(damaged, tmp_path / "images.h5", skip=True)
     with h5py.File(target) as file:
         assert sum(len(file[split]["images"]) for split in SPLITS) == 37
@@ -127,23 +127,23 @@ def test_a_file_without_its_bad_pictures_is_as_if_made_without_them(tmp_path: Pa
 
 
 def test_skipping_must_leave_every_class_and_split(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"a": 20, "b": 20})
+    root = make(tmp_path / "images", {"a": 20, "b": 20})
     for path in (root / "b").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(PrivpipeError, match=r"^not one training picture of the class 'b' can be read\. See the reaso"):
+    with pytest.raises(PrivpipeError, match=r"^not one training image of the class 'b' can be read\. See the reaso"):
         bring(root, tmp_path / "images.h5", skip=True)
     for path in (root / "a").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(PrivpipeError, match=r"^not one picture of the train set can be read\. See the reasons above"):
+    with pytest.raises(PrivpipeError, match=r"^not one image of the train set can be read\. See the reasons above"):
         bring(root, tmp_path / "images.h5", skip=True)
     assert not list(tmp_path.glob("images.h5*"))
 
 
-def test_a_picture_that_vanishes_while_others_are_read(tmp_path: Path) -> None:
-    index = scan(make(tmp_path / "pictures", {"a": 10, "b": 10}))
+def test_an_image_that_vanishes_while_others_are_read(tmp_path: Path) -> None:
+    index = scan(make(tmp_path / "images", {"a": 10, "b": 10}))
     rows = draw(index, None, 4, 4)
     index.paths[3].unlink()
-    with pytest.raises(PrivpipeError, match=r"1 of 20 pictures .*\n  .*: cannot be read: no such file or directory\n"):
+    with pytest.raises(PrivpipeError, match=r"1 of 20 images .*\n  .*: cannot be read: no such file or directory\n"):
         write_folder(tmp_path / "images.h5", index, rows, SIZE)
 
 
@@ -160,13 +160,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak_memory(root: Path, target: Path) -> float:
-    """MiB at most while 128x128 pictures are read, in a process of its own."""
+    """MiB at most while 128x128 images are read, in a process of its own."""
     command = [sys.executable, "-c", PEAK, str(root), str(target)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
-    root = make(tmp_path / "pictures", {"a": 1, "b": 1}, suffixes=("png",))
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    root = make(tmp_path / "images", {"a": 1, "b": 1}, suffixes=("png",))
     for count in (400, 3000):  # both more than a chunk of 341; 3000 would take 140 MiB
         for name in ("a", "b"):
             for i in range(count // 2):
@@ -207,7 +207,7 @@ def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run
     settings["data__public"] = 0
     arguments = ["--folder", str(tmp_path / "raw"), "--images", str(images), "--public", str(tmp_path / "public.h5")]
     result = run_stage(download, *arguments, **settings)
-    assert result.exit_code == 1 and "3 of 40 pictures cannot be read" in result.output
+    assert result.exit_code == 1 and "3 of 40 images cannot be read" in result.output
     result = run_stage(download, *arguments, **settings, data__on_error="skip")
     assert result.exit_code == 0, result.output
     with open_store(images, RAW) as store:

@@ -1,4 +1,4 @@
-"""Folders of pictures in a clone: refused where git would take what is in them, before any picture is read."""
+"""Folders of images in a clone: refused where git would take what is in them, before any image is read."""
 
 import os
 import re
@@ -50,15 +50,15 @@ def refused(call: Callable[[], None]) -> str:
 
 
 def test_a_folder_whose_files_git_would_take_is_refused(clone: Path) -> None:
-    fill(clone / "pictures")
-    assert refused(lambda: refuse_folder("data.path", Path("pictures"))) == (
-        f"data.path=pictures lies in the clone {clone.resolve()}, and the next `git add --all` would take "
-        "pictures/cat/a.jpg: originals would be published. Move them out of the clone, or below data/private/ or "
+    fill(clone / "images")
+    assert refused(lambda: refuse_folder("data.path", Path("images"))) == (
+        f"data.path=images lies in the clone {clone.resolve()}, and the next `git add --all` would take "
+        "images/cat/a.jpg: originals would be published. Move them out of the clone, or below data/private/ or "
         "data/raw/, which git ignores (`git check-ignore PATH` tells)."
     )
 
 
-@pytest.mark.parametrize("place", ["data/private/pictures", "../elsewhere", "missing"])
+@pytest.mark.parametrize("place", ["data/private/images", "../elsewhere", "missing"])
 def test_a_folder_that_git_ignores_or_that_lies_elsewhere_is_allowed(clone: Path, place: str) -> None:
     if place != "missing":
         fill(clone / place)
@@ -66,12 +66,12 @@ def test_a_folder_that_git_ignores_or_that_lies_elsewhere_is_allowed(clone: Path
     refuse_folder("data.path", Path(place))
 
 
-def test_pictures_that_git_ignores_by_their_suffix_are_allowed_until_one_is_tracked(clone: Path) -> None:
-    refuse_folder("data.path", fill(clone / "pictures", ".png"))
-    git(clone, "add", "--force", "pictures")
-    assert "would take pictures/cat/a.png" in refused(lambda: refuse_folder("data.path", clone / "pictures"))
-    assert "would take pictures/cat/a.png" in refused(
-        lambda: refuse_files("data.path", [clone / "pictures" / "cat" / "a.png"])
+def test_images_that_git_ignores_by_their_suffix_are_allowed_until_one_is_tracked(clone: Path) -> None:
+    refuse_folder("data.path", fill(clone / "images", ".png"))
+    git(clone, "add", "--force", "images")
+    assert "would take images/cat/a.png" in refused(lambda: refuse_folder("data.path", clone / "images"))
+    assert "would take images/cat/a.png" in refused(
+        lambda: refuse_files("data.path", [clone / "images" / "cat" / "a.png"])
     )
 
 
@@ -81,41 +81,41 @@ def test_the_clone_itself_and_what_contains_it_are_refused(clone: Path, place: s
     assert message.startswith(f"data.path={Path(place)} {what} the clone {clone.resolve()}: its own figures")
 
 
-def test_links_are_followed_to_where_the_pictures_lie(clone: Path, tmp_path: Path) -> None:
-    inside = fill(clone / "hidden" / "pictures")
+def test_links_are_followed_to_where_the_images_lie(clone: Path, tmp_path: Path) -> None:
+    inside = fill(clone / "hidden" / "images")
     outside = tmp_path / "outside"
     outside.symlink_to(inside)
-    assert "would take hidden/pictures/cat/a.jpg" in refused(lambda: refuse_folder("data.path", outside))
+    assert "would take hidden/images/cat/a.jpg" in refused(lambda: refuse_folder("data.path", outside))
     # A class that is a link back into the clone.
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "cat").symlink_to(inside / "cat")
     refuse_folder("data.path", tmp_path / "mixed")
     message = refused(lambda: refuse_files("data.path", [tmp_path / "mixed" / "cat" / "a.jpg"]))
     assert message.startswith(f"files of data.path lie in the clone {clone.resolve()}")
-    # A link in the clone to pictures elsewhere: git takes the link, not the pictures.
+    # A link in the clone to images elsewhere: git takes the link, not the images.
     fill(tmp_path / "elsewhere")
     (clone / "data" / "raw").mkdir(parents=True)
-    (clone / "data" / "raw" / "pictures").symlink_to(tmp_path / "elsewhere")
-    refuse_folder("data.path", clone / "data" / "raw" / "pictures")
-    refuse_files("data.path", [clone / "data" / "raw" / "pictures" / "cat" / "a.jpg"])
+    (clone / "data" / "raw" / "images").symlink_to(tmp_path / "elsewhere")
+    refuse_folder("data.path", clone / "data" / "raw" / "images")
+    refuse_files("data.path", [clone / "data" / "raw" / "images" / "cat" / "a.jpg"])
 
 
 def test_other_work_trees_of_the_repository_count(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(clone, "worktree", "add", "--quiet", str(tmp_path / "other"))
-    fill(clone / "pictures")
+    fill(clone / "images")
     monkeypatch.chdir(tmp_path / "other")
-    assert "would take pictures/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "pictures"))
+    assert "would take images/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "images"))
 
 
 def test_an_experiment_in_a_temporary_repository_sees_the_clone_around_it(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(clone / "pictures")
+    fill(clone / "images")
     temporary = clone / ".dvc" / "tmp" / "exps" / "run"
     temporary.mkdir(parents=True)
     git(temporary, "init", "--quiet")
     monkeypatch.chdir(temporary)
-    assert "would take pictures/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "pictures"))
+    assert "would take images/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "images"))
 
 
 def test_a_hook_s_variables_do_not_turn_git_to_another_repository(
@@ -124,15 +124,15 @@ def test_a_hook_s_variables_do_not_turn_git_to_another_repository(
     (tmp_path / "foreign").mkdir()
     git(tmp_path / "foreign", "init", "--quiet")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "foreign" / ".git"))
-    fill(clone / "pictures")
-    assert "would take pictures/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "pictures"))
+    fill(clone / "images")
+    assert "would take images/cat/a.jpg" in refused(lambda: refuse_folder("data.path", clone / "images"))
 
 
 def test_without_git_what_lies_in_a_clone_is_refused_and_what_lies_elsewhere_is_not(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    message = refused(lambda: refuse_folder("data.path", fill(clone / "data" / "private" / "pictures")))
+    message = refused(lambda: refuse_folder("data.path", fill(clone / "data" / "private" / "images")))
     assert "git cannot say whether it ignores them (No such file or directory)" in message
     refuse_folder("data.path", fill(tmp_path / "elsewhere"))
     monkeypatch.chdir(tmp_path)
@@ -145,11 +145,11 @@ def test_names_that_git_would_take_for_patterns_are_names(clone: Path) -> None:
 
 
 def test_variables_keep_a_path_out_of_the_parameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PICTURES", str(tmp_path))
+    monkeypatch.setenv("IMAGES", str(tmp_path))
     monkeypatch.setenv("HOME", "/home/me")
-    assert given_path("data.path", "$PICTURES") == tmp_path
-    assert given_path("data.path", "${PICTURES}/moss") == tmp_path / "moss"
-    assert given_path("data.path", "~/pictures") == Path("/home/me/pictures")
+    assert given_path("data.path", "$IMAGES") == tmp_path
+    assert given_path("data.path", "${IMAGES}/moss") == tmp_path / "moss"
+    assert given_path("data.path", "~/images") == Path("/home/me/images")
     assert refused(lambda: given_path("data.path", "$NOWHERE/x")) == (
         "data.path=$NOWHERE/x names the environment variable NOWHERE, which is not set. Set it "
         "(`export NOWHERE=/path/to/your/files`), or give the path itself."
@@ -175,13 +175,13 @@ def run_download(folder: Path, **data: object) -> str:
 
 @pytest.mark.parametrize("name", ["path", "public"])
 def test_the_stage_refuses_before_it_reads(clone: Path, tmp_path: Path, name: str) -> None:
-    for place in (tmp_path / "good", clone / "pictures"):
-        for i, picture in enumerate(draw(40, 8, rng=np.random.default_rng(1)).images):
+    for place in (tmp_path / "good", clone / "images"):
+        for i, image in enumerate(draw(40, 8, rng=np.random.default_rng(1)).images):
             path = place / ("ab"[i % 2]) / f"{i}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path)
-    (clone / "pictures" / "a" / "0.jpg").write_bytes(b"damaged: reading it would say so")
-    data = {"source": "folder", "path": str(tmp_path / "good"), "public": 0.0, name: str(clone / "pictures")}
+            Image.fromarray(image).save(path)
+    (clone / "images" / "a" / "0.jpg").write_bytes(b"damaged: reading it would say so")
+    data = {"source": "folder", "path": str(tmp_path / "good"), "public": 0.0, name: str(clone / "images")}
     said = run_download(tmp_path, **data)
     assert re.search(rf"data\.{name}=\S+ lies in the clone", said) and "damaged" not in said
     assert run_download(tmp_path, **{**data, "path": str(tmp_path / "good"), "public": 0.0}) == ""

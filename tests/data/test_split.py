@@ -16,7 +16,7 @@ from privpipe.store import SPLITS
 CLASSES = ("ant", "bee", "cat", "dog")
 
 
-def pictures(counts: list[int], seed: int = 0, size: int = 4) -> RawImages:
+def sample_images(counts: list[int], seed: int = 0, size: int = 4) -> RawImages:
     """Images in mixed order, `counts[c]` of class c; every image is different."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
@@ -34,7 +34,7 @@ def parts(
     public: float = 0.0,
 ) -> dict[str, Rows]:
     """The split of 4 x 25 training and 4 x 10 test images, unless others are given."""
-    train, test = train or pictures([25] * 4), test or pictures([10] * 4, 1)
+    train, test = train or sample_images([25] * 4), test or sample_images([10] * 4, 1)
     return split(train, test, n_train, n_val, n_test, np.random.default_rng(seed), public)
 
 
@@ -46,7 +46,7 @@ def spread(labels: np.ndarray) -> int:
 
 @pytest.mark.parametrize(("n_train", "n_val", "n_test"), [(40, 20, 16), (41, 22, 17), (43, 7, 39), (2, 1, 3)])
 def test_sizes_are_as_asked_and_classes_balanced(n_train: int, n_val: int, n_test: int) -> None:
-    train, test = pictures([25] * 4), pictures([10] * 4, 1)
+    train, test = sample_images([25] * 4), sample_images([10] * 4, 1)
     rows = parts(n_train, n_val, n_test)
     assert {name: len(chosen) for name, chosen in rows.items()} == {
         "train": n_train,
@@ -60,7 +60,7 @@ def test_sizes_are_as_asked_and_classes_balanced(n_train: int, n_val: int, n_tes
 
 
 def test_public_images_are_a_share_of_each_class_and_nobody_elses() -> None:
-    train = pictures([9, 4, 5, 30])
+    train = sample_images([9, 4, 5, 30])
     rows = parts(None, 8, None, train=train, public=0.25)
     assert np.bincount(train.labels[rows["public"]]).tolist() == [2, 1, 1, 7]
     owned = np.concatenate([rows["train"], rows["val"]])
@@ -93,7 +93,7 @@ def test_none_takes_all_that_is_left() -> None:
 
 
 def test_none_takes_all_that_is_left_of_unequal_classes() -> None:
-    train, test = pictures([9, 4, 5, 30]), pictures([1, 0, 7, 2], 1)
+    train, test = sample_images([9, 4, 5, 30]), sample_images([1, 0, 7, 2], 1)
     rows = parts(None, 8, None, train=train, test=test)
     assert np.bincount(train.labels[rows["val"]]).tolist() == [2, 2, 2, 2]
     assert np.bincount(train.labels[rows["train"]]).tolist() == [7, 2, 3, 28]
@@ -147,7 +147,7 @@ def test_more_validation_or_test_images_than_there_are() -> None:
 
 
 def test_a_small_class_limits_a_balanced_set() -> None:
-    train = pictures([2, 9, 9, 9])
+    train = sample_images([2, 9, 9, 9])
     assert spread(train.labels[parts(11, 0, 4, train=train)["train"]]) == 1
     with pytest.raises(PrivpipeError, match=r"data.n_train=12 .* smallest class has 2 images. Use data.n_train <= 11"):
         parts(12, 0, 4, train=train)
@@ -155,7 +155,7 @@ def test_a_small_class_limits_a_balanced_set() -> None:
 
 def test_all_that_is_left_can_be_asked_for_by_number() -> None:
     """Validation took one more of the first classes, so training takes one more of the last."""
-    train = pictures([3] * 4)
+    train = sample_images([3] * 4)
     rows = parts(6, 6, 4, train=train)
     assert np.bincount(train.labels[rows["val"]]).tolist() == [2, 2, 1, 1]
     assert np.bincount(train.labels[rows["train"]]).tolist() == [1, 1, 2, 2]
@@ -169,7 +169,7 @@ def test_all_that_is_left_can_be_asked_for_by_number() -> None:
     seed=st.integers(0, 9),
 )
 def test_any_split_is_balanced_and_disjoint_or_refused(counts: list[int], n_val: int, n_train: int, seed: int) -> None:
-    source = pictures(counts, seed)
+    source = sample_images(counts, seed)
     try:
         rows = split(source, source, n_train, n_val, None, np.random.default_rng(seed))
     except PrivpipeError:
@@ -186,7 +186,7 @@ def test_any_split_is_balanced_and_disjoint_or_refused(counts: list[int], n_val:
 
 
 def test_written_rows_are_the_rows_of_the_source(tmp_path: Path) -> None:
-    train, test = pictures([25] * 4), pictures([10] * 4, 1)
+    train, test = sample_images([25] * 4), sample_images([10] * 4, 1)
     rows = parts(40, 20, 16)
     write_images(tmp_path / "images.h5", train, test, rows)
     with h5py.File(tmp_path / "images.h5") as file:
@@ -202,7 +202,7 @@ def test_written_rows_are_the_rows_of_the_source(tmp_path: Path) -> None:
 
 
 def test_more_rows_than_a_chunk_are_written(tmp_path: Path) -> None:
-    many = pictures([2500] * 2, size=1)
+    many = sample_images([2500] * 2, size=1)
     rows = split(many, many, 4700, 10, 3, np.random.default_rng(0))
     write_images(tmp_path / "images.h5", many, many, rows)
     with h5py.File(tmp_path / "images.h5") as file:
@@ -211,7 +211,7 @@ def test_more_rows_than_a_chunk_are_written(tmp_path: Path) -> None:
 
 
 def test_the_same_split_gives_the_same_bytes(tmp_path: Path) -> None:
-    source = pictures([9] * 4)
+    source = sample_images([9] * 4)
     for name in ("one.h5", "another.h5"):
         rows = split(source, source, 20, 8, None, np.random.default_rng(0))
         write_images(tmp_path / name, source, source, rows)

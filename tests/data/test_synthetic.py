@@ -14,13 +14,13 @@ from privpipe.errors import PrivpipeError
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-def pictures(count: int, size: int = 32, seed: int = 0) -> RawImages:
+def sample_images(count: int, size: int = 32, seed: int = 0) -> RawImages:
     return draw(count, size, rng=np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")
 def thousand() -> RawImages:
-    return pictures(1000)
+    return sample_images(1000)
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -29,7 +29,7 @@ def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("size", [8, 32, 64, 256])
 def test_form(size: int) -> None:
-    drawn = pictures(23, size)
+    drawn = sample_images(23, size)
     assert drawn.images.shape == (23, size, size, 3)
     assert drawn.images.dtype == np.uint8
     assert drawn.labels.shape == (23,)
@@ -45,12 +45,12 @@ def test_classes(thousand: RawImages) -> None:
     assert not np.array_equal(thousand.labels, np.arange(1000) % 10), "the labels are not shuffled"
 
 
-def test_one_picture_is_enough() -> None:
-    assert pictures(1).images.shape == (1, 32, 32, 3)
+def test_one_image_is_enough() -> None:
+    assert sample_images(1).images.shape == (1, 32, 32, 3)
 
 
 def test_the_seed_decides_every_byte() -> None:
-    first, again, other = pictures(40), pictures(40), pictures(40, seed=1)
+    first, again, other = sample_images(40), sample_images(40), sample_images(40, seed=1)
     assert np.array_equal(first.images, again.images)
     assert np.array_equal(first.labels, again.labels)
     assert not np.array_equal(first.images, other.images)
@@ -65,9 +65,9 @@ def test_the_generator_moves_on() -> None:
 
 @pytest.mark.parametrize("pixels", [1, 7 * 32 * 32])
 def test_the_chunk_size_does_not_matter(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pictures(40)
+    whole = sample_images(40)
     monkeypatch.setattr(synthetic, "CHUNK_PIXELS", pixels)
-    assert np.array_equal(pictures(40).images, whole.images)
+    assert np.array_equal(sample_images(40).images, whole.images)
 
 
 def test_neighbouring_pixels_agree(thousand: RawImages) -> None:
@@ -85,9 +85,9 @@ def test_opposite_borders_do_not_agree(thousand: RawImages) -> None:
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_power_spectrum_falls_as_in_photographs(size: int) -> None:
-    luma = pictures(300, size).images @ LUMA
+    luma = sample_images(300, size).images @ LUMA
     luma -= luma.mean(axis=(1, 2), keepdims=True)
-    window = np.hanning(size)  # keeps the picture's borders from adding a cross of high frequencies
+    window = np.hanning(size)  # keeps the image's borders from adding a cross of high frequencies
     power = (np.abs(np.fft.fft2(luma * window[:, None] * window)) ** 2).mean(axis=0)
     cycles = np.fft.fftfreq(size, 1 / size)
     ring = np.rint(np.hypot(cycles[:, None], cycles[None, :])).astype(int)
@@ -116,10 +116,10 @@ def test_levels_are_spread_and_seldom_clipped(thousand: RawImages) -> None:
 
 
 def test_brightness_and_colour_say_nothing_about_the_class() -> None:
-    drawn = pictures(4000)
+    drawn = sample_images(4000)
     means = drawn.images.mean(axis=(1, 2))
     spread = np.stack([means[drawn.labels == c].mean(axis=0) for c in range(10)]).std(axis=0)
-    # Ten means of 400 pictures each differ by chance alone by std / 20.
+    # Ten means of 400 images each differ by chance alone by std / 20.
     assert np.all(spread < 2 * means.std(axis=0) / 20)
 
 
@@ -146,10 +146,10 @@ def test_outlines_lie_where_geometry_says() -> None:
 @pytest.mark.parametrize("size", [0, -8, 30, 264])
 def test_bad_size(size: int) -> None:
     with pytest.raises(PrivpipeError, match=rf"multiple of 8 from 8 to 256 .* got {size}\. Use 32"):
-        pictures(10, size)
+        sample_images(10, size)
 
 
 @pytest.mark.parametrize("count", [0, -3])
 def test_bad_count(count: int) -> None:
     with pytest.raises(PrivpipeError, match=rf"at least 1; got {count}\. Raise data\.n_train"):
-        pictures(count)
+        sample_images(count)

@@ -27,7 +27,7 @@ def in_help(command: click.Command) -> Iterator[str]:
 
 
 def documents(root: Path) -> dict[str, list[str]]:
-    """The pages that have commands: those of a new user with own pictures first."""
+    """The pages that have commands: those of a new user with own images first."""
     pages = [root / "docs/own-images.md", root / "README.md"]
     pages += sorted(set((root / "docs").glob("*.md")) - set(pages))
     return {page.name: commands for page in pages if (commands := in_page(page.read_text()))}

@@ -1,7 +1,7 @@
-"""Pictures in files, whatever they are packed into and whatever they are called.
+"""Images in files, whatever they are packed into and whatever they are called.
 
 decoded = decode("report.html", content, sides={64})
-decoded.pictures, decoded.unread
+decoded.images, decoded.unread
 
 The form is told from the content: image files, data URIs and long base64 in any text, HDF5, NumPy, zip, gzip, bzip2, xz
 and tar, safetensors, ONNX, and numbers in JSON and CSV. What holds other files is opened in turn. Pickles are never
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 DEPTH = 6  # files inside files
-SMALLEST = 12  # a picture has this many pixels a side
+SMALLEST = 12  # an image has this many pixels a side
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-](?:[A-Za-z0-9+/_-]|\s(?!\s)){298,}={0,2}")
 DATA_URI = re.compile(rb"data:[\w/+.;=-]*,([^\"'>)]+)")  # matplotlib breaks their lines
 NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -43,27 +43,27 @@ class Decoded:
     """What a file holds.
 
     Attributes:
-        pictures: where each was found, and its values, float32 (H, W) or (H, W, 3), in about 0..255.
+        images: where each was found, and its values, float32 (H, W) or (H, W, 3), in about 0..255.
         unread: parts that could not be looked into, and why.
     """
 
-    pictures: list[tuple[str, NDArray[np.float32]]] = field(default_factory=list)
+    images: list[tuple[str, NDArray[np.float32]]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
 
 def decode(name: str, content: bytes, sides: Iterable[int]) -> Decoded:
-    """All pictures in a file.
+    """All images in a file.
 
     Args:
-        sides: heights of pictures that flat numbers may be rows of, whatever their shape says.
+        sides: heights of images that flat numbers may be rows of, whatever their shape says.
     """
     out = Decoded()
     _Decoder(out, tuple(sides)).file(name, content, 0)
     return out
 
 
-def as_pictures(array: NDArray[Any], sides: Iterable[int]) -> Iterator[NDArray[np.float32]]:
-    """The pictures that an array can stand for: by its shape, in either layout, and as flat rows of known sides."""
+def as_images(array: NDArray[Any], sides: Iterable[int]) -> Iterator[NDArray[np.float32]]:
+    """The images that an array can stand for: by its shape, in either layout, and as flat rows of known sides."""
     if array.dtype.kind not in "uifb" or array.size < SMALLEST**2:
         return
     with np.errstate(over="ignore"):
@@ -86,10 +86,10 @@ def as_pictures(array: NDArray[Any], sides: Iterable[int]) -> Iterator[NDArray[n
         yield from map(_levels, values.reshape(-1, side, side))
 
 
-def _levels(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def _levels(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The values stretched to 0..255, in one or three channels."""
-    low, high = float(picture.min()), float(picture.max())
-    stretched = (picture - low) * (255 / (high - low) if high > low else 0)
+    low, high = float(image.min()), float(image.max())
+    stretched = (image - low) * (255 / (high - low) if high > low else 0)
     if stretched.ndim == 3 and stretched.shape[-1] != 3:
         stretched = stretched[..., 0] if stretched.shape[-1] == 1 else stretched[..., :3]
     return np.ascontiguousarray(stretched, dtype=np.float32)
@@ -116,7 +116,7 @@ class _Decoder:
             self.out.unread.append(f"{name}: {type(error).__name__}: {error}")
 
     def array(self, name: str, array: NDArray[Any]) -> None:
-        self.out.pictures += [(name, picture) for picture in as_pictures(array, self.sides)]
+        self.out.images += [(name, image) for image in as_images(array, self.sides)]
 
     def image(self, name: str, content: bytes, depth: int) -> bool:
         starts = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"GIF8")
@@ -150,7 +150,7 @@ class _Decoder:
         return True
 
     def value(self, name: str, value: Any, depth: int) -> None:
-        """A dataset or an attribute: numbers may be pictures, and bytes may be a file."""
+        """A dataset or an attribute: numbers may be images, and bytes may be a file."""
         if isinstance(value, h5py.Empty):
             return
         array = np.asarray(value)

@@ -1,12 +1,12 @@
 """Originals in what was decoded: by similarity, so that a resized, recompressed, mirrored or noisy copy is found.
 
 finder = Finder(originals)
-finder.best(picture).score >= THRESHOLD
+finder.best(image).score >= THRESHOLD
 
-Two pictures are compared by the correlation of their details: both at 32×32, what a Gaussian blur of 1.5 pixels leaves
-taken away. A perturbed picture keeps its colours and coarse shapes by design (block means are no secret); its details
+Two images are compared by the correlation of their details: both at 32×32, what a Gaussian blur of 1.5 pixels leaves
+taken away. A perturbed image keeps its colours and coarse shapes by design (block means are no secret); its details
 are what a key hides. Within figures and sheets the place is sought first by the plain correlation of small templates at
-every scale, then refined at full resolution, and the patch found there is compared like a picture of its own.
+every scale, then refined at full resolution, and the patch found there is compared like an image of its own.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.float32]
 
-# Correlation of details, 1 for the same picture. tests/leaks/test_find.py has what it is for copies (0.7 and more) and
-# for what is none: other pictures, perturbed pictures, our figures (0.45 and less).
+# Correlation of details, 1 for the same image. tests/leaks/test_find.py has what it is for copies (0.7 and more) and
+# for what is none: other images, perturbed images, our figures (0.45 and less).
 THRESHOLD = 0.55
-SIDE = 32  # pictures are compared at this size
+SIDE = 32  # images are compared at this size
 BLUR = 1.5  # pixels of SIDE
 COARSE = 10  # side of the templates that seek a place
 SMALLEST = 24  # pixels: a smaller copy in a figure is not sought
 STEP = 1.15  # between the scales that are tried
 CANDIDATES = 6  # places in a figure that are looked at closely, at each scale: letters on white look like much
 CLOSE = 48  # pixels: a larger patch is looked at closely at this size
-LINES = 0.5  # share of pixels of three levels: a curve, an axis, letters or the fields of a matrix, and no picture
-FLAT = 6.0  # levels of standard deviation: less is no picture
+LINES = 0.5  # share of pixels of three levels: a curve, an axis, letters or the fields of a matrix, and no image
+FLAT = 6.0  # levels of standard deviation: less is no image
 
 
 @dataclass(frozen=True)
@@ -45,55 +45,55 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def grey(picture: NDArray[np.float32]) -> Grey:
-    return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def grey(image: NDArray[np.float32]) -> Grey:
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def details(picture: Grey) -> NDArray[np.float32]:
-    """What a blur leaves of a grey picture at SIDE×SIDE, flat."""
-    small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+def details(image: Grey) -> NDArray[np.float32]:
+    """What a blur leaves of a grey image at SIDE×SIDE, flat."""
+    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return (small - cv2.GaussianBlur(small, (0, 0), BLUR)).ravel()
 
 
-def turned(picture: Grey) -> list[Grey]:
-    """A square picture and its mirror images and turns."""
-    turns = [np.rot90(picture, n) for n in range(4)]
+def turned(image: Grey) -> list[Grey]:
+    """A square image and its mirror images and turns."""
+    turns = [np.rot90(image, n) for n in range(4)]
     return [np.ascontiguousarray(view) for turn in turns for view in (turn, turn[:, ::-1])]
 
 
 def lines(patch: Grey) -> bool:
-    """Whether a patch of a figure is drawn and not a picture: most of it has one of three levels."""
+    """Whether a patch of a figure is drawn and not an image: most of it has one of three levels."""
     levels = np.bincount(np.rint(patch).clip(0, 255).astype(np.int64).ravel())
     return bool(np.sort(levels)[-3:].sum() > LINES * patch.size)
 
 
 class Finder:
-    """Looks for pictures among originals, uint8 (N, H, W, 3)."""
+    """Looks for images among originals, uint8 (N, H, W, 3)."""
 
     def __init__(self, originals: NDArray[np.uint8]) -> None:
-        self.greys = [grey(picture.astype(np.float32)) for picture in originals]
-        views = [turned(picture) for picture in self.greys]
+        self.greys = [grey(image.astype(np.float32)) for image in originals]
+        views = [turned(image) for image in self.greys]
         self.count = len(views[0])
         self.views = [view for one in views for view in one]
         self.details = unit(np.stack([details(view) for view in self.views]))
-        # Inverted copies are found by the sign; mirrored ones are sought in figures too, turned ones as pictures only.
+        # Inverted copies are found by the sign; mirrored ones are sought in figures too, turned ones as images only.
         coarse = [cv2.resize(view, (COARSE, COARSE), interpolation=cv2.INTER_AREA) for one in views for view in one[:2]]
         self.coarse = unit(np.stack([small.ravel() for small in coarse]))
 
-    def best(self, picture: NDArray[np.float32]) -> Match:
-        """The best match of a picture, (H, W) or (H, W, 3) of values in about 0..255, or of any part of it, where it
+    def best(self, image: NDArray[np.float32]) -> Match:
+        """The best match of an image, (H, W) or (H, W, 3) of values in about 0..255, or of any part of it, where it
         is larger than an original."""
-        planes = [grey(picture)]
-        if picture.ndim == 3:
-            planes += [np.ascontiguousarray(picture[..., c]) for c in range(3)]
+        planes = [grey(image)]
+        if image.ndim == 3:
+            planes += [np.ascontiguousarray(image[..., c]) for c in range(3)]
         found = self.whole(planes)
-        larger = max(picture.shape[:2]) > 1.5 * max(self.greys[0].shape)
+        larger = max(image.shape[:2]) > 1.5 * max(self.greys[0].shape)
         if larger and (patches := self.places(planes[0])):
             found = max(found, self.whole(patches), key=lambda match: match.score)
         return found
 
     def whole(self, planes: list[Grey]) -> Match:
-        """The best match of grey pictures taken as a whole."""
+        """The best match of grey images taken as a whole."""
         looked = unit(np.stack([details(plane) for plane in planes]))
         scores = np.abs(looked @ self.details.T)
         at = int(scores.argmax())

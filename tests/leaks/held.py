@@ -69,8 +69,8 @@ def look(
             found.pieces.append(name)
         decoded = decode(name, content, sides)
         found.unread += decoded.unread
-        for place, picture in decoded.pictures:
-            match = finder.best(picture)
+        for place, image in decoded.images:
+            match = finder.best(image)
             if match.score >= THRESHOLD:
                 found.originals.append(f"{place}: original {match.original}, {match.score:.2f}")
     return found

@@ -1,4 +1,4 @@
-"""Pictures with the statistics of photographs: each is unique down to its details, and known to no archive."""
+"""Images with the statistics of photographs: each is unique down to its details, and known to no archive."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 def photographs(count: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """Pictures uint8 (count, size, size, 3): smoothed noise of every scale, as much of each octave as photographs have,
+    """Images uint8 (count, size, size, 3): smoothed noise of every scale, as much of each octave as photographs have,
     with edges of discs and bars laid over it, in colours that go together."""
     rng = np.random.default_rng(seed)
     return np.stack([_photograph(size, rng) for _ in range(count)])
@@ -28,5 +28,5 @@ def _photograph(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         plane[mask == 1] = 0.5 * plane[mask == 1] + rng.normal(0, 2)
     plane = (plane - plane.mean()) / plane.std()
     tint = 1 + 0.25 * rng.standard_normal(3)
-    picture = 128 + rng.normal(0, 15, 3) + 48 * plane[..., None] * tint + rng.normal(0, 4, (size, size, 3))
-    return picture.clip(0, 255).astype(np.uint8)
+    image = 128 + rng.normal(0, 15, 3) + 48 * plane[..., None] * tint + rng.normal(0, 4, (size, size, 3))
+    return image.clip(0, 255).astype(np.uint8)

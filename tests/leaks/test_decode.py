@@ -1,4 +1,4 @@
-"""Pictures are found in whatever they are packed into."""
+"""Images are found in whatever they are packed into."""
 
 import base64
 import gzip
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 24
-PICTURE = photographs(1, SIDE, 1)[0]
+IMAGE = photographs(1, SIDE, 1)[0]
 Pack = Callable[[], bytes]
 
 
 def image(form: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(PICTURE).save(file, form, **options)
+    Image.fromarray(IMAGE).save(file, form, **options)
     return file.getvalue()
 
 
@@ -73,7 +73,7 @@ def npz(array: NDArray[Any]) -> bytes:
 
 def svg_figure() -> bytes:
     figure, axes = plt.subplots()
-    axes.imshow(PICTURE, interpolation="none")
+    axes.imshow(IMAGE, interpolation="none")
     file = io.BytesIO()
     figure.savefig(file, format="svg")
     plt.close(figure)
@@ -82,7 +82,7 @@ def svg_figure() -> bytes:
 
 def onnx_model() -> bytes:
     onnx = pytest.importorskip("onnx")
-    tensor = onnx.numpy_helper.from_array(PICTURE.astype(np.float32), "weight")
+    tensor = onnx.numpy_helper.from_array(IMAGE.astype(np.float32), "weight")
     graph = onnx.helper.make_graph([], "graph", [], [], [tensor])
     return bytes(onnx.helper.make_model(graph, producer_name="onnx").SerializeToString())
 
@@ -92,7 +92,7 @@ def csv(array: NDArray[Any]) -> bytes:
 
 
 uri = "data:image/png;base64," + base64.b64encode(image()).decode()
-floats = PICTURE.astype(np.float32) / 255
+floats = IMAGE.astype(np.float32) / 255
 PACKED: dict[str, Pack] = {
     "png": image,
     "bmp": lambda: image("BMP"),
@@ -104,26 +104,26 @@ PACKED: dict[str, Pack] = {
     "svg of matplotlib": svg_figure,
     "svg in a data URI in html": lambda: f'<img src="data:image/svg+xml,{quote(svg_figure())}">'.encode(),
     "base64 in json": lambda: json.dumps({"a": [{"b": base64.b64encode(image()).decode()}]}).encode(),
-    "base64 in lines": lambda: b"picture:\n" + base64.encodebytes(image()),
+    "base64 in lines": lambda: b"image:\n" + base64.encodebytes(image()),
     "numbers in json": lambda: json.dumps({"a": {"b": floats.tolist()}}).encode(),
-    "flat numbers in json": lambda: json.dumps([["x"], PICTURE.ravel().tolist()]).encode(),
-    "rows in csv": lambda: csv(PICTURE.reshape(1, -1)),
-    "one column of csv": lambda: csv(np.stack([np.arange(PICTURE.size), PICTURE.ravel()], 1)),
-    "hdf5": lambda: hdf5(PICTURE[None]),
-    "hdf5 behind a user block": lambda: hdf5(PICTURE[None], userblock_size=512),
+    "flat numbers in json": lambda: json.dumps([["x"], IMAGE.ravel().tolist()]).encode(),
+    "rows in csv": lambda: csv(IMAGE.reshape(1, -1)),
+    "one column of csv": lambda: csv(np.stack([np.arange(IMAGE.size), IMAGE.ravel()], 1)),
+    "hdf5": lambda: hdf5(IMAGE[None]),
+    "hdf5 behind a user block": lambda: hdf5(IMAGE[None], userblock_size=512),
     "hdf5, channels first": lambda: hdf5(np.moveaxis(floats, -1, 0)[None]),
-    "hdf5, flat": lambda: hdf5(PICTURE.reshape(1, -1)),
+    "hdf5, flat": lambda: hdf5(IMAGE.reshape(1, -1)),
     "hdf5, float16": lambda: hdf5(floats.astype(np.float16)),
-    "hdf5 attribute": lambda: hdf5(PICTURE[..., 0], attribute=True),
+    "hdf5 attribute": lambda: hdf5(IMAGE[..., 0], attribute=True),
     "zip in hdf5": lambda: hdf5(np.frombuffer(zipped(image()), np.uint8)),
     "opaque bytes in hdf5": lambda: hdf5(np.void(zipped(image()))),
-    "npy": lambda: npy(PICTURE),
+    "npy": lambda: npy(IMAGE),
     "npz": lambda: npz(floats),
     "zip in zip": lambda: zipped(zipped(image())),
     "gzip": lambda: gzip.compress(image()),
     "xz": lambda: lzma.compress(image()),
     "tar": lambda: tarred(image(), "w"),
-    "tar.gz": lambda: tarred(npy(PICTURE)),
+    "tar.gz": lambda: tarred(npy(IMAGE)),
     "safetensors": lambda: safetensors.numpy.save({"weight": floats[None]}),
     "safetensors metadata": lambda: safetensors.numpy.save(
         {"weight": np.zeros(1)}, {"note": base64.b64encode(image()).decode()}
@@ -142,28 +142,28 @@ def text_chunk(text: str) -> Any:
 
 
 def likeness(one: NDArray[Any]) -> float:
-    """The best correlation of a channel of a picture that was found with one of PICTURE."""
-    if one.shape[:2] != PICTURE.shape[:2]:
+    """The best correlation of a channel of an image that was found with one of IMAGE."""
+    if one.shape[:2] != IMAGE.shape[:2]:
         return 0.0
     rows = [plane.ravel() for plane in np.moveaxis(np.atleast_3d(one), -1, 0) if plane.std()]
-    known = np.moveaxis(PICTURE, -1, 0).reshape(3, -1)
+    known = np.moveaxis(IMAGE, -1, 0).reshape(3, -1)
     return max((float(np.corrcoef(row, channel)[0, 1]) for row in rows for channel in known), default=0.0)
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_a_picture_is_found_in_every_form(form: str) -> None:
+def test_an_image_is_found_in_every_form(form: str) -> None:
     decoded = decode("some", PACKED[form](), [SIDE])
     assert decoded.unread == []
-    assert max(likeness(picture) for _, picture in decoded.pictures) > 0.9
+    assert max(likeness(image) for _, image in decoded.images) > 0.9
 
 
 def test_what_cannot_be_read_is_listed_and_pickles_are_not_loaded() -> None:
-    for content in (pickle.dumps(PICTURE), b"\x00\x01nonsense\xff", image()[:100], b"\x89HDF\r\n\x1a\nhalf"):
+    for content in (pickle.dumps(IMAGE), b"\x00\x01nonsense\xff", image()[:100], b"\x89HDF\r\n\x1a\nhalf"):
         decoded = decode("odd.bin", content, [SIDE])
         assert len(decoded.unread) == 1 and "odd.bin" in decoded.unread[0], content[:8]
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text\n", b'{"a": [1, 2, 3]}', b"a,b\n1,2\n"])
-def test_what_holds_no_picture_gives_none(content: bytes) -> None:
+def test_what_holds_no_image_gives_none(content: bytes) -> None:
     decoded = decode("notes.txt", content, [SIDE])
-    assert (decoded.pictures, decoded.unread) == ([], [])
+    assert (decoded.images, decoded.unread) == ([], [])

@@ -25,12 +25,12 @@ REAL, SECOND = Key(bytes(range(32)), None), Key(bytes(range(1, 33)), None)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 pictures of three classes, each different."""
-    root = tmp_path_factory.mktemp("pictures")
-    for i, picture in enumerate(draw(3 * OF_EACH, SIZE, rng=np.random.default_rng(5)).images):
+    """120 images of three classes, each different."""
+    root = tmp_path_factory.mktemp("images")
+    for i, image in enumerate(draw(3 * OF_EACH, SIZE, rng=np.random.default_rng(5)).images):
         path = root / ("ant", "bee", "cow")[i % 3] / f"{i:03d}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path)
     return root
 
 
@@ -81,9 +81,9 @@ def test_a_real_key_orders_and_chooses_by_itself(tmp_path: Path, folder: Path, f
         assert agreement(real, other) < (0.15 if from_folder else 0.5)
     if from_folder:  # with the public seed, everybody who guesses the names knows which row is which file
         listed = [np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.png"))]
-        chosen = {picture.tobytes() for picture in rows(real / "images.h5")}
-        assert chosen <= {picture.tobytes() for picture in listed}
-        assert chosen != {picture.tobytes() for picture in rows(public / "images.h5")}
+        chosen = {image.tobytes() for image in rows(real / "images.h5")}
+        assert chosen <= {image.tobytes() for image in listed}
+        assert chosen != {image.tobytes() for image in rows(public / "images.h5")}
 
 
 def test_a_part_of_an_order_does_not_repeat_in_another() -> None:
@@ -117,8 +117,8 @@ def test_raw_files_carry_salts_of_their_own_that_tell_none_of_the_others(tmp_pat
 def test_public_images_that_are_not_the_owners_need_no_salt(tmp_path: Path, folder: Path) -> None:
     others = tmp_path / "others"
     others.mkdir()
-    for i, picture in enumerate(draw(10, SIZE, rng=np.random.default_rng(6)).images):
-        Image.fromarray(picture).save(others / f"{i}.png")
+    for i, image in enumerate(draw(10, SIZE, rng=np.random.default_rng(6)).images):
+        Image.fromarray(image).save(others / f"{i}.png")
     made = bring(tmp_path / "made", folder, REAL, public=str(others))
     assert salt(made / "public.h5") == "" and salt(made / "images.h5") != ""
 
@@ -133,7 +133,7 @@ def test_the_published_digest_of_leaked_images_confirms_no_guess(tmp_path: Path,
     true = rows(made / "leaked.h5")[0].tobytes()
     at = bytes(content).index(true)
     known_salt = salt(made / "leaked.h5").encode()
-    if real:  # the attacker knows neither this file nor its salt
+    if real:  # the adversary knows neither this file nor its salt
         where = bytes(content).index(known_salt)
         content[where : where + len(known_salt)] = b"0" * len(known_salt)
     confirmed = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samples import KEY, OTHER_KEY, method, pictures
+from samples import KEY, OTHER_KEY, method, sample_images
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Copies, Perturbation
@@ -25,8 +25,8 @@ from privpipe.perturb.base import (
 )
 
 SIZE = 8
-IMAGES = pictures(9, SIZE)
-SAME = np.repeat(IMAGES[:1], 4, axis=0)  # one picture four times
+IMAGES = sample_images(9, SIZE)
+SAME = np.repeat(IMAGES[:1], 4, axis=0)  # one image four times
 
 
 def some_k(name: str, size: int = SIZE) -> int:
@@ -112,7 +112,7 @@ def test_equal_images_do_not_depend_on_chunks_either(name: str, scope: str, firs
 @every_method
 @pytest.mark.parametrize("channels", [1, 3])
 def test_results_do_not_depend_on_chunks_of_more_than_512_channels(name: str, scope: str, channels: int) -> None:
-    images = pictures(530 // channels, SIZE, channels)
+    images = sample_images(530 // channels, SIZE, channels)
     perturbation = case(name, scope)
     whole = perturbation.apply(images)
     for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 512 // channels)]:
@@ -141,7 +141,7 @@ def test_results_do_not_depend_on_the_size_of_the_cache(
 def test_the_keys_of_images_are_the_same_wherever_one_begins(name: str, size: int) -> None:
     # Fields of 5x5x3 values do not fill whole blocks of the cipher.
     perturbation = method(name, size, 1 if size == 5 else some_k(name), "image")
-    images = pictures(7, size)
+    images = sample_images(7, size)
     keys = perturbation.image_keys(images)
     assert keys is not None
     for start, stop in [(5, 7), (0, 1), (6, 7), (3, 3), (1, 7)]:
@@ -152,7 +152,7 @@ def test_the_keys_of_images_are_the_same_wherever_one_begins(name: str, size: in
 @every_method
 @pytest.mark.parametrize("channels", [1, 4])
 def test_any_number_of_channels_is_kept(name: str, scope: str, channels: int) -> None:
-    perturbation, images = case(name, scope), pictures(3, SIZE, channels)
+    perturbation, images = case(name, scope), sample_images(3, SIZE, channels)
     out = perturbation.apply(images)
     assert out.shape == images.shape
     if perturbation.invertible:
@@ -312,7 +312,7 @@ def test_every_legal_k_works_and_the_list_is_the_rule(name: str, size: int) -> N
     legal = METHODS[name].legal_k(size)
     if legal is not None:
         assert legal == [k for k in range(1, size + 1) if (size % k == 0 if METHODS[name].blocks else k % 2 == 1)]
-    images = pictures(2, size)
+    images = sample_images(2, size)
     for k in legal or [1]:
         assert method(name, size, k).apply(images).shape == images.shape
 
@@ -328,12 +328,12 @@ def test_divisors_and_odd_sizes() -> None:
 def test_side_by_side_has_every_channel_of_every_image_once(count: int, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (count, 3, 2, channels), np.uint8)
     out = np.zeros_like(images)
-    for rows, picture in side_by_side(images):
-        assert picture.shape[:2] == (3, 2) and picture.shape[2] <= 512
-        assert picture.flags.c_contiguous
+    for rows, sheet in side_by_side(images):
+        assert sheet.shape[:2] == (3, 2) and sheet.shape[2] <= 512
+        assert sheet.flags.c_contiguous
         for i, image in enumerate(images[rows]):
-            np.testing.assert_array_equal(picture.reshape(3, 2, channels, -1)[..., i], image)
-        out[rows] = one_by_one(picture, channels)
+            np.testing.assert_array_equal(sheet.reshape(3, 2, channels, -1)[..., i], image)
+        out[rows] = one_by_one(sheet, channels)
     np.testing.assert_array_equal(out, images)
 
 
@@ -348,17 +348,17 @@ def test_ranges_cover_all_rows_once_and_hold_one_image_at_least() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32])
 def test_one_by_one_keeps_the_type(dtype: type) -> None:
-    values = pictures(4, 6).astype(dtype) - dtype(7)
-    (rows, picture), *none = side_by_side(values.view(np.int16) if dtype == np.float16 else values)
+    values = sample_images(4, 6).astype(dtype) - dtype(7)
+    (rows, sheet), *none = side_by_side(values.view(np.int16) if dtype == np.float16 else values)
     assert rows == slice(0, 4) and not none
-    back = one_by_one(picture.view(dtype), 3)
+    back = one_by_one(sheet.view(dtype), 3)
     assert back.dtype == dtype
     np.testing.assert_array_equal(back, values)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])
 def test_blocks_are_row_major(k: int) -> None:
-    images = pictures(2, 6)
+    images = sample_images(2, 6)
     blocks = to_blocks(images, k)
     assert blocks.shape == (2, (6 // k) ** 2, k * k, 3)
     for y, x in np.ndindex(6, 6):

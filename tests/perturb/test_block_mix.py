@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from samples import KEY, OTHER_KEY, method, pictures
+from samples import KEY, OTHER_KEY, method, sample_images
 from scipy.special import ndtri
 
 from privpipe.errors import PrivpipeError
@@ -46,7 +46,7 @@ def mix(image: NDArray[np.uint8], matrices: NDArray[np.float64], k: int) -> NDAr
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize(("size", "k", "channels"), CASES)
 def test_as_a_loop_over_blocks_and_pixels_in_float16(size: int, k: int, channels: int, scope: str) -> None:
-    images = pictures(2, size, channels)
+    images = sample_images(2, size, channels)
     out = method("block_mix", size, k, scope).apply(images)
     for i, image in enumerate(images):
         own = method("block_mix", size, k, scope)
@@ -57,7 +57,7 @@ def test_as_a_loop_over_blocks_and_pixels_in_float16(size: int, k: int, channels
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_the_key_is_the_matrices(k: int) -> None:
-    images = pictures(2, 16)
+    images = sample_images(2, 16)
     shared, own = method("block_mix", 16, k), method("block_mix", 16, k, "image").image_keys(images)
     assert shared.dataset_key.dtype == own.dtype == np.float32
     near = {"rtol": 1e-4, "atol": step(k) / 2}  # the quantiles are scaled to variance 1, by less than a ten-thousandth
@@ -75,7 +75,7 @@ def test_sums_are_exact_in_float32_in_any_order(k: int) -> None:
 
 
 def test_no_key_for_no_images() -> None:
-    assert method("block_mix", 16, 4, "image").image_keys(pictures(0, 16)).shape == (0, 16, 16, 16)
+    assert method("block_mix", 16, 4, "image").image_keys(sample_images(0, 16)).shape == (0, 16, 16, 16)
 
 
 @pytest.mark.parametrize("k", [2, 4, 8])
@@ -86,7 +86,7 @@ def test_weights_have_mean_0_and_variance_1_over_k_squared(k: int) -> None:
 
 
 def test_the_mean_square_of_the_pixels_stays() -> None:
-    images = pictures(50, 32)
+    images = sample_images(50, 32)
     out = method("block_mix", 32, 4, "image").apply(images).astype(float)
     assert (out**2).mean() == pytest.approx(((images / 255) ** 2).mean(), rel=0.05)
 
@@ -97,12 +97,12 @@ def test_every_block_has_its_own_matrix() -> None:
 
 
 def test_the_output_goes_beyond_black_and_white() -> None:
-    out = method("block_mix", 32, 4).apply(pictures(5, 32))
+    out = method("block_mix", 32, 4).apply(sample_images(5, 32))
     assert out.min() < 0 and out.max() > 1
 
 
 def test_is_linear_in_the_image() -> None:
-    images = pictures(2, 16) // 2
+    images = sample_images(2, 16) // 2
     perturbation = method("block_mix", 16, 4)
     one, two = perturbation.apply(images).astype(float)
     np.testing.assert_allclose(one + two, perturbation.apply(images[:1] + images[1:])[0], atol=2**-9)
@@ -111,7 +111,7 @@ def test_is_linear_in_the_image() -> None:
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_amplifies(k: int, scope: str) -> None:
-    images, perturbation = pictures(3, 16), method("block_mix", 16, k, scope)
+    images, perturbation = sample_images(3, 16), method("block_mix", 16, k, scope)
     perturbed = perturbation.apply(images)
     keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     back = perturbation.invert(perturbed, keys)
@@ -121,15 +121,15 @@ def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_ampli
     assert np.abs(back - images).max() <= 255 * rounding * amplification + 1e-3
 
 
-def test_most_of_a_picture_comes_back_to_the_level() -> None:
-    images, perturbation = pictures(20, 32), method("block_mix", 32, 2)
+def test_most_of_an_image_comes_back_to_the_level() -> None:
+    images, perturbation = sample_images(20, 32), method("block_mix", 32, 2)
     back = perturbation.invert(perturbation.apply(images), perturbation.dataset_key)
     assert np.mean(np.abs(back - images) < 0.5) > 0.9
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_undoing_needs_the_key_and_for_scope_image_that_of_the_image(scope: str) -> None:
-    images, perturbation = pictures(9, 16), method("block_mix", 16, 2, scope)
+    images, perturbation = sample_images(9, 16), method("block_mix", 16, 2, scope)
     perturbed = perturbation.apply(images)
     for keys, undone in [
         (keys_of(perturbation, images), True),
@@ -137,13 +137,16 @@ def test_undoing_needs_the_key_and_for_scope_image_that_of_the_image(scope: str)
         (keys_of(perturbation, images[::-1]), scope == "dataset"),
     ]:
         # The middle image of nine stays in its place.
-        back, images = np.delete(perturbation.invert(perturbed, keys), 4, axis=0), np.delete(pictures(9, 16), 4, axis=0)
+        back, images = (
+            np.delete(perturbation.invert(perturbed, keys), 4, axis=0),
+            np.delete(sample_images(9, 16), 4, axis=0),
+        )
         assert (np.median(np.abs(back - images)) < 0.5) == undone
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_chunks_of_bounded_memory_change_nothing(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, perturbation = pictures(7, 16), method("block_mix", 16, 4, scope)
+    images, perturbation = sample_images(7, 16), method("block_mix", 16, 4, scope)
     out, keys = perturbation.apply(images), keys_of(perturbation, images)
     back = perturbation.invert(out, keys)
     assert images.size < CHUNK_VALUES

@@ -8,16 +8,16 @@ import pytest
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from privpipe.attacks.base import Loot, Pairs
-from privpipe.attacks.campaign import campaign
+from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.linkage import method_similarity
 from privpipe.attacks.registry import attacks
 from privpipe.attacks.restoration import Prior, restore
+from privpipe.attacks.suite import suite
 from privpipe.data.synthetic import draw
 from privpipe.params import Params, check_params
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.report.advice import verdict
-from privpipe.report.figures import method_picture, paper_examples
+from privpipe.report.figures import method_figure, paper_examples
 from privpipe.scores.guarantee import guarantee
 from privpipe.scores.scoring import judge
 from privpipe.store import PERTURBED, Header
@@ -58,10 +58,10 @@ def test_each_image_has_a_permutation_of_its_own_where_it_is_asked_for() -> None
 
 
 def match(original: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The permutation between two pictures, by looking for each block."""
+    """The permutation between two images, by looking for each block."""
     side = SIZE // K
     corners = [(y * K, x * K) for y in range(side) for x in range(side)]
-    cut = [[picture[y : y + K, x : x + K] for y, x in corners] for picture in (original, out)]
+    cut = [[image[y : y + K, x : x + K] for y, x in corners] for image in (original, out)]
     return np.array([next(i for i, block in enumerate(cut[0]) if np.array_equal(block, other)) for other in cut[1]])
 
 
@@ -82,10 +82,10 @@ def test_the_likelihood_knows_whose_blocks_they_are(scope: str) -> None:
 def test_the_general_attacks_apply_and_known_pairs_find_the_key() -> None:
     owner = method()
     stolen, targets = owner.apply(IMAGES[:40]), owner.apply(IMAGES[40:60])
-    loot = Loot(NAME, K, "dataset", 0.0, stolen, targets, IMAGES[60:], Pairs(IMAGES[:10], stolen[:10]))
-    records = campaign(loot, attacks(1, 0, 1, "cpu"))
+    view = AdversaryView(NAME, K, "dataset", 0.0, stolen, targets, IMAGES[60:], Pairs(IMAGES[:10], stolen[:10]))
+    records = suite(view, attacks(1, 0, 1, "cpu"))
     assert {record.attack for record in records} == {"as_is", "known_plaintext", "restoration_network"}
-    scored = judge(loot, records, IMAGES[40:60], LABELS[40:60], owner, lambda pictures: np.zeros(len(pictures), int))
+    scored = judge(view, records, IMAGES[40:60], LABELS[40:60], owner, lambda images: np.zeros(len(images), int))
     assert scored.metrics["l2_key_recovery"] == 1 and scored.metrics["l2_blocks_recovered"] == 1
     assert scored.metrics["l2_ssim"] == pytest.approx(1) and scored.metrics["l3_ssim"] == pytest.approx(1)
     assert scored.metrics["l0_reidentified_top1"] == 1
@@ -107,7 +107,7 @@ def test_parameters_and_the_grid_of_the_survey_know_it() -> None:
 
 
 def test_it_is_drawn_captioned_and_judged() -> None:
-    figure = method_picture(NAME, SIZE, K, "dataset", 0.0)
+    figure = method_figure(NAME, SIZE, K, "dataset", 0.0)
     assert "the block that each place receives" in figure.axes[0].get_title()
     assert sorted(int(text.get_text()) for text in figure.axes[0].texts) == list(range(16))
     assert [title.split("\n")[0] for title, _ in paper_examples(IMAGES[0], NAME, K, "image", 0.0)] == ["k = 2", "k = 8"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samples import KEY, method, pictures
+from samples import KEY, method, sample_images
 
 from privpipe.perturb import Copies
 
@@ -44,7 +44,7 @@ def block_pixels(image: NDArray[np.uint8], k: int, y: int, x: int) -> list[tuple
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize(("size", "k", "channels"), CASES)
 def test_as_a_loop_over_blocks_and_pixels(size: int, k: int, channels: int, scope: str) -> None:
-    images = pictures(3, size, channels)
+    images = sample_images(3, size, channels)
     out = method("block_scramble", size, k, scope).apply(images)
     for i, image in enumerate(images):
         permutations = expected_permutations(size, k, image if scope == "image" else None)
@@ -66,14 +66,14 @@ def test_a_block_keeps_its_pixels_with_their_colours(scope: str, k: int, seed: i
 @settings(max_examples=25, deadline=None)
 @given(k=st.sampled_from([1, 2, 3, 4, 6, 12]), level=st.integers(0, 255))
 def test_the_inverse_undoes_exactly(scope: str, k: int, level: int) -> None:
-    images, perturbation = pictures(2, 12) ^ np.uint8(level), method("block_scramble", 12, k, scope)
+    images, perturbation = sample_images(2, 12) ^ np.uint8(level), method("block_scramble", 12, k, scope)
     keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     np.testing.assert_array_equal(perturbation.invert(perturbation.apply(images), keys), images)
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_k_1_is_the_identity(scope: str) -> None:
-    images = pictures(3, 32)
+    images = sample_images(3, 32)
     np.testing.assert_array_equal(method("block_scramble", 32, 1, scope).apply(images), images)
 
 
@@ -84,7 +84,7 @@ def test_every_block_has_its_own_permutation() -> None:
 
 
 def test_scope_image_has_a_permutation_for_every_block_of_every_image() -> None:
-    permutations = method("block_scramble", 32, 4, "image").image_keys(pictures(5, 32))
+    permutations = method("block_scramble", 32, 4, "image").image_keys(sample_images(5, 32))
     assert permutations.shape == (5, 64, 16)
     assert len(np.unique(permutations.reshape(-1, 16), axis=0)) == 320
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samples import method, pictures
+from samples import method, sample_images
 
 from privpipe.perturb.gaussian_blur import blur_sigma, kernel
 
@@ -39,7 +39,7 @@ def test_the_row_sums_for_k_3_are_those_of_the_documentation() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [32, 48])
 def test_bit_for_bit_as_opencv_blurs_each_image(size: int, channels: int, k: int) -> None:
-    images = pictures(520 // channels, size, channels)  # more than one call takes
+    images = sample_images(520 // channels, size, channels)  # more than one call takes
     out = method("gaussian_blur", size, k, key=None).apply(images)
     for blurred, image in zip(out, images, strict=True):
         expected = cv2.GaussianBlur(image, (k, k), SIGMAS.get(k, 0.5)).reshape(image.shape)
@@ -48,7 +48,7 @@ def test_bit_for_bit_as_opencv_blurs_each_image(size: int, channels: int, k: int
 
 @pytest.mark.parametrize("k", [3, 5, 7, 31])
 def test_the_formula_to_within_the_rounding(k: int) -> None:
-    images = pictures(3, 32)
+    images = sample_images(3, 32)
     radius = k // 2
     padded = np.pad(images.astype(float), ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))
@@ -59,7 +59,7 @@ def test_the_formula_to_within_the_rounding(k: int) -> None:
 
 
 def test_k_1_is_the_identity() -> None:
-    images = pictures(4, 32)
+    images = sample_images(4, 32)
     np.testing.assert_array_equal(method("gaussian_blur", 32, 1, key=None).apply(images), images)
 
 
@@ -71,6 +71,6 @@ def test_a_constant_image_stays(level: int, k: int) -> None:
 
 
 def test_a_larger_kernel_hides_more() -> None:
-    images = pictures(20, 32)
+    images = sample_images(20, 32)
     spread = [method("gaussian_blur", 32, k, key=None).apply(images).std() for k in (1, 3, 5, 7, 15)]
     assert spread == sorted(spread, reverse=True)

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privpipe.attacks.base import Loot, Pairs
-from privpipe.attacks.campaign import campaign
+from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.registry import attacks
 from privpipe.attacks.restoration import Prior, restore
+from privpipe.attacks.suite import suite
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.perturb.base import Array
 from privpipe.report.advice import verdict
-from privpipe.report.figures import method_picture
+from privpipe.report.figures import method_figure
 from privpipe.scores.guarantee import guarantee
 from privpipe.scores.privacy import key_recovery
 from privpipe.scores.scoring import TABLE_COLUMNS, Judgement, judge
@@ -96,9 +96,9 @@ def test_restoration_and_key_recovery_refuse_what_the_method_does_not_say() -> N
 def judged(method: Perturbation) -> Judgement:
     perturbed = method.apply(IMAGES)
     pairs = Pairs(IMAGES[:5], perturbed[:5])
-    loot = Loot(method.name, 1, "dataset", 0.0, perturbed[:30], perturbed[30:40], IMAGES[40:], pairs)
-    records = campaign(loot, attacks(0, 0, 1, "cpu"))
-    return judge(loot, records, IMAGES[30:40], LABELS[30:40], method, lambda pictures: np.zeros(len(pictures), int))
+    view = AdversaryView(method.name, 1, "dataset", 0.0, perturbed[:30], perturbed[30:40], IMAGES[40:], pairs)
+    records = suite(view, attacks(0, 0, 1, "cpu"))
+    return judge(view, records, IMAGES[30:40], LABELS[30:40], method, lambda images: np.zeros(len(images), int))
 
 
 def test_the_score_goes_on_without_what_is_not_known_and_says_why() -> None:
@@ -121,7 +121,7 @@ def test_a_method_without_key_has_a_likelihood_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["rotate", "mirror"])
 def test_an_unknown_method_is_captioned_by_its_own_words(name: str) -> None:
-    figure = method_picture(name, SIZE, 1, "dataset", 0.0)
+    figure = method_figure(name, SIZE, 1, "dataset", 0.0)
     said = figure.axes[0].texts[0].get_text()
     assert said == f"{name}: {METHODS[name].summary}" and "left as they are" not in said
     header = Header(PERTURBED, name, 1, "dataset", ("a", "b"), (0.0, 255.0), (SIZE, SIZE, 3), "uint8")

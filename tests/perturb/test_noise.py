@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from samples import KEY, method, pictures
+from samples import KEY, method, sample_images
 
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
@@ -51,7 +51,7 @@ def fields(name: str, k: int, count: int = 100) -> NDArray[np.float64]:
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize(("name", "k"), [("gaussian_noise", 1), *(("correlated_noise", k) for k in (1, 3, 7))])
 def test_image_plus_field_in_float16(name: str, k: int, scope: str, channels: int) -> None:
-    images = pictures(3, SIZE, channels)
+    images = sample_images(3, SIZE, channels)
     out = method(name, SIZE, k, scope, sigma=SIGMA).apply(images)
     for i, image in enumerate(images):
         expected = (image + expected_field(name, k, image if scope == "image" else None, channels)) / 255
@@ -63,7 +63,7 @@ def test_image_plus_field_in_float16(name: str, k: int, scope: str, channels: in
 def test_the_key_and_the_image_in_this_order_of_float32_operations(
     name: str, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, perturbation = pictures(4, SIZE), method(name, SIZE, 5, scope, sigma=SIGMA)
+    images, perturbation = sample_images(4, SIZE), method(name, SIZE, 5, scope, sigma=SIGMA)
     key = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
     assert key is not None and key.dtype == np.float32
     # The key in the units in which it is added.
@@ -94,7 +94,7 @@ def test_the_dataset_key_is_what_is_added_to_all(name: str) -> None:
 
 
 def test_gaussian_noise_does_not_depend_on_k() -> None:
-    images = pictures(2, SIZE)
+    images = sample_images(2, SIZE)
     np.testing.assert_array_equal(
         method("gaussian_noise", SIZE, 4).apply(images), method("gaussian_noise", SIZE, 7).apply(images)
     )
@@ -138,7 +138,7 @@ def test_neighbours_of_independent_noise_do_not_correlate() -> None:
 
 @pytest.mark.parametrize("name", NOISES)
 def test_the_dataset_key_subtracts_out_of_two_images(name: str) -> None:
-    images = pictures(2, SIZE)
+    images = sample_images(2, SIZE)
     one, two = method(name, SIZE, 3, sigma=SIGMA).apply(images).astype(float) * 255
     np.testing.assert_allclose(one - two, images[0].astype(float) - images[1], rtol=0, atol=2 * 255 * 2**-11 + 1e-3)
 
@@ -156,7 +156,7 @@ def test_noise_goes_beyond_black_and_white(name: str) -> None:
 def test_noise_that_float16_cannot_hold_is_refused(name: str, scope: str) -> None:
     message = rf"^{name} gave values that float16 cannot hold \(over 65504\)\. Use a smaller perturb\.k or sigma\.$"
     with pytest.raises(PrivpipeError, match=message):
-        method(name, SIZE, 3, scope, sigma=1e8).apply(pictures(2, SIZE))
+        method(name, SIZE, 3, scope, sigma=1e8).apply(sample_images(2, SIZE))
 
 
 @pytest.mark.parametrize("name", NOISES)

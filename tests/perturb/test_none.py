@@ -1,9 +1,9 @@
 """The yardstick changes nothing."""
 
 import numpy as np
-from samples import method, pictures
+from samples import method, sample_images
 
-IMAGES = pictures(5, 16)
+IMAGES = sample_images(5, 16)
 
 
 def test_images_stay_as_they_are() -> None:

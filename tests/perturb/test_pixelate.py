@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import method, pictures
+from samples import method, sample_images
 
 
 @pytest.mark.parametrize(("size", "k", "channels"), [(16, 2, 3), (12, 3, 1), (16, 8, 3), (16, 16, 3), (12, 6, 4)])
 def test_every_pixel_is_the_mean_of_its_block_with_halves_up(size: int, k: int, channels: int) -> None:
-    images = pictures(2, size, channels)
+    images = sample_images(2, size, channels)
     out = method("pixelate", size, k, key=None).apply(images)
     for i, y, x, c in np.ndindex(images.shape):
         block = images[i, y // k * k : (y // k + 1) * k, x // k * k : (x // k + 1) * k, c]
@@ -28,7 +28,7 @@ def test_ties_go_up(block: tuple[int, ...], level: int) -> None:
 
 
 def test_k_1_is_the_identity_and_no_view() -> None:
-    images = pictures(3, 16)
+    images = sample_images(3, 16)
     out = method("pixelate", 16, 1, key=None).apply(images)
     np.testing.assert_array_equal(out, images)
     assert not np.shares_memory(out, images)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from samples import KEY, method, pictures
+from samples import KEY, method, sample_images
 from scipy import stats
 
 from privpipe.errors import PrivpipeError
@@ -40,7 +40,7 @@ def expect(out: NDArray[np.float16], expected: NDArray[np.float64]) -> None:
 @pytest.mark.parametrize("k", [1, 3, 5, 7, 13])
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (48, 3), (32, 1)])
 def test_as_a_direct_correlation(size: int, channels: int, k: int, scope: str) -> None:
-    images = pictures(4, size, channels)
+    images = sample_images(4, size, channels)
     out = method("random_filter", size, k, scope).apply(images)
     for i, image in enumerate(images):
         expect(out[i], correlate(image, expected_weights(k, image if scope == "image" else None, size)))
@@ -50,7 +50,7 @@ def test_as_a_direct_correlation(size: int, channels: int, k: int, scope: str) -
 @pytest.mark.parametrize("k", [3, 7])
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (48, 3), (32, 1)])
 def test_as_opencv_filters_each_image(size: int, channels: int, k: int, scope: str) -> None:
-    images = pictures(520 // channels, size, channels)  # more than one call takes
+    images = sample_images(520 // channels, size, channels)  # more than one call takes
     out = method("random_filter", size, k, scope).apply(images)
     for i, image in enumerate(images):
         filtered = cv2.filter2D(image / 255, cv2.CV_64F, expected_weights(k, image if scope == "image" else None, size))
@@ -67,13 +67,13 @@ def test_a_single_bright_pixel_shows_the_kernel_turned_around() -> None:
 
 
 def test_values_beyond_black_and_white_are_kept() -> None:
-    out = method("random_filter", 32, 5).apply(pictures(4, 32))
+    out = method("random_filter", 32, 5).apply(sample_images(4, 32))
     assert out.min() < 0 and out.max() > 1
 
 
 def test_the_weights_are_the_same_through_both_doors() -> None:
     perturbation = method("random_filter", 32, 3, "image")
-    image = pictures(1, 32)
+    image = sample_images(1, 32)
     np.testing.assert_allclose(perturbation.weights, expected_weights(3, None))
     np.testing.assert_allclose(perturbation.image_keys(image)[0], expected_weights(3, image[0]))
 

@@ -26,7 +26,7 @@ SMALL = {
     "attack.targets": 30,
     "attack.pairs": 20,
     "attack.network_epochs": 1,
-    "attack.recogniser_epochs": 1,
+    "attack.reference_epochs": 1,
 }
 
 

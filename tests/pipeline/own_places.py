@@ -1,4 +1,4 @@
-"""An owner with pictures of their own, a cloud, a hub for git and a store for DVC; and what these come to hold."""
+"""An owner with images of their own, a cloud, a hub for git and a store for DVC; and what these come to hold."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ class Places:
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", command],
             cwd=folder,
-            env={**environment(), "PRIVPIPE_KEYS": str(self.root / "keys"), "PICTURES": str(self.root / "pictures")},
+            env={**environment(), "PRIVPIPE_KEYS": str(self.root / "keys"), "IMAGES": str(self.root / "images")},
             text=True,
             capture_output=True,
             timeout=600,
@@ -40,10 +40,10 @@ class Places:
 
 
 def make_places(root: Path, originals: np.ndarray) -> Places:
-    for i, picture in enumerate(originals):
-        path = root / "pictures" / CLASSES[i % 3] / f"{i:03}.png"
+    for i, image in enumerate(originals):
+        path = root / "images" / CLASSES[i % 3] / f"{i:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path)
     for name in ("owner", "cloud"):
         (root / name).mkdir()
     owner = copy_project(root / "owner")
@@ -55,13 +55,13 @@ def make_places(root: Path, originals: np.ndarray) -> Places:
     owner.run("git", "push", "--quiet", "--set-upstream", "origin", "main")
     # Where the examples say: in the clone.
     (owner.folder / "holiday").mkdir()
-    for i, name in enumerate(("new-picture.jpg", "picture.jpg", "cat.jpg", "holiday/one.jpeg", "holiday/two.PNG")):
+    for i, name in enumerate(("new-image.jpg", "image.jpg", "cat.jpg", "holiday/one.jpeg", "holiday/two.PNG")):
         Image.fromarray(originals[i]).save(owner.folder / name, quality=95)
     return Places(root, originals, owner, known)
 
 
 def secrets(places: Places) -> Iterator[bytes]:
-    """The key in both spellings, and stretches of raw pictures."""
+    """The key in both spellings, and stretches of raw images."""
     files = [places.owner.folder / "data/private/key.json", *(places.root / "keys").rglob("*.json")]
     contents = [json.loads(path.read_text()) for path in files if path.exists()]
     keys = [content["secret"] for content in contents if "secret" in content]
@@ -70,8 +70,8 @@ def secrets(places: Places) -> Iterator[bytes]:
         yield from (key.encode(), bytes.fromhex(key))
     with h5py.File(places.owner.folder / "data/private/images.h5") as file:
         for split in ("train", "val", "test"):
-            for picture in file[split]["images"][:]:
-                yield from (picture.tobytes()[at : at + 192] for at in (0, 1500, 2800))
+            for image in file[split]["images"][:]:
+                yield from (image.tobytes()[at : at + 192] for at in (0, 1500, 2800))
 
 
 def published(places: Places) -> held.Held:

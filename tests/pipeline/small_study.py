@@ -1,4 +1,4 @@
-"""A study of small pictures, whose models take a fraction of a second each, for the tests of how it is run."""
+"""A study of small images, whose models take a fraction of a second each, for the tests of how it is run."""
 
 import csv
 from pathlib import Path

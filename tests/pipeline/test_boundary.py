@@ -1,4 +1,4 @@
-"""What crosses the boundary: pushes, pulls, and training by somebody who never held a picture or a key."""
+"""What crosses the boundary: pushes, pulls, and training by somebody who never held an image or a key."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SHOWN = ("plots/examples.png", "plots/reconstructions.png", "reports/index.html"
 
 
 def windows(path: Path, length: int = 256) -> list[bytes]:
-    """Pieces of raw pictures, long enough that they occur nowhere by accident."""
+    """Pieces of raw images, long enough that they occur nowhere by accident."""
     with h5py.File(path) as file:
         rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(10)]
     return [row[start : start + length] for row in rows for start in (0, 1000, 2000)]
@@ -37,12 +37,12 @@ def salts(project: Project) -> dict[str, str]:
         with h5py.File(project.folder / path) as file:
             salt = file.attrs["salt"]
             found[path] = salt if isinstance(salt, str) else bytes(salt).decode()
-    with safe_open(project.folder / "models/recogniser.safetensors", "np") as file:
-        found["models/recogniser.safetensors"] = json.loads(file.metadata()["privpipe"])["salt"]
+    with safe_open(project.folder / "models/reference_classifier.safetensors", "np") as file:
+        found["models/reference_classifier.safetensors"] = json.loads(file.metadata()["privpipe"])["salt"]
     for path in SHOWN[:2]:
-        with Image.open(project.folder / path) as picture:
-            picture.load()
-            found[path] = picture.text["Comment"].rstrip(".")
+        with Image.open(project.folder / path) as image:
+            image.load()
+            found[path] = image.text["Comment"].rstrip(".")
     found[SHOWN[2]] = project.read(SHOWN[2]).decode().splitlines()[-1].split()[1].rstrip(".")
     return found
 

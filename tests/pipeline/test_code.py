@@ -17,7 +17,18 @@ from stages.code import main
 ROOT = Path(__file__).parents[2]
 # The modules of the stages of all three pipelines: this one, studies/paper and studies/survey.
 STAGES = (
-    *("download", "keygen", "perturb", "leak", "recogniser", "train", "evaluate", "descramble", "attack", "score"),
+    *(
+        "download",
+        "keygen",
+        "perturb",
+        "leak",
+        "reference_classifier",
+        "train",
+        "evaluate",
+        "descramble",
+        "attack",
+        "score",
+    ),
     *("report", "study_group", "study_report", "survey_point", "survey_table"),
 )
 REGISTRIES = {"privpipe.perturb": METHODS_FOUND, "privpipe.attacks.registry": ATTACKS}
@@ -33,7 +44,7 @@ CHANGES = {
     "privpipe/scores/guarantee.py": {"report"},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", "study_group", "study_report", "survey_point"},
-    "privpipe/nn/training.py": TRAINING | {"recogniser", "score"},
+    "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
     "privpipe/pipeline/executors.py": {"study_group"},

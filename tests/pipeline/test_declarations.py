@@ -17,9 +17,14 @@ STAGES = {name: stage for name, stage in yaml_dvc.stages(ROOT).items() if name !
 PROJECTS = [ROOT, ROOT / "studies" / "paper", ROOT / "studies" / "survey"]
 IDS = [project.name for project in PROJECTS[1:]]
 # Properties of a group, and the parameter that they follow from.
-DERIVED = {"data.public_share": "data.public"}
+DERIVED = {"data.public_fraction": "data.public"}
 # Outputs that show originals, hold them, or were trained on them.
-SHOW_ORIGINALS = {"data/public.h5", "models/recogniser.safetensors", "plots/examples.png", "plots/reconstructions.png"}
+SHOW_ORIGINALS = {
+    "data/public.h5",
+    "models/reference_classifier.safetensors",
+    "plots/examples.png",
+    "plots/reconstructions.png",
+}
 WITHOUT_TORCH = {"download", "keygen", "leak", "perturb", "report"}
 
 

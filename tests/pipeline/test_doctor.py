@@ -1,4 +1,4 @@
-"""`privpipe doctor` finds what killed runs leave, mends it, and deletes nothing that cannot be made again."""
+"""`privpipe doctor` finds what killed runs leave, repairs it, and deletes nothing that cannot be made again."""
 
 import json
 import os
@@ -76,20 +76,20 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *arguments])
 
 
-def expect_mended(*messages: str) -> None:
-    """The doctor names it, mends it when told, and finds nothing then."""
+def expect_fixed(*messages: str) -> None:
+    """The doctor names it, repairs it when told, and finds nothing then."""
     asked = run()
     assert asked.exit_code == 1 and "privpipe doctor --fix" in asked.output
     for message in messages:
         assert message in asked.output
-    mended = run("--fix")
-    assert mended.exit_code == 0, mended.output
+    repaired = run("--fix")
+    assert repaired.exit_code == 0, repaired.output
     assert run().output.startswith("0 problems found")
 
 
 def test_a_healthy_project_has_no_problem(project: Project) -> None:
     done = run()
-    assert (done.exit_code, done.output) == (0, f"0 problems found in {project.root}, 0 mended\n")
+    assert (done.exit_code, done.output) == (0, f"0 problems found in {project.root}, 0 repaired\n")
     assert (project.root / "dvc.lock").read_text() == WHOLE
 
 
@@ -103,7 +103,7 @@ def test_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("content", ["", '{"write": {"/x": {"pid": 1', "[]", '{"write": {"/x": 3}}', "\x00\x00"])
 def test_half_a_lock(project: Project, name: str, content: str) -> None:
     (project.tmp / name).write_text(content)
-    expect_mended("rwlock is empty or cut short", "JSON structure is corrupted")
+    expect_fixed("rwlock is empty or cut short", "JSON structure is corrupted")
     assert not (project.tmp / name).exists()
 
 
@@ -116,7 +116,7 @@ def test_a_lock_whose_process_is_another_one_now(project: Project) -> None:
     lock = project.tmp / "rwlock"
     lock.write_text(json.dumps({"read": {"/x": [{"pid": os.getpid(), "cmd": "dvc repro"}]}, "write": {}}))
     os.utime(lock, (1, 1))
-    expect_mended("names a dead process whose number another program has now", "is busy, it is being blocked by")
+    expect_fixed("names a dead process whose number another program has now", "is busy, it is being blocked by")
 
 
 def test_nothing_is_touched_while_dvc_is_at_work(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_lock_file_that_git_does_not_have_keeps_its_whole_entries(project: Pro
     git(project.root, "rm", "--quiet", "--cached", "dvc.lock")
     git(project.root, "commit", "--quiet", "--message=without")
     (project.root / "dvc.lock").write_text(lockfile.HEAD + entry("one") + entry("two")[:70])
-    expect_mended("dvc.lock is damaged (it ends within a line)", "`git checkout dvc.lock` would lose whole entries")
+    expect_fixed("dvc.lock is damaged (it ends within a line)", "`git checkout dvc.lock` would lose whole entries")
     assert (project.root / "dvc.lock").read_text() == lockfile.HEAD + entry("one")
 
 
@@ -172,7 +172,7 @@ def test_a_lock_file_that_git_does_not_have_keeps_its_whole_entries(project: Pro
 )
 def test_entries_that_dvc_stumbles_over(project: Project, old: str, new: str, what: str) -> None:
     (project.root / "dvc.lock").write_text(WHOLE.replace(old, new, 1))
-    expect_mended(what)
+    expect_fixed(what)
     assert (project.root / "dvc.lock").read_text() == WHOLE
 
 
@@ -180,7 +180,7 @@ def test_an_entry_without_its_outputs(project: Project) -> None:
     """DVC 3.67.1 says: failed to reproduce 'two': 'outs'."""
     block = entry("two")
     (project.root / "dvc.lock").write_text(WHOLE.replace(block, block[: block.index("    outs:")]))
-    expect_mended("the entry of two has no outputs")
+    expect_fixed("the entry of two has no outputs")
     assert (project.root / "dvc.lock").read_text() == WHOLE
 
 
@@ -189,7 +189,7 @@ def test_a_lock_file_of_a_folder_below(project: Project) -> None:
     folder.mkdir()
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "dvc.lock").write_text(WHOLE[:100])
-    expect_mended("other/dvc.lock is damaged")
+    expect_fixed("other/dvc.lock is damaged")
 
 
 def test_a_project_inside_is_left_to_itself_and_found_from_there(
@@ -203,7 +203,7 @@ def test_a_project_inside_is_left_to_itself_and_found_from_there(
     monkeypatch.chdir(inner)
     (inner / "below").mkdir()
     monkeypatch.chdir(inner / "below")
-    expect_mended("inner/.dvc/tmp/rwlock", "inner/dvc.lock")
+    expect_fixed("inner/.dvc/tmp/rwlock", "inner/dvc.lock")
 
 
 @pytest.mark.parametrize("where", ["standalone/tmp12ab", "tmp_3x"])
@@ -222,7 +222,7 @@ def test_a_folder_of_a_killed_experiment_is_removed_and_its_key_kept(project: Pr
     for name, key in (("key.json", only_there), ("mine.json", mine), ("research.json", new_key(3))):
         write_key(private / name, key)
     content = (private / "key.json").read_bytes()
-    expect_mended(f"{folder} is what a killed experiment left", "move the key that is only there to")
+    expect_fixed(f"{folder} is what a killed experiment left", "move the key that is only there to")
     assert not folder.exists() and (outside / "photo").exists()
     kept = project.root / "data" / "private" / f"rescued-{only_there.fingerprint}-key.json"
     assert sorted(kept.parent.iterdir()) == [kept.with_name("key.json"), kept]
@@ -235,7 +235,7 @@ def test_half_of_dvcs_notes(project: Project) -> None:
         (project.tmp / "exps" / name).write_text('{"pid": ')
     whole = project.tmp / "exps" / "run" / "abc" / "abc.run"
     whole.write_text("{}")
-    expect_mended("abc.json is empty or cut short", "abc.run is empty or cut short")
+    expect_fixed("abc.json is empty or cut short", "abc.run is empty or cut short")
     assert whole.exists()
 
 
@@ -251,7 +251,7 @@ def test_half_files_of_dead_processes_and_of_older_versions(project: Project) ->
     stay = [folder / f".x.csv.{os.getpid()}-01234567.partial", folder / "my-own.partial"]
     for path in stay:
         path.write_text("half, or somebody's own")
-    expect_mended(*(f"{path} is half of an output" for path in gone))
+    expect_fixed(*(f"{path} is half of an output" for path in gone))
     assert not any(os.path.lexists(path) for path in gone)
     assert sorted(folder.iterdir()) == sorted([*stay, folder / "victim"])
     assert (folder / "victim").read_text() == "precious"
@@ -266,7 +266,7 @@ def test_gits_own_lock_is_named_and_left(project: Project) -> None:
 def test_raw_images_that_others_can_read(project: Project) -> None:
     for folder in (project.root / "data" / "private", project.cache):
         folder.chmod(0o755)
-    expect_mended("data/private can be read by other users", ".dvc/cache can be read by other users", "mode 0444")
+    expect_fixed("data/private can be read by other users", ".dvc/cache can be read by other users", "mode 0444")
     assert {stat.S_IMODE(path.stat().st_mode) for path in (project.root / "data/private", project.cache)} == {0o700}
 
 
@@ -308,4 +308,4 @@ def test_a_remedy_that_fails_is_told(project: Project, monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor.shutil, "rmtree", refuse)
     done = run("--fix")
     assert done.exit_code == 1 and "that failed: [Errno 13] Permission denied" in done.output
-    assert "1 problem found" in done.output and "0 mended" in done.output
+    assert "1 problem found" in done.output and "0 repaired" in done.output

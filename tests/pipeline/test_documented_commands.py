@@ -1,4 +1,4 @@
-"""What a user of the documents publishes: every command that they name is run on own pictures with a real key, and then
+"""What a user of the documents publishes: every command that they name is run on own images with a real key, and then
 everything that git or a remote holds is decoded and searched for originals by similarity."""
 
 import re
@@ -16,10 +16,10 @@ from privpipe.cli.main import main
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SIZE, PICTURES = 32, 90
-BY_DESIGN = "what is released shows the picture by design there"
-CIFAR10 = "the public pictures of CIFAR-10, none of the owner's"
-LONG = "a study of an hour or more, on public pictures"
+SIZE, IMAGES = 32, 90
+BY_DESIGN = "what is released shows the image by design there"
+CIFAR10 = "the public images of CIFAR-10, none of the owner's"
+LONG = "a study of an hour or more, on public images"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def skip(command: str, why: str) -> Rule:
 
 TABLE = [
     # Another line of the documents, or of this table, runs the same; or it is not for this machine.
-    skip("make (demo|test|repro|study|bench|survey)", "minutes to days, on drawn or public pictures"),
+    skip("make (demo|test|repro|study|bench|survey)", "minutes to days, on drawn or public images"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),
     skip(r"dvc --cd studies/\w+ .*", LONG),
@@ -53,10 +53,10 @@ TABLE = [
     skip(r"git checkout studies/\w+", "nothing was copied there"),
     skip(r"pip install .*", "installs packages"),
     skip(r"dask .*", "a cluster"),
-    skip(r"dvc exp run .*perturb\.method=none.*", "releases the pictures themselves: who asks for that has no secret"),
+    skip(r"dvc exp run .*perturb\.method=none.*", "releases the images themselves: who asks for that has no secret"),
     skip(r"privpipe key (import|replace|export) .*|privpipe doctor.*", "has tests of its own"),
     skip(r"mkdir -m 700 /home/me/my-cache|dvc config --local cache\.dir .*", "the cache stays where the search looks"),
-    # Own pictures, from the first command to a prediction.
+    # Own images, from the first command to a prediction.
     Rule(r"dvc exp run -S data\.source=folder .* perturb"),
     Rule(r"dvc remote add --default store /shared/store && dvc remote modify store verify true"),
     Rule(r"dvc remote add --default store /path/or/url", "the store has that name already", "dvc remote list"),
@@ -68,7 +68,7 @@ TABLE = [
     Rule(r"dvc repro( --allow-missing)? \w+( && .*)?"),
     Rule(r"privpipe (predict|perturb|inspect|export|verify) .*"),
     Rule(r"privpipe key (list|(new|show) .*)"),
-    skip(r"export PICTURES=/home/me/pictures", "every command here has the variable"),
+    skip(r"export IMAGES=/home/me/images", "every command here has the variable"),
     # Experiments.
     Rule(r"dvc exp run -S perturb\.k=8", "k=8 is what was run before", "dvc exp run -S perturb.k=16"),
     Rule(
@@ -121,7 +121,7 @@ def here(places: Places, command: str) -> str:
     """A documented command with the places of this test in it."""
     rule = rule_of(command)
     command = rule.instead or command
-    for name, place in (("/home/me/pictures", "pictures"), ("/shared/store", "store"), ("HUB", "hub")):
+    for name, place in (("/home/me/images", "images"), ("/shared/store", "store"), ("HUB", "hub")):
         command = command.replace(name, str(places.root / place))
     if command.startswith("privpipe predict"):  # the key of the examples is a new one, not the model's
         command = command.replace("--key key.json", "--key data/private/key.json")
@@ -132,7 +132,7 @@ def here(places: Places, command: str) -> str:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     """After every command of the documents."""
-    found = make_places(tmp_path_factory.mktemp("documented"), photographs(PICTURES, SIZE, seed=9))
+    found = make_places(tmp_path_factory.mktemp("documented"), photographs(IMAGES, SIZE, seed=9))
     owner, cloud = found.owner.folder, found.root / "cloud"
     for page, commands in documents(ROOT).items():
         for command in filter(is_run, commands):
@@ -154,7 +154,7 @@ def ran_once(places: Places) -> set[str]:
 def test_nothing_that_is_published_shows_an_original(places: Places) -> None:
     found = held.look(published(places), Finder(places.originals), [SIZE], secrets(places), places.known)
     assert found.looked_at > 50
-    # DVC keeps the arguments of an experiment as a pickle of some hundred bytes, too few for a picture.
+    # DVC keeps the arguments of an experiment as a pickle of some hundred bytes, too few for an image.
     unread = [what for what in found.unread if not re.search(r": \d{1,3} bytes of an unknown form, b'\\x80\\x04", what)]
     assert (found.originals, found.pieces, unread) == ([], [], [])
 
@@ -168,9 +168,9 @@ def test_the_search_finds_what_is_planted(places: Places) -> None:
         assert held.look(files, finder, [SIZE], [], set()).originals, name
 
 
-def test_git_takes_no_file_that_holds_pictures(places: Places) -> None:
+def test_git_takes_no_file_that_holds_images(places: Places) -> None:
     """Not even perturbed ones: what the commands write stays beside what is committed."""
     status = places.owner.run("git", "status", "--porcelain", "--ignored").stdout
     ignored = {line[3:] for line in status.splitlines() if line.startswith("!! ")}
-    assert {"dvc_plots/", "holiday/", "picture.jpg", "out/look.png", "out/sheet.png", "out/model.onnx"} <= ignored
+    assert {"dvc_plots/", "holiday/", "image.jpg", "out/look.png", "out/sheet.png", "out/model.onnx"} <= ignored
     assert not [line for line in status.splitlines() if not line.startswith("!! ")]

@@ -14,7 +14,7 @@ from disks import fill, tiny_disk
 pytestmark = pytest.mark.pipeline
 
 STAGES = (
-    *("download", "keygen", "perturb", "leak", "recogniser", "train"),
+    *("download", "keygen", "perturb", "leak", "reference_classifier", "train"),
     *("evaluate", "descramble", "attack", "score", "report"),
 )
 LIMITED = """
@@ -23,11 +23,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 module, sys.argv = sys.argv[1], sys.argv[1:]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
-# As if room had been there when it was asked for, and was taken while the stage worked.
+# As if space had been there when it was asked for, and was taken while the stage worked.
 FULL_LATER = """
 import runpy, sys
 from privpipe import files
-files.need_room = lambda path, size: None
+files.need_space = lambda path, size: None
 module, sys.argv = sys.argv[1], sys.argv[1:]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
@@ -74,11 +74,11 @@ def test_a_disk_that_fills_up_during_the_work(reproduced: Project, stage: str, t
         words = command(reproduced, stage, disk, FULL_LATER)
         shown = expect_refused(reproduced, words, r"Error: (no space left while writing|cannot write) .*")
         assert files(disk) == ["filler"]
-        for kept in re.findall(r"it is kept in (\S+)\. Once there is room", shown):
+        for kept in re.findall(r"it is kept in (\S+)\. Once there is space", shown):
             for path in Path(kept).iterdir():
                 path.unlink()
             Path(kept).rmdir()
-        assert ("it is kept in" in shown) == (stage in ("train", "attack", "recogniser"))
+        assert ("it is kept in" in shown) == (stage in ("train", "attack", "reference_classifier"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -91,7 +91,7 @@ def test_a_limit_to_the_size_of_files(reproduced: Project, stage: str, tmp_path:
 def test_a_trained_model_that_did_not_fit_is_put_into_place_and_dvc_goes_on(project: Project, tmp_path: Path) -> None:
     """Word for word what the message says; the stage is not run a second time."""
     before = {path: project.read(path) for path in ("models/model.safetensors", "plots/training.csv")}
-    recogniser = project.read("models/recogniser.safetensors")
+    reference_classifier = project.read("models/reference_classifier.safetensors")
     with tiny_disk(project.folder / "models") as disk:
         fill(disk)
         shown = expect_refused(
@@ -104,7 +104,7 @@ def test_a_trained_model_that_did_not_fit_is_put_into_place_and_dvc_goes_on(proj
         done = project.run(*shlex.split(line))
     assert "Running stage 'train'" not in done.stdout
     assert {path: project.read(path) for path in before} == before
-    assert project.read("models/recogniser.safetensors") == recogniser
+    assert project.read("models/reference_classifier.safetensors") == reference_classifier
     assert "up to date" in project.dvc("repro")
 
 

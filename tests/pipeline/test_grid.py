@@ -223,7 +223,7 @@ def test_a_bad_recipe_is_refused(tmp_path: Path, recipes: Any, message: str) -> 
     ],
 )
 def test_a_bad_way_to_run_is_refused(tmp_path: Path, study: dict[str, Any], message: str) -> None:
-    assert message_of(tmp_path, {"small": {}}, study=study) == f"{message}\nMend {tmp_path / 'params.yaml'}."
+    assert message_of(tmp_path, {"small": {}}, study=study) == f"{message}\nRepair {tmp_path / 'params.yaml'}."
 
 
 def test_a_training_seed_that_is_given_twice_is_a_model_twice(tmp_path: Path) -> None:

@@ -76,19 +76,19 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("picture") / "x.png"
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("image") / "x.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     return str(path)
 
 
 @pytest.fixture(scope="module")
-def applied(owner: Project, picture: str) -> dict[object, object]:
+def applied(owner: Project, image: str) -> dict[object, object]:
     """The key of each of the two experiments by k; each is applied and predicts, and the last one is committed."""
     keys = {}
     for name, about in experiments(owner).items():
         owner.dvc("exp", "apply", name)
-        owner.run("privpipe", "predict", "--key", KEY, "--json", picture)
+        owner.run("privpipe", "predict", "--key", KEY, "--json", image)
         assert about["key"] == json.loads(owner.read(KEY))["fingerprint"]
         keys[about["k"]] = about["key"]
     owner.commit("applied")
@@ -142,17 +142,17 @@ def test_a_dry_run_does_not_fail_on_the_key(owner: Project) -> None:
 
 
 @pytest.mark.usefixtures("applied")
-def test_a_research_key_comes_back_with_its_experiment(owner: Project, tmp_path: Path, picture: str) -> None:
+def test_a_research_key_comes_back_with_its_experiment(owner: Project, tmp_path: Path, image: str) -> None:
     owner.dvc("exp", "run", "--temp", "--name", "research", "-S", "key.seed=5", "train")
     before = owner.read(KEY)
     shutil.copytree(owner.folder, tmp_path / "copy", symlinks=True)
     copy = Project(tmp_path / "copy")
     copy.dvc("exp", "apply", "research")
     assert json.loads(copy.read(KEY))["seed"] == 5
-    copy.run("privpipe", "predict", "--key", KEY, picture)
+    copy.run("privpipe", "predict", "--key", KEY, image)
     copy.run("git", "checkout", "--quiet", "--", ".")
     copy.dvc("checkout", "models/model.safetensors")  # the model of the real key, beside the reference to the other
-    done = copy.run("privpipe", "predict", "--key", KEY, picture, ok=False)
+    done = copy.run("privpipe", "predict", "--key", KEY, image, ok=False)
     assert done.returncode == 1 and "`dvc checkout data/private/key.json`" in " ".join(done.stderr.split())
     copy.dvc("checkout", KEY)
     assert copy.read(KEY) == before

@@ -1,4 +1,4 @@
-"""Experiments on own pictures with a real key, as a new user types them: queued, applied, predicted with, published."""
+"""Experiments on own images with a real key, as a new user types them: queued, applied, predicted with, published."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from own_places import CLASSES, make_places, published, secrets
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SIZE, PICTURES, BLOCKS = 32, 90, (4, 8, 16)  # smaller blocks show the picture by design
+SIZE, IMAGES, BLOCKS = 32, 90, (4, 8, 16)  # smaller blocks show the image by design
 SETTINGS = {
     "data.source": "folder",
     "data.image_size": SIZE,
@@ -36,12 +36,12 @@ WARNING = re.compile(
 
 def test_experiments_keep_the_key_and_publish_no_original(tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("experiments")
-    places = make_places(root, photographs(PICTURES, SIZE, seed=11))
+    places = make_places(root, photographs(IMAGES, SIZE, seed=11))
     owner = places.owner.folder
     options = " ".join(f"-S {name}={value}" for name, value in SETTINGS.items())
-    places.run(f"dvc exp run {options} -S data.path={root / 'pictures'} perturb", owner)
+    places.run(f"dvc exp run {options} -S data.path={root / 'images'} perturb", owner)
     places.run(f"dvc remote add --default store {root / 'store'}", owner)
-    places.run('git add --all && git commit --quiet -m "my pictures"', owner)
+    places.run('git add --all && git commit --quiet -m "my images"', owner)
     fingerprint = places.owner.metrics("perturb")["key_fingerprint"]
 
     blocks = ",".join(map(str, BLOCKS))
@@ -56,7 +56,7 @@ def test_experiments_keep_the_key_and_publish_no_original(tmp_path_factory: pyte
         with h5py.File(owner / "data/perturbed.h5") as file:
             assert file.attrs["k"] == k
         predict = "privpipe predict --model models/model.safetensors --key data/private/key.json --json"
-        places.run(f"{predict} new-picture.jpg holiday/", owner)
+        places.run(f"{predict} new-image.jpg holiday/", owner)
         answers = json.loads(places.ran[-1][2])
         assert len(answers) == 3 and set(re.findall("|".join(CLASSES), json.dumps(answers)))
         places.run("dvc plots show", owner)

@@ -34,15 +34,15 @@ PARAMETERS = {
 
 
 def draw_folder(folder: Path) -> list[Path]:
-    """300 pictures of 3 classes in mixed formats and sizes, 10 of them broken; the broken ones."""
+    """300 images of 3 classes in mixed formats and sizes, 10 of them broken; the broken ones."""
     images = draw(300, 64, rng=np.random.default_rng(5)).images
     broken = []
     for i, image in enumerate(images):
         path = folder / CLASSES[i % 3] / f"{i:03d}{SUFFIXES[i % 5]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(image)
-        picture = picture.resize((96, 72)) if i % 4 == 0 else picture
-        picture.convert("L" if i % 7 == 0 else "RGB").save(path)
+        drawn = Image.fromarray(image)
+        drawn = drawn.resize((96, 72)) if i % 4 == 0 else drawn
+        drawn.convert("L" if i % 7 == 0 else "RGB").save(path)
         if i % 30 == 29:
             path.write_bytes(path.read_bytes()[: 40 * (i // 30)])
             broken.append(path)
@@ -51,28 +51,28 @@ def draw_folder(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The owner's clone with its pictures perturbed and pushed, and what it printed."""
+    """The owner's clone with its images perturbed and pushed, and what it printed."""
     root = tmp_path_factory.mktemp("own")
-    broken = draw_folder(root / "pictures")
+    broken = draw_folder(root / "images")
     (root / "owner").mkdir()
     owner = copy_project(root / "owner")
-    settings = {**PARAMETERS, "data.path": str(root / "pictures")}
+    settings = {**PARAMETERS, "data.path": str(root / "images")}
     options = [word for name, value in settings.items() for word in ("-S", f"{name}={value}")]
     out = owner.dvc("exp", "run", *options, "perturb")
     (root / "printed").write_text(out)
     (root / "broken").write_text("\n".join(map(str, broken)))
     owner.dvc("repro", "score")
     owner.dvc("remote", "add", "--default", "store", str(root / "store"))
-    owner.commit("my perturbed pictures")
+    owner.commit("my perturbed images")
     owner.dvc("push", "perturb")
     owner.run("git", "init", "--quiet", "--bare", str(root / "hub"))
     owner.run("git", "remote", "add", "origin", str(root / "hub"))
     owner.dvc("exp", "push", "--rev", "HEAD~1", "origin")
-    return {name: root / name for name in ("owner", "store", "hub", "cloud", "pictures", "printed", "broken")}
+    return {name: root / name for name in ("owner", "store", "hub", "cloud", "images", "printed", "broken")}
 
 
 def secrets(owner: Path) -> list[bytes]:
-    """Pieces that must never leave: the key in both spellings, and stretches of raw pictures."""
+    """Pieces that must never leave: the key in both spellings, and stretches of raw images."""
     secret = Project(owner).secret()
     with h5py.File(owner / "data/private/images.h5") as file:
         rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(8)]
@@ -91,19 +91,19 @@ def contents(folder: Path) -> list[bytes]:
 def test_the_owner_learns_what_the_upload_gives_away(places: dict[str, Path]) -> None:
     privacy = Project(places["owner"]).metrics("privacy")
     assert privacy["l3_ssim"] == pytest.approx(1)
-    # With a key for each picture no key is found, but the means of blocks are no secret.
+    # With a key for each image no key is found, but the means of blocks are no secret.
     assert privacy["l1_key_recovery"] < 2 * privacy["chance_key_recovery"]
     assert privacy["perturbed_ssim"] < privacy["l1_ssim"] < 1
     assert privacy["l0_reidentified_top1"] > 0.9
     assert (places["owner"] / "plots/reconstructions.png").exists()
 
 
-def test_broken_pictures_are_listed_by_name(places: dict[str, Path]) -> None:
+def test_broken_images_are_listed_by_name(places: dict[str, Path]) -> None:
     printed = places["printed"].read_text()
     for path in places["broken"].read_text().splitlines():
         assert Path(path).name in printed
     metrics = Project(places["owner"]).metrics("perturb")
-    # 290 are whole; a tenth of those to train with plays the attacker's public pictures.
+    # 290 are whole; a tenth of those to train with plays the adversary's public images.
     assert 240 <= metrics["n_train"] + metrics["n_val"] + metrics["n_test"] <= 270
 
 
@@ -127,9 +127,9 @@ def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> Non
 
     owner.run("git", "pull", "--quiet", str(cloud.folder), "main")
     owner.dvc("pull", "train", "evaluate")
-    pictures = [str(places["pictures"] / name) for name in ("lichen/000.png", "moss/001.jpg", "stone/002.bmp")]
+    images = [str(places["images"] / name) for name in ("lichen/000.png", "moss/001.jpg", "stone/002.bmp")]
     command = ["privpipe", "predict", "--model", "models/model.safetensors", "--key", "data/private/key.json", "--json"]
-    answer = json.loads(owner.run(*command, *pictures).stdout)
+    answer = json.loads(owner.run(*command, *images).stdout)
     assert len(answer) == 3
     owner.dvc("repro", "--allow-missing", "report")
     page = owner.read("reports/index.html").decode()

@@ -59,7 +59,7 @@ def test_the_measured_privacy_is_on_the_page(reproduced: Project, page: Page) ->
         assert f"{privacy[f'{level}_ssim']:.3f}" in words
         assert privacy[f"{level}_attack"].replace("_", " ") in words
     assert "Against every attack, tried or not: No guarantee: " in words
-    assert "of the uploaded pictures apart, without the key" in words
+    assert "of the uploaded images apart, without the key" in words
 
 
 def test_the_key_is_not_on_the_page(reproduced: Project) -> None:

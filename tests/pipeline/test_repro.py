@@ -12,7 +12,7 @@ from privpipe.owner.key import new_key, write_reference
 
 pytestmark = pytest.mark.pipeline
 
-PICTURES = {
+IMAGES = {
     "psnr", "psnr_worst", "ssim", "ssim_worst", "reidentified_top1", "reidentified_top5", "recognised",
 }  # fmt: skip
 OF_KEYS = {"key_recovery", "blocks_recovered"}
@@ -20,8 +20,8 @@ OF_THE_BEST = {"confidence", "seconds", "attack"}
 GUESSED = {"reidentified_top1", "reidentified_top5", "recognised"} | OF_KEYS
 KEYS = {
     "privacy": {
-        *(f"l{level}_{name}" for level in range(4) for name in PICTURES | OF_KEYS | OF_THE_BEST),
-        *(f"{baseline}_{name}" for baseline in ("mean_image", "perturbed", "other_image") for name in PICTURES),
+        *(f"l{level}_{name}" for level in range(4) for name in IMAGES | OF_KEYS | OF_THE_BEST),
+        *(f"{baseline}_{name}" for baseline in ("mean_image", "perturbed", "other_image") for name in IMAGES),
         *(f"chance_{name}" for name in GUESSED),
         *(f"{data}_for_{share}" for data in ("images", "pairs") for share in (50, 90, 99)),
         "original_recognised",
@@ -94,7 +94,7 @@ def test_a_comment_reruns_no_stage_and_a_line_those_that_can_feel_it(project: Pr
     assert stages_of(project.dvc("repro")) == ["code"]
     project.edit("privpipe/perturb/gaussian_blur.py", "import cv2", "import cv2\n\nADDED = 1")
     # Its result has the same bytes, so that nothing after it runs again either, but for the report that draws it.
-    # The attacker knows the methods too, and the descrambler's score asks the registry of methods.
+    # The adversary knows the methods too, and the descrambler's score asks the registry of methods.
     assert sorted(stages_of(project.dvc("repro"))) == ["attack", "code", "descramble", "perturb", "report", "score"]
 
 

@@ -137,7 +137,7 @@ def test_a_point_of_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> N
         "targets: 1000": "targets: 20",
         "pairs: 1000": "pairs: 20",
         "network_epochs: 2": "network_epochs: 1",
-        "recogniser_epochs: 8": "recogniser_epochs: 1",
+        "reference_epochs: 8": "reference_epochs: 1",
     }.items():
         project.edit(f"{survey}/common.yaml", f"  {old}", f"  {new}")
     project.dvc("--cd", survey, "repro", "point@pixelate-8")

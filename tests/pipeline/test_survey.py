@@ -15,9 +15,9 @@ from privpipe.owner.leaking import leak
 from privpipe.params import check_params
 from privpipe.pipeline.survey import Inputs, measure_point
 from privpipe.pipeline.survey_points import load_point, load_points
-from privpipe.pipeline.survey_tables import ACCURACY, attempts_table, points_table
+from privpipe.pipeline.survey_tables import ACCURACY, attacks_table, points_table
 from privpipe.report.page import SURVEY
-from privpipe.scores.reference_classifier import train_recogniser
+from privpipe.scores.reference_classifier import train_reference_classifier
 from privpipe.store import PUBLIC
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +65,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     write_images(folder / "images.h5", train, test, rows)
     write_images(folder / "public.h5", train, test, {"train": np.arange(80, 120)}, PUBLIC)
     leak(folder / "images.h5", folder / "leaked.h5", 5)
-    recogniser = train_recogniser(folder / "images.h5", 1, 0, "cpu", 1)
-    save_bundle(folder / "recogniser.safetensors", recogniser)
-    return Inputs(*(folder / name for name in ("images.h5", "public.h5", "leaked.h5", "recogniser.safetensors")))
+    reference_classifier = train_reference_classifier(folder / "images.h5", 1, 0, "cpu", 1)
+    save_bundle(folder / "reference_classifier.safetensors", reference_classifier)
+    return Inputs(
+        *(folder / name for name in ("images.h5", "public.h5", "leaked.h5", "reference_classifier.safetensors"))
+    )
 
 
 def test_a_point_is_measured_from_files_to_scores(inputs: Inputs, tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_a_point_is_measured_from_files_to_scores(inputs: Inputs, tmp_path: Path
     json.dumps(result, allow_nan=False)
 
 
-def test_tables_have_a_row_for_each_point_and_each_attempt(tmp_path: Path) -> None:
+def test_tables_have_a_row_for_each_point_and_each_attack(tmp_path: Path) -> None:
     (tmp_path / "points.yaml").write_text("points:\n  a: {method: none}\n  b: {method: pixelate}\n")
     for name, ssim in (("a", 1.0), ("b", None)):
         result = {
@@ -94,7 +96,7 @@ def test_tables_have_a_row_for_each_point_and_each_attempt(tmp_path: Path) -> No
     points = points_table(tmp_path / "points.yaml", tmp_path)
     assert list(points["point"]) == ["a", "b"]
     assert list(points["l1_privacy"]) == [0.0, 1.0]
-    assert len(attempts_table(tmp_path / "points.yaml", tmp_path)) == 4
+    assert len(attacks_table(tmp_path / "points.yaml", tmp_path)) == 4
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(PrivpipeError, match=r"cannot read .*b.json: .* Make it with `dvc --cd studies/survey repro`"):
         points_table(tmp_path / "points.yaml", tmp_path)

@@ -20,7 +20,7 @@ from privpipe.owner.perturbing import perturb_file
 from privpipe.params import GROUPS, check_params, load_params
 from privpipe.pipeline.code import Sources
 from privpipe.pipeline.grid import Task, load_grid
-from privpipe.pipeline.task import ALONE, WITHOUT, Place, fingerprint, fingerprint_of_inputs, run
+from privpipe.pipeline.task import ONE_RUN_AT_A_TIME, WITHOUT, Place, fingerprint, fingerprint_of_inputs, run
 from privpipe.report.study_columns import COLUMNS
 from privpipe.scores.descrambler import score
 
@@ -175,7 +175,7 @@ def test_a_second_model_in_the_same_process_is_refused(place: Place, tmp_path: P
     rows: list[dict[str, Any]] = []
     first = threading.Thread(target=lambda: rows.append(run(task, place)))
     first.start()
-    while not ALONE.locked():
+    while not ONE_RUN_AT_A_TIME.locked():
         time.sleep(0.001)
     with pytest.raises(PrivpipeError) as caught:
         run(other, place)
@@ -231,7 +231,7 @@ def test_every_parameter_that_decides_a_figure_changes_the_fingerprint(inputs: s
         ("attack.stolen", 5),
         ("attack.pairs", 1),
         ("attack.network_epochs", 1),
-        ("attack.recogniser_epochs", 2),
+        ("attack.reference_epochs", 2),
         ("attack.seed", 1),
         ("data.split_seed", 1),  # the images themselves count
     ],

@@ -18,9 +18,9 @@ HARMLESS: dict[str, Any] = {
 
 WORDS = [
     ({"l0_key_recovery": 0.999, "l1_key_recovery": 1.0}, ["With the stolen file alone, 99.9 % of the key"]),
-    ({"l1_key_recovery": 0.95}, ["With public pictures, 95.0 % of the key was recovered."]),
+    ({"l1_key_recovery": 0.95}, ["With public images, 95.0 % of the key was recovered."]),
     ({"l2_recognised": 0.5}, ["With known pairs, a plain classifier recognises 50.0 % of the best reconstructions"]),
-    ({"l0_reidentified_top1": 0.8}, ["among 1,000 candidates tells 80.0 % of the uploaded pictures apart"]),
+    ({"l0_reidentified_top1": 0.8}, ["among 1,000 candidates tells 80.0 % of the uploaded images apart"]),
     ({"l0_key_recovery": None, "l1_key_recovery": None, "l2_key_recovery": 1.0}, ["With known pairs, 100.0 %"]),
 ]
 
@@ -53,5 +53,5 @@ def test_levels_that_were_not_attacked_find_nothing() -> None:
     assert findings("block_scramble", HARMLESS | nothing) == []
 
 
-def test_a_recogniser_that_recognises_nothing_tells_nothing() -> None:
+def test_a_reference_classifier_that_recognises_nothing_tells_nothing() -> None:
     assert findings("none", HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []

@@ -8,7 +8,7 @@ from privpipe.report import figures
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
@@ -17,44 +17,44 @@ def pixels(figure: figures.Figure, path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_the_same_figure_gives_the_same_bytes(tmp_path, picture) -> None:
+def test_the_same_figure_gives_the_same_bytes(tmp_path, image) -> None:
     for name in ("a.png", "b.png"):
-        figures.save(figures.examples(picture, ("perturbed", picture), []), tmp_path / name)
+        figures.save(figures.examples(image, ("perturbed", image), []), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_a_picture_within_its_range_is_shown_as_it_is(picture) -> None:
-    assert np.array_equal(figures.displayable(picture, (0.0, 255.0)), picture)
-    assert np.array_equal(figures.displayable((picture / 255).astype(np.float32), (0.0, 1.0)), picture)
+def test_an_image_within_its_range_is_shown_as_it_is(image) -> None:
+    assert np.array_equal(figures.displayable(image, (0.0, 255.0)), image)
+    assert np.array_equal(figures.displayable((image / 255).astype(np.float32), (0.0, 1.0)), image)
 
 
-def test_a_picture_beyond_its_range_is_stretched_to_its_own() -> None:
+def test_an_image_beyond_its_range_is_stretched_to_its_own() -> None:
     values = np.linspace(-3, 5, 12, dtype=np.float16).reshape(2, 2, 3)
     shown = figures.displayable(values, (0.0, 1.0))
     assert (shown.min(), shown.max()) == (0, 255)
     assert np.all(np.diff(shown.ravel().astype(int)) > 0)
 
 
-def test_a_grey_picture_is_shown_in_three_equal_colours() -> None:
+def test_a_grey_image_is_shown_in_three_equal_colours() -> None:
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     assert np.array_equal(figures.displayable(grey, (0.0, 255.0)), np.repeat(grey, 3, axis=2))
 
 
-def test_paper_examples_show_the_other_sizes_of_the_study(picture) -> None:
-    shown = figures.paper_examples(picture, "gaussian_blur", 5, "dataset", 0.0)
+def test_paper_examples_show_the_other_sizes_of_the_study(image) -> None:
+    shown = figures.paper_examples(image, "gaussian_blur", 5, "dataset", 0.0)
     assert [title for title, _ in shown] == ["k = 3", "k = 7"]
     blur = METHODS["gaussian_blur"](32, 7)
-    assert np.array_equal(shown[1][1], blur.apply(picture[None])[0])
-    keyed = figures.paper_examples(picture, "block_scramble", 16, "dataset", 0.0)
+    assert np.array_equal(shown[1][1], blur.apply(image[None])[0])
+    keyed = figures.paper_examples(image, "block_scramble", 16, "dataset", 0.0)
     assert [title.split("\n")[0] for title, _ in keyed] == ["k = 2", "k = 4", "k = 8"]
     assert all("demonstration key" in title for title, _ in keyed)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_picture(tmp_path, method: str) -> None:
+def test_every_method_has_an_image(tmp_path, method: str) -> None:
     legal = METHODS[method].legal_k(32)
     k = 1 if legal is None else legal[2]
-    drawn = pixels(figures.method_picture(method, 32, k, "dataset", 25.0), tmp_path / "x.png")
+    drawn = pixels(figures.method_figure(method, 32, k, "dataset", 25.0), tmp_path / "x.png")
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
 
 

@@ -44,7 +44,7 @@ def test_reconstructions_show_a_row_for_each_level() -> None:
     ]
 
 
-def test_few_pictures_are_enough() -> None:
+def test_few_images_are_enough() -> None:
     figure = reconstructions(IMAGES[:2], IMAGES[:2], "pixelate", {"L0": ("as_is", IMAGES[:2])})
     assert len(figure.axes) == 3 * 2
 

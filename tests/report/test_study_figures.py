@@ -25,7 +25,7 @@ from privpipe.report.study_figures import (
 )
 from privpipe.scores.descrambler import chance_right
 
-PICTURE = draw(10, 32, rng=np.random.default_rng(0)).images[0]
+IMAGE = draw(10, 32, rng=np.random.default_rng(0)).images[0]
 NAMES = [*(f"figure-{number:02}" for number in range(4, 14)), "search", "plain"]
 SEEDS = [0.72, 0.74, 0.73]
 RESULTS = table(
@@ -63,7 +63,7 @@ def places(axes: Axes) -> list[str]:
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_figures_are_the_same_when_drawn_again(tmp_path: Path, kind: str) -> None:
     for name in ("one", "two"):
-        for number, figure in ((8, example_figure(8, PICTURE)), (11, accuracy_figure(11, RESULTS))):
+        for number, figure in ((8, example_figure(8, IMAGE)), (11, accuracy_figure(11, RESULTS))):
             save(figure, tmp_path / f"{name}-{number}", kind)
         save(descrambler_figure(RESULTS), tmp_path / f"{name}-13", kind)
     for number in (8, 11, 13):
@@ -73,12 +73,12 @@ def test_figures_are_the_same_when_drawn_again(tmp_path: Path, kind: str) -> Non
 def test_every_figure_is_drawn_whatever_is_missing() -> None:
     diverged = table(*(row(group, None, k=3) for group in ("gaussian_blur", "descrambler", "search")))
     for results in (RESULTS, RESULTS.iloc[:0], diverged, RESULTS.assign(recipe="modern")):
-        assert list(all_figures(results, PICTURE)) == NAMES
+        assert list(all_figures(results, IMAGE)) == NAMES
 
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_every_figure_can_be_written(tmp_path: Path, empty: bool) -> None:
-    for name, figure in all_figures(RESULTS.iloc[:0] if empty else RESULTS, PICTURE).items():
+    for name, figure in all_figures(RESULTS.iloc[:0] if empty else RESULTS, IMAGE).items():
         save(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
@@ -165,25 +165,25 @@ def test_the_search_says_what_diverged_and_leaves_out_what_was_not_measured() ->
 
 def test_examples_show_the_paper_sizes() -> None:
     for number, sizes in ((4, (3, 5, 7)), (6, (3, 5, 7)), (10, (2, 4, 8))):
-        shown = example_figure(number, PICTURE).axes
+        shown = example_figure(number, IMAGE).axes
         assert [axes.get_title().split("\n")[0] for axes in shown] == ["original", *(f"k = {k}" for k in sizes)]
-        assert np.array_equal(shown[0].images[0].get_array(), PICTURE)
+        assert np.array_equal(shown[0].images[0].get_array(), IMAGE)
         assert any("demonstration key" in axes.get_title() for axes in shown) == (number != 4)
 
 
 def test_figure_8_shows_another_kernel_for_each_image() -> None:
-    original, *shown = example_figure(8, PICTURE).axes
-    assert np.array_equal(original.images[0].get_array(), PICTURE)
+    original, *shown = example_figure(8, IMAGE).axes
+    assert np.array_equal(original.images[0].get_array(), IMAGE)
     assert len(shown) == 9
     for start in (0, 3, 6):  # the images under one size
         method = demonstration("random_filter", 32, (3, 5, 7)[start // 3], "image", 0.0)
-        pictures = [axes.images[0].get_array() for axes in shown[start : start + 3]]
-        for alone, picture in zip(method.apply(np.stack(3 * [PICTURE])), pictures, strict=True):
-            assert np.array_equal(picture, displayable(alone, method.image_range))
-        assert not np.array_equal(pictures[0], pictures[1])
+        images = [axes.images[0].get_array() for axes in shown[start : start + 3]]
+        for alone, image in zip(method.apply(np.stack(3 * [IMAGE])), images, strict=True):
+            assert np.array_equal(image, displayable(alone, method.image_range))
+        assert not np.array_equal(images[0], images[1])
 
 
-def test_a_grey_picture_of_another_size_will_do() -> None:
+def test_a_grey_image_of_another_size_will_do() -> None:
     grey = draw(10, 16, rng=np.random.default_rng(0)).images[0, :, :, :1]
     for number in EXAMPLES:
         assert example_figure(number, grey).axes[0].images[0].get_array().shape == (16, 16, 3)
@@ -191,6 +191,6 @@ def test_a_grey_picture_of_another_size_will_do() -> None:
 
 def test_figures_that_the_paper_has_not_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the example figures are 4, 6, 8, 10; got 5"):
-        example_figure(5, PICTURE)
+        example_figure(5, IMAGE)
     with pytest.raises(ValueError, match=r"the accuracy figures are 5, 7, 9, 11, 12; got 4"):
         accuracy_figure(4, RESULTS)

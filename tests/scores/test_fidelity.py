@@ -12,7 +12,7 @@ from privpipe.scores.fidelity import PSNR_CAP, psnr, ssim
 Pixels = NDArray[np.uint8]
 
 
-def pictures(count: int, size: int) -> Pixels:
+def sample_images(count: int, size: int) -> Pixels:
     return draw(count, 32, rng=np.random.default_rng(size)).images[:, :size, :size]
 
 
@@ -33,7 +33,7 @@ def wang(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def test_ssim_is_the_mean_of_its_formula_over_windows_and_colours() -> None:
-    originals = pictures(3, 13)
+    originals = sample_images(3, 13)
     images = damaged(originals)
     rounded = np.rint(images.clip(0, 255))
     expected = [
@@ -52,7 +52,7 @@ def test_ssim_is_the_mean_of_its_formula_over_windows_and_colours() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(3, 7), (4, 10), (50, 13), (40, 32)])
 def test_ssim_is_that_of_scikit_image(count: int, size: int) -> None:
-    originals = pictures(count, size)
+    originals = sample_images(count, size)
     rounded = np.rint(damaged(originals).clip(0, 255)).astype(np.uint8)
     window = min(11, size - 1 + size % 2)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
@@ -70,28 +70,28 @@ def test_ssim_is_that_of_scikit_image(count: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 9, 10])
-def test_small_pictures_have_an_ssim_too(size: int) -> None:
-    originals = pictures(4, size)
+def test_small_images_have_an_ssim_too(size: int) -> None:
+    originals = sample_images(4, size)
     values = ssim(originals, damaged(originals))
     assert ((values > 0) & (values < 1)).all()
 
 
-def test_ssim_of_identical_and_of_inverted_pictures() -> None:
-    originals = pictures(4, 32)
+def test_ssim_of_identical_and_of_inverted_images() -> None:
+    originals = sample_images(4, 32)
     np.testing.assert_allclose(ssim(originals, originals), 1)
     assert (ssim(originals, 255 - originals) < 0.5).all()
 
 
 def test_psnr_is_that_of_scikit_image() -> None:
-    originals = pictures(5, 16)
+    originals = sample_images(5, 16)
     images = damaged(originals)
     rounded = np.rint(images.clip(0, 255)).astype(np.uint8)
     expected = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(originals, rounded, strict=True)]
     np.testing.assert_allclose(psnr(originals, images), expected)
 
 
-def test_psnr_of_identical_pictures_is_the_cap_and_rounding_stays_below_it() -> None:
-    originals = pictures(3, 16)
+def test_psnr_of_identical_images_is_the_cap_and_rounding_stays_below_it() -> None:
+    originals = sample_images(3, 16)
     assert psnr(originals, originals).tolist() == [PSNR_CAP] * 3
     # Off by less than half a level is identical once rounded; a tenth of the values off by one level is not.
     assert psnr(originals, originals + np.float32(0.4)).tolist() == [PSNR_CAP] * 3
@@ -102,9 +102,9 @@ def test_psnr_of_identical_pictures_is_the_cap_and_rounding_stays_below_it() -> 
 
 
 @pytest.mark.parametrize("measure", [psnr, ssim])
-def test_refuses_pictures_of_another_shape(measure: object) -> None:
+def test_refuses_images_of_another_shape(measure: object) -> None:
     assert callable(measure)
     with pytest.raises(PrivpipeError, match=r"of each original, \(3, 16, 16, 3\); got \(2, 16, 16, 3\)\. Pass"):
-        measure(pictures(3, 16), pictures(2, 16))
+        measure(sample_images(3, 16), sample_images(2, 16))
     with pytest.raises(PrivpipeError, match=r"of each original, \(0, 16, 16, 3\)"):
-        measure(pictures(3, 16)[:0], pictures(3, 16)[:0])
+        measure(sample_images(3, 16)[:0], sample_images(3, 16)[:0])

@@ -113,10 +113,10 @@ def test_fields_that_are_drawn_lose_no_more_privacy_than_that(name: str, k: int)
 @pytest.mark.parametrize(
     ("name", "k", "scope", "sigma", "reason"),
     [
-        ("none", 1, "image", 25.0, "function of the picture"),
-        ("gaussian_blur", 7, "image", 25.0, "function of the picture"),
-        ("random_filter", 5, "image", 25.0, "function of the picture"),
-        ("block_scramble", 4, "image", 25.0, "function of the picture"),
+        ("none", 1, "image", 25.0, "function of the image"),
+        ("gaussian_blur", 7, "image", 25.0, "function of the image"),
+        ("random_filter", 5, "image", 25.0, "function of the image"),
+        ("block_scramble", 4, "image", 25.0, "function of the image"),
         ("gaussian_noise", 1, "dataset", 25.0, "same noise"),
         ("gaussian_noise", 1, "image", 0.0, "sigma is 0"),
         ("correlated_noise", 31, "image", 25.0, "no inverse to rely on"),

@@ -17,10 +17,10 @@ from privpipe.scores.privacy import (
     ACHIEVED,
     LEVELS,
     OF_CHANCE,
-    OF_PICTURES,
+    OF_IMAGES,
     Row,
     Scores,
-    baseline_pictures,
+    baseline_images,
     best,
     chance,
     chance_key_recovery,
@@ -28,8 +28,8 @@ from privpipe.scores.privacy import (
     metrics,
     needed,
     reidentify,
+    score_images,
     score_matching,
-    score_pictures,
     score_record,
     worst,
 )
@@ -41,9 +41,9 @@ KEY = KeyStream(bytes(range(32)))
 SCRAMBLE = METHODS["block_scramble"](16, 4, "dataset", 0, KEY)
 
 
-def recognise(pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
+def recognise(shown: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The class of the original nearest in mean colour: right on the originals."""
-    colours, known = (images.mean(axis=(1, 2)) for images in (pictures, ORIGINALS))
+    colours, known = (images.mean(axis=(1, 2)) for images in (shown, ORIGINALS))
     nearest = np.square(colours[:, None] - known).sum(axis=2).argmin(axis=1)
     return np.asarray(LABELS[nearest], np.int64)
 
@@ -76,7 +76,7 @@ def test_ties_count_as_on_average_when_broken_at_random() -> None:
 
 @pytest.mark.parametrize("similarity", [np.zeros((3, 2)), np.zeros((0, 2)), np.full((2, 2), np.nan), np.zeros(3)])
 def test_refuses_what_is_no_similarity(similarity: NDArray[np.float64]) -> None:
-    with pytest.raises(PrivpipeError, match=r"must be \(T, G\) without NaN.*Put the true picture of row i in column i"):
+    with pytest.raises(PrivpipeError, match=r"must be \(T, G\) without NaN.*Put the true image of row i in column i"):
         reidentify(similarity)
 
 
@@ -156,11 +156,11 @@ def test_chance_of_permutations() -> None:
 
 
 def test_scores_of_the_originals_themselves_are_full() -> None:
-    scores = score_pictures(ORIGINALS, LABELS, ORIGINALS.astype(np.float32), recognise)
+    scores = score_images(ORIGINALS, LABELS, ORIGINALS.astype(np.float32), recognise)
     assert scores == Scores(60, 60, pytest.approx(1), pytest.approx(1), 1, 1, 1)
 
 
-def test_a_record_is_scored_by_its_pictures_and_its_key() -> None:
+def test_a_record_is_scored_by_its_images_and_its_key() -> None:
     images = np.random.default_rng(3).normal(ORIGINALS, 20).astype(np.float32)
     truth = np.array([[0, 1, 2, 3]])
     record = Record("L1", "trial", 0, 100, 2.5, 0.7, images, truth[:, ::-1])
@@ -177,7 +177,7 @@ def test_a_record_is_scored_by_its_pictures_and_its_key() -> None:
     assert only_key.scores == Scores(key_recovery=0, blocks_recovered=0, confidence=0.7, seconds=2.5)
 
 
-def test_the_matching_needs_no_pictures_back() -> None:
+def test_the_matching_needs_no_images_back() -> None:
     targets = METHODS["block_scramble"](16, 4, "image", 0, KEY).apply(ORIGINALS)
     row = score_matching(targets, ORIGINALS, SCRAMBLE)
     assert (row.level, row.attack, row.scores) == (
@@ -217,7 +217,7 @@ def test_the_metrics_have_the_same_keys_whatever_was_measured() -> None:
     assert list(empty) == list(full)
     assert set(empty) == {
         *(f"{level.lower()}_{name}" for level in LEVELS for name in (*ACHIEVED, "confidence", "seconds", "attack")),
-        *(f"{name}_{score}" for name in baselines for score in OF_PICTURES),
+        *(f"{name}_{score}" for name in baselines for score in OF_IMAGES),
         *(f"chance_{score}" for score in OF_CHANCE),
         "original_recognised",
     }
@@ -234,19 +234,19 @@ def test_guessing_scores_chance() -> None:
 def test_baselines_need_no_attack() -> None:
     public = draw(25, 16, rng=np.random.default_rng(2)).images
     targets = METHODS["random_filter"](16, 3, "dataset", 0, KEY).apply(ORIGINALS)
-    pictures = baseline_pictures(targets, public)
-    np.testing.assert_allclose(pictures["mean_image"][7], public.mean(axis=0), rtol=1e-5)
+    images = baseline_images(targets, public)
+    np.testing.assert_allclose(images["mean_image"][7], public.mean(axis=0), rtol=1e-5)
     # Each once before any comes twice, and not in the order of the set, where classes come in turn.
-    order = [int((public == picture).all(axis=(1, 2, 3)).argmax()) for picture in pictures["other_image"]]
+    order = [int((public == image).all(axis=(1, 2, 3)).argmax()) for image in images["other_image"]]
     assert sorted(order[:25]) == list(range(25)) and order[:25] != list(range(25))
     assert order[25:] == order[:15]
     for statistic in (np.mean, np.std):
         np.testing.assert_allclose(
-            statistic(pictures["perturbed"], axis=(0, 1, 2)), statistic(public, axis=(0, 1, 2)), rtol=1e-2
+            statistic(images["perturbed"], axis=(0, 1, 2)), statistic(public, axis=(0, 1, 2)), rtol=1e-2
         )
     blurred = METHODS["gaussian_blur"](16, 3).apply(ORIGINALS)
-    np.testing.assert_array_equal(baseline_pictures(blurred, public)["perturbed"], blurred)
-    scores = score_pictures(ORIGINALS, LABELS, pictures["mean_image"], recognise)
+    np.testing.assert_array_equal(baseline_images(blurred, public)["perturbed"], blurred)
+    scores = score_images(ORIGINALS, LABELS, images["mean_image"], recognise)
     assert scores.reidentified_top1 == pytest.approx(1 / len(ORIGINALS))
 
 

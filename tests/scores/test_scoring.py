@@ -1,17 +1,17 @@
-"""The owner's judgement: found keys and pictures against the true ones, with the key as upper bound."""
+"""The owner's judgement: found keys and images against the true ones, with the key as upper bound."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from privpipe.attacks.base import Loot
+from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.records import Record
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
-from privpipe.perturb.values import levels_of_grey
+from privpipe.perturb.values import pixel_values
 from privpipe.scores import scoring
 from privpipe.scores.privacy import KeyRecovery
 from privpipe.scores.scoring import (
@@ -37,15 +37,15 @@ def owner(name: str, scope: str = "dataset", k: int = K) -> Perturbation:
     return METHODS[name](SIZE, k, scope, 25.0, KeyStream(bytes(range(32))))
 
 
-def held(method: Perturbation, public: np.ndarray | None = PUBLIC) -> Loot:
+def held(method: Perturbation, public: np.ndarray | None = PUBLIC) -> AdversaryView:
     targets = method.apply(ORIGINALS)
-    return Loot(method.name, method.k, method.scope, method.sigma, method.apply(PUBLIC), targets, public)
+    return AdversaryView(method.name, method.k, method.scope, method.sigma, method.apply(PUBLIC), targets, public)
 
 
-def recognise(pictures: np.ndarray) -> np.ndarray:
+def recognise(images: np.ndarray) -> np.ndarray:
     """Knows the originals by heart, and takes all else for class 0."""
-    known = {picture.tobytes(): label for picture, label in zip(ORIGINALS, LABELS, strict=True)}
-    return np.array([known.get(picture.tobytes(), 0) for picture in pictures])
+    known = {image.tobytes(): label for image, label in zip(ORIGINALS, LABELS, strict=True)}
+    return np.array([known.get(image.tobytes(), 0) for image in images])
 
 
 def judged(method: Perturbation, records: list[Record], public: np.ndarray | None = PUBLIC) -> Judgement:
@@ -54,9 +54,9 @@ def judged(method: Perturbation, records: list[Record], public: np.ndarray | Non
 
 def test_a_perfect_attack_and_a_failed_one() -> None:
     scramble = owner("block_scramble")
-    loot = held(scramble)
+    view = held(scramble)
     records = [
-        Record("L0", "as_is", 0, 40, 0.1, None, loot.targets),
+        Record("L0", "as_is", 0, 40, 0.1, None, view.targets),
         Record("L1", "clever", 0, 40, 2.0, 0.9, ORIGINALS, scramble.permutations),
         Record("L1", "clever", 0, 10, 1.0, 0.2, None, np.zeros_like(scramble.permutations)),
         Record("L2", "broken", 3, 40, 1.0, problem="too few"),
@@ -75,19 +75,19 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
     table = [dict(zip(TABLE_COLUMNS, row, strict=True)) for row in found.table()]
     assert [row["attack"] for row in table] == ["as_is", "clever", "key", "matching", "broken"]
     assert [row["problem"] for row in table] == [None] * 4 + ["too few"]
-    np.testing.assert_array_equal(found.pictures["L1"][1], ORIGINALS)
-    assert list(found.pictures) == ["L0", "L1", "L2", "L3"]
+    np.testing.assert_array_equal(found.images["L1"][1], ORIGINALS)
+    assert list(found.images) == ["L0", "L1", "L2", "L3"]
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
 @pytest.mark.parametrize("name", ["block_scramble", "block_mix", "gaussian_noise", "random_filter"])
-def test_the_key_gives_pictures_back(name: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_gives_images_back(name: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = owner(name, scope, 3 if name == "random_filter" else 2)
     # In chunks of seven, each image with its own key.
     monkeypatch.setattr(scoring, "KEY_BYTES", 7 * method.image_keys(ORIGINALS[:1]).nbytes)
     bound = upper_bound(held(method), method, None, ORIGINALS, Copies())
     error = np.abs(bound.images - ORIGINALS).mean()
-    assert error < np.abs(levels_of_grey(held(method).targets) - ORIGINALS).mean() / 3
+    assert error < np.abs(pixel_values(held(method).targets) - ORIGINALS).mean() / 3
     assert judged(method, []).metrics["l3_key_recovery"] == pytest.approx(1)
 
 
@@ -115,7 +115,7 @@ def test_levels_without_their_data_were_not_measured() -> None:
         assert {value for name, value in metrics.items() if name.startswith(level)} == {None}
 
 
-def test_a_key_without_pictures_counts() -> None:
+def test_a_key_without_images_counts() -> None:
     scramble = owner("block_scramble")
     found = judged(scramble, [Record("L0", "keyhole", 0, 40, 1.0, 0.9, None, scramble.permutations)])
     assert found.metrics["l0_key_recovery"] == 1 and found.metrics["l0_ssim"] is None
@@ -127,10 +127,8 @@ def test_a_kernel_too_large_for_matching_is_noted() -> None:
     large = METHODS["random_filter"](32, 17, "dataset", 0.0, KeyStream(bytes(range(32))))
     originals = draw(3, 32, rng=np.random.default_rng(0))
     targets = large.apply(originals.images)
-    loot = Loot("random_filter", 17, "dataset", 0.0, targets, targets, originals.images)
-    judgement = judge(
-        loot, [], originals.images, originals.labels, large, lambda pictures: np.zeros(len(pictures), int)
-    )
+    view = AdversaryView("random_filter", 17, "dataset", 0.0, targets, targets, originals.images)
+    judgement = judge(view, [], originals.images, originals.labels, large, lambda images: np.zeros(len(images), int))
     assert [problem[:2] for problem in judgement.problems] == [("L0", "matching")]
     assert "kernels up to 15×15" in judgement.problems[0][3]
 
@@ -198,12 +196,12 @@ def test_targets_whose_equals_stand_before_them_have_their_own_keys(name: str, t
     method, written = owner(name, "image"), Copies()
     released = {split: method.apply(images[rows], written) for split, rows in splits.items()}
     targets = images[splits["test"]]
-    loot = Loot(name, K, "image", 25.0, released["train"], released["test"], PUBLIC)
+    view = AdversaryView(name, K, "image", 25.0, released["train"], released["test"], PUBLIC)
     copies = count_copies(tmp_path / "images.h5", method)
     for _ in range(2):  # the count goes on from the same place each time
-        bound = upper_bound(loot, method, None, targets, copies)
+        bound = upper_bound(view, method, None, targets, copies)
         assert np.abs(bound.images - targets).max() < 1
-    without = upper_bound(loot, method, None, targets, Copies())
+    without = upper_bound(view, method, None, targets, Copies())
     assert [bool(np.abs(a - b).max() < 1) for a, b in zip(without.images, targets, strict=True)] == 9 * [False] + [True]
 
 

@@ -8,22 +8,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from privpipe.attacks.base import Attack, Loot, Pairs
+from privpipe.attacks.base import AdversaryView, Attack, Pairs
 from privpipe.attacks.records import Record
 from privpipe.errors import PrivpipeError
-from privpipe.files import SMALL_OUTPUT, need_room
+from privpipe.files import SMALL_OUTPUT, need_space
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, open_store
 
 logger = logging.getLogger(__name__)
 
 STEPS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)  # known pairs
-SHARES = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
+FRACTIONS = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
 HOPELESS = 0.05  # confidence on the whole set under which fewer images are not tried
 SURE = 0.9  # confidence from which on no costly attack is tried
 
 
-def load_loot(perturbed: str | Path, public: str | Path, leaked: str | Path, targets: int, stolen: int | None) -> Loot:
-    """What the attacker holds at most, from files.
+def load_view(
+    perturbed: str | Path, public: str | Path, leaked: str | Path, targets: int, stolen: int | None
+) -> AdversaryView:
+    """What the adversary holds at most, from files.
 
     Args:
         perturbed, public, leaked: HDF5 files (see `privpipe.store`) of these kinds.
@@ -50,36 +52,34 @@ def load_loot(perturbed: str | Path, public: str | Path, leaked: str | Path, tar
         learned_from = store.rows("train", 0, count)
         pairs = Pairs(originals, store.rows("train", 0, len(originals))) if len(originals) else None
         wanted = store.rows("test", 0, min(targets, store.counts["test"]))
-    return Loot(
+    return AdversaryView(
         header.method, header.k, header.scope, header.sigma, learned_from, wanted, known if len(known) else None, pairs
     )
 
 
-def campaign(loot: Loot, attacks: Sequence[Attack], target: str | Path | None = None) -> list[Record]:
-    """Run every one of `attacks` that applies, with all that `loot` holds and with less.
+def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | None = None) -> list[Record]:
+    """Run every one of `attacks` that applies, with all that `view` holds and with less.
 
     First each level with all its images, L2 with 1, 10, 100, ... of the known pairs and with all of them; then, for
     attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason, and a
     costly one that is not needed as well.
 
     Args:
-        target: the file that the records will be written to; room for them is asked for before the work.
+        target: the file that the records will be written to; space for them is asked for before the work.
 
     Raises:
-        PrivpipeError: the disk of `target` has not the room.
+        PrivpipeError: the disk of `target` has not the space.
     """
-    chosen = [attack for attack in attacks if attack.applies(loot.transformation)]
+    chosen = [attack for attack in attacks if attack.applies(view.transformation)]
     plan = [
         (attack, level, known)
-        for level, known in situations(loot)
+        for level, known in situations(view)
         for attack in chosen
         if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
-        if not (attack.costly and level == "L2" and known is not loot)
+        if not (attack.costly and level == "L2" and known is not view)
     ]
     if target is not None:
-        need_room(
-            target, len(plan) * loot.targets.size + SMALL_OUTPUT
-        )  # pictures of 8 bits; keys are small beside them
+        need_space(target, len(plan) * view.targets.size + SMALL_OUTPUT)  # images of 8 bits; keys are small beside them
     records: list[Record] = []
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:
@@ -92,40 +92,40 @@ def campaign(loot: Loot, attacks: Sequence[Attack], target: str | Path | None = 
                 records.append(Record(level, attack.name, _pairs(known), len(known.stolen), 0.0, problem=why))
             else:
                 records.append(run(attack, level, known))
-    return records + data_cost(loot, chosen, records)
+    return records + data_cost(view, chosen, records)
 
 
-def situations(loot: Loot) -> Iterator[tuple[str, Loot]]:
-    """What is known at each level, L0 first; a level for which `loot` holds nothing is left out."""
-    yield "L0", replace(loot, public=None, pairs=None)
-    if loot.public is not None:
-        yield "L1", replace(loot, pairs=None)
-    if loot.pairs is not None:
-        total = len(loot.pairs.originals)
+def situations(view: AdversaryView) -> Iterator[tuple[str, AdversaryView]]:
+    """What is known at each level, L0 first; a level for which `view` holds nothing is left out."""
+    yield "L0", replace(view, public=None, pairs=None)
+    if view.public is not None:
+        yield "L1", replace(view, pairs=None)
+    if view.pairs is not None:
+        total = len(view.pairs.originals)
         for count in [step for step in STEPS if step < total]:
-            yield "L2", replace(loot, pairs=Pairs(loot.pairs.originals[:count], loot.pairs.perturbed[:count]))
-        yield "L2", loot
+            yield "L2", replace(view, pairs=Pairs(view.pairs.originals[:count], view.pairs.perturbed[:count]))
+        yield "L2", view
 
 
-def run(attack: Attack, level: str, loot: Loot) -> Record:
+def run(attack: Attack, level: str, view: AdversaryView) -> Record:
     """Run one attack and note what it brought and how long it took."""
-    pairs = _pairs(loot)
+    pairs = _pairs(view)
     start = time.perf_counter()
     try:
-        attempt = attack.run(loot)
+        attempt = attack.run(view)
     except (PrivpipeError, MemoryError) as error:
         logger.warning("%s at %s was not run: %s", attack.name, level, error)
         why = str(error) or "there is not enough memory"
-        return Record(level, attack.name, pairs, len(loot.stolen), time.perf_counter() - start, problem=why)
+        return Record(level, attack.name, pairs, len(view.stolen), time.perf_counter() - start, problem=why)
     seconds = time.perf_counter() - start
-    return Record(level, attack.name, pairs, len(loot.stolen), seconds, attempt.confidence, attempt.images, attempt.key)
+    return Record(level, attack.name, pairs, len(view.stolen), seconds, attempt.confidence, attempt.images, attempt.key)
 
 
-def _pairs(loot: Loot) -> int:
-    return 0 if loot.pairs is None else len(loot.pairs.originals)
+def _pairs(view: AdversaryView) -> int:
+    return 0 if view.pairs is None else len(view.pairs.originals)
 
 
-def data_cost(loot: Loot, attacks: Sequence[Attack], records: Sequence[Record]) -> list[Record]:
+def data_cost(view: AdversaryView, attacks: Sequence[Attack], records: Sequence[Record]) -> list[Record]:
     """The keys found from fewer stolen images without pairs, for attacks that found something in all of them."""
     found = []
     for attack in attacks:
@@ -133,10 +133,10 @@ def data_cost(loot: Loot, attacks: Sequence[Attack], records: Sequence[Record]) 
         whole = [record for record in records if record.attack == attack.name and record.level in levels]
         if not attack.seeks_key or not whole or (whole[-1].confidence or 0) < HOPELESS:
             continue
-        public = loot.public if whole[-1].level == "L1" else None
-        for count in [share for share in SHARES if share < len(loot.stolen)]:
+        public = view.public if whole[-1].level == "L1" else None
+        for count in [share for share in FRACTIONS if share < len(view.stolen)]:
             # One target, since the key alone is wanted.
-            fewer = replace(loot, stolen=loot.stolen[:count], targets=loot.targets[:1], public=public, pairs=None)
+            fewer = replace(view, stolen=view.stolen[:count], targets=view.targets[:1], public=public, pairs=None)
             record = run(attack, whole[-1].level, fewer)
             found.append(replace(record, images=None))
     return found

@@ -1,4 +1,4 @@
-"""The pipeline on real CIFAR-10 pictures, where an archive is at hand."""
+"""The pipeline on real CIFAR-10 images, where an archive is at hand."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-def test_repro_on_real_pictures(project: Project) -> None:
+def test_repro_on_real_images(project: Project) -> None:
     archive = Path(str(ARCHIVE)).resolve()
     checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
     set_params(

@@ -1,4 +1,4 @@
-"""What is no sound picture is refused in plain words, and the pictures below a folder are found."""
+"""What is no sound image is refused in plain words, and the images below a folder are found."""
 
 import io
 import os
@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from privpipe.data import pictures
-from privpipe.data.pictures import find_pictures, read_picture
+from privpipe.data import image_files
+from privpipe.data.image_files import find_images, read_image
 from privpipe.errors import PrivpipeError
 
 N = 16
@@ -43,7 +43,7 @@ SAMPLES = {
 
 
 def bomb(width: int, height: int) -> bytes:
-    """The beginning of a PNG that announces a huge picture."""
+    """The beginning of a PNG that announces a huge image."""
     content = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -60,13 +60,13 @@ def as_bytes(image: Image.Image, format_: str) -> bytes:
     return buffer.getvalue()
 
 
-NO_PICTURE = "not a PNG, JPEG, BMP, TIFF or WebP picture, or damaged at its beginning"
+NO_IMAGE = "not a PNG, JPEG, BMP, TIFF or WebP image, or damaged at its beginning"
 BROKEN = {
     "empty": (b"", "the file is empty"),
-    "text": (b"Not a picture at all.\n", NO_PICTURE),
-    "GIF": (as_bytes(Image.fromarray(RGB[..., 0]), "GIF"), NO_PICTURE),
-    "zeros": (bytes(5000), NO_PICTURE),
-    "signature only": (SAMPLES["PNG"][:8], NO_PICTURE),
+    "text": (b"Not an image at all.\n", NO_IMAGE),
+    "GIF": (as_bytes(Image.fromarray(RGB[..., 0]), "GIF"), NO_IMAGE),
+    "zeros": (bytes(5000), NO_IMAGE),
+    "signature only": (SAMPLES["PNG"][:8], NO_IMAGE),
     **{f"half a {kind}": (data[: len(data) // 2], "cut short or damaged") for kind, data in SAMPLES.items()},
     **{f"{kind} without its end": (SAMPLES[kind][:-20], "cut short or damaged") for kind in ("JPEG", "BMP", "WebP")},
     "damaged checksum": (SAMPLES["PNG"].replace(b"IDAT", b"IDAT\1"), "cut short or damaged"),
@@ -80,7 +80,7 @@ BROKEN = {
 
 def reason(path: Path) -> str:
     with pytest.raises(PrivpipeError) as caught:
-        read_picture(path, N)
+        read_image(path, N)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and "\n" not in message
     return message.removeprefix(f"{path}: ")
@@ -96,7 +96,7 @@ def test_broken_files(tmp_path: Path, kind: str) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     assert reason(tmp_path / "missing.png") == "cannot be read: no such file or directory"
-    assert reason(tmp_path) == "is a folder, not a picture"
+    assert reason(tmp_path) == "is a folder, not an image"
     os.mkfifo(tmp_path / "pipe.png")
     assert reason(tmp_path / "pipe.png") == "is not a regular file"
     (tmp_path / "link.png").symlink_to(tmp_path / "missing.png")
@@ -126,20 +126,20 @@ def test_a_file_that_vanishes_or_may_not_be_read(tmp_path: Path, monkeypatch: py
             assert reason(path) == expected
 
 
-def test_a_picture_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(image: Image.Image, size: int) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(pictures, "_square", fail)
+    monkeypatch.setattr(image_files, "_square", fail)
     assert reason(saved(tmp_path / "x.png", Image.fromarray(RGB))) == "does not fit into memory; scale it down first"
 
 
 def test_a_large_jpeg_is_decoded_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds for what is decoded; a progressive JPEG is decoded whole first."""
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 10_000)
-    picture = Image.fromarray(smooth(400, 400))
-    assert read_picture(saved(tmp_path / "x.jpg", picture), 16).shape == (16, 16, 3)
-    path = saved(tmp_path / "y.jpg", picture, progressive=True)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 10_000)
+    image = Image.fromarray(smooth(400, 400))
+    assert read_image(saved(tmp_path / "x.jpg", image), 16).shape == (16, 16, 3)
+    path = saved(tmp_path / "y.jpg", image, progressive=True)
     assert reason(path) == "has 400 x 400 pixels, more than the 10,000 that are allowed; scale it down first"
 
 
@@ -156,11 +156,11 @@ def test_no_warning_escapes_from_any_thread(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         before = list(warnings.filters)
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _: read_picture(path, N), range(200)))
+            found = list(pool.map(lambda _: read_image(path, N), range(200)))
         assert warnings.filters == before
         with pytest.raises(UserWarning):
             warnings.warn("others still count", stacklevel=1)
-    assert all(np.array_equal(picture, found[0]) for picture in found)
+    assert all(np.array_equal(one, found[0]) for one in found)
 
 
 edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8)
@@ -169,7 +169,7 @@ edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255
 @pytest.mark.parametrize("kind", SAMPLES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=edits, cut=st.floats(0.2, 1), header=st.booleans())
-def test_damaged_bytes_give_a_picture_or_our_error(
+def test_damaged_bytes_give_an_image_or_our_error(
     tmp_path: Path, kind: str, edits: list[tuple[float, int]], cut: float, header: bool
 ) -> None:
     data = bytearray(SAMPLES[kind])
@@ -178,7 +178,7 @@ def test_damaged_bytes_give_a_picture_or_our_error(
     path = tmp_path / "x"
     path.write_bytes(data[: int(len(data) * cut) + 1])
     try:
-        found = read_picture(path, 8)
+        found = read_image(path, 8)
     except PrivpipeError as error:
         assert re.match(rf"{path}: \w", str(error))
     else:
@@ -192,18 +192,18 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in find_pictures(folder)]
+    return [str(path.relative_to(folder)) for path in find_images(folder)]
 
 
-def test_pictures_are_found_by_suffix_in_order(tmp_path: Path) -> None:
+def test_images_are_found_by_suffix_in_order(tmp_path: Path) -> None:
     wanted = ["B.JPG", "a.png", "a/1.jpeg", "a/b/c.WebP", "a/b/d.tiff", "é.bmp", "z.tif"]
     others = ["notes.txt", "Thumbs.db", ".DS_Store", ".hidden.png", ".git/x.png", "a/._c.jpg", "png", "x.gif", "x.png~"]
     touch(tmp_path, *wanted, *others)
     assert names(tmp_path) == sorted(wanted)
-    assert find_pictures(tmp_path / ".git") == [tmp_path / ".git" / "x.png"]  # asked for by name
+    assert find_images(tmp_path / ".git") == [tmp_path / ".git" / "x.png"]  # asked for by name
 
 
-def test_a_folder_that_is_called_like_a_picture(tmp_path: Path) -> None:
+def test_a_folder_that_is_called_like_an_image(tmp_path: Path) -> None:
     touch(tmp_path, "x.png/1.png")
     assert names(tmp_path) == ["x.png/1.png"]
 
@@ -221,7 +221,7 @@ def test_links(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=r"^cannot list .*/missing: No such file or directory\. Check the path"):
-        find_pictures(tmp_path / "missing")
+        find_images(tmp_path / "missing")
     touch(tmp_path, "file.png")
     with pytest.raises(PrivpipeError, match=r"^cannot list .*/file\.png: Not a directory\."):
-        find_pictures(tmp_path / "file.png")
+        find_images(tmp_path / "file.png")

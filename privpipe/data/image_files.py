@@ -1,7 +1,7 @@
-"""Pictures as people have them: any common file to an upright, square, 8-bit RGB array.
+"""Images as people have them: any common file to an upright, square, 8-bit RGB array.
 
-from privpipe.data.pictures import find_pictures, read_picture
-images = [read_picture(path, 32) for path in find_pictures(Path("photos"))]
+from privpipe.data.image_files import find_images, read_image
+images = [read_image(path, 32) for path in find_images(Path("photos"))]
 """
 
 import errno
@@ -41,7 +41,7 @@ MAX_BYTES = 2**30  # of a file
 SHARPNESS = 2  # a JPEG may be decoded smaller, but not below this many times the size that is wanted
 
 WHITE_IS_ZERO, DEPTH, ORIENTATION = 262, 258, 274  # TIFF tags; EXIF uses the last one too
-UPRIGHT = {  # EXIF orientation: what makes the picture upright
+UPRIGHT = {  # EXIF orientation: what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -54,11 +54,11 @@ UPRIGHT = {  # EXIF orientation: what makes the picture upright
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """The pictures below a folder by their suffix (see SUFFIXES, in any case), sorted by path.
+def find_images(folder: Path) -> list[Path]:
+    """The images below a folder by their suffix (see SUFFIXES, in any case), sorted by path.
 
     Hidden files and folders are skipped, links to folders are followed, and a folder that links lead to twice is
-    searched once, one above `folder` not at all. A link to a missing picture is listed, so that reading it says so.
+    searched once, one above `folder` not at all. A link to a missing image is listed, so that reading it says so.
 
     Raises:
         PrivpipeError: the folder, or one below it, is missing or may not be listed.
@@ -76,7 +76,7 @@ def find_pictures(folder: Path) -> list[Path]:
             continue
         seen.add(identity)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if is_picture_name(name)]
+        found += [Path(place, name) for name in files if is_image_name(name)]
     return sorted(found, key=str)
 
 
@@ -86,17 +86,17 @@ def _identity(folder: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file of this name is taken for a picture."""
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
-    """Read a picture as a person sees it: upright, in colour, transparency on white; square, of one size.
+def read_image(path: Path, image_size: int) -> NDArray[np.uint8]:
+    """Read an image as a person sees it: upright, in colour, transparency on white; square, of one size.
 
     The format is told from the content: PNG, JPEG, BMP, TIFF or WebP; of several frames the first counts. 16 bits
     become 8 by scaling. Embedded colour profiles (ICC) are ignored: values are taken for sRGB. The centre square
-    is resized (Lanczos); a square picture of `image_size` comes out bit for bit. Safe to call from many threads.
+    is resized (Lanczos); a square image of `image_size` comes out bit for bit. Safe to call from many threads.
     (Of a damaged TIFF, libtiff itself may print a line to stderr.)
 
     Args:
@@ -107,7 +107,7 @@ def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
 
     Raises:
         PrivpipeError: `<path>: <reason>`; the file is missing, no regular file, empty, too large, damaged or cut
-            short, no picture, or has values whose range is not known (32 bits per pixel, floats, LAB).
+            short, no image, or has values whose range is not known (32 bits per pixel, floats, LAB).
     """
     try:
         size = _checked_size(path)
@@ -125,15 +125,15 @@ def read_picture(path: Path, image_size: int) -> NDArray[np.uint8]:
 
 
 class _RefusedError(Exception):
-    """A picture that is not read, for the reason that the message gives."""
+    """An image that is not read, for the reason that the message gives."""
 
 
 def _reason(error: Exception) -> str:
-    """Why a picture cannot be read, in plain words."""
+    """Why an image cannot be read, in plain words."""
     if isinstance(error, _RefusedError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "not a PNG, JPEG, BMP, TIFF or WebP picture, or damaged at its beginning"
+        return "not a PNG, JPEG, BMP, TIFF or WebP image, or damaged at its beginning"
     if isinstance(error, Image.DecompressionBombError):
         return f"has more pixels than the {MAX_PIXELS:,} that are allowed; scale it down first"
     if isinstance(error, MemoryError):
@@ -149,7 +149,7 @@ def _checked_size(path: Path) -> int:
     """The bytes of a regular file; a pipe or device would be read without end."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise _RefusedError("is a folder, not a picture")
+        raise _RefusedError("is a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
         raise _RefusedError("is not a regular file")
     return status.st_size
@@ -177,12 +177,12 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none, or where the EXIF data cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF data is common, and the picture beside it sound
+    except Exception:  # damaged EXIF data is common, and the image beside it sound
         return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """A decoded picture of any mode as 8-bit RGB, transparency on white."""
+    """A decoded image of any mode as 8-bit RGB, transparency on white."""
     if image.mode.startswith("I;16"):
         image = _grey_of_16_bits(image)
     if image.has_transparency_data:
@@ -212,7 +212,7 @@ def _grey_of_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
-    """The centre square of an RGB picture, resized to (size, size)."""
+    """The centre square of an RGB image, resized to (size, size)."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
@@ -220,7 +220,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 class _Silence:
-    """Who reads pictures now: `warnings` has one list of filters for all threads, so the first one in changes it
+    """Who reads images now: `warnings` has one list of filters for all threads, so the first one in changes it
     and the last one out puts it back."""
 
     lock = threading.Lock()
@@ -230,7 +230,7 @@ class _Silence:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings from Pillow inside the block: of odd metadata that no picture needs, and of sizes checked here."""
+    """No warnings from Pillow inside the block: of odd metadata that no image needs, and of sizes checked here."""
     with _Silence.lock:
         if _Silence.readers == 0:
             _Silence.saved = warnings.catch_warnings()

@@ -1,12 +1,12 @@
-"""The campaign: which attack is run with what knowledge, and what is noted of it."""
+"""The suite: which attack is run with what knowledge, and what is noted of it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from privpipe.attacks.base import Attack, Attempt, Loot, Pairs
-from privpipe.attacks.campaign import campaign, load_loot
+from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
+from privpipe.attacks.suite import load_view, suite
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
@@ -17,14 +17,14 @@ from privpipe.store import PERTURBED, PUBLIC, Header, create
 SIZE = 8
 
 
-def pictures(count: int) -> np.ndarray:
+def sample_images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
 
 
-def loot(stolen: int = 1200, public: int | None = 20, pairs: int | None = 25) -> Loot:
-    known = None if public is None else pictures(public)
-    both = None if pairs is None else Pairs(pictures(pairs), pictures(pairs))
-    return Loot("block_scramble", 4, "dataset", 0.0, pictures(stolen), pictures(5), known, both)
+def view(stolen: int = 1200, public: int | None = 20, pairs: int | None = 25) -> AdversaryView:
+    known = None if public is None else sample_images(public)
+    both = None if pairs is None else Pairs(sample_images(pairs), sample_images(pairs))
+    return AdversaryView("block_scramble", 4, "dataset", 0.0, sample_images(stolen), sample_images(5), known, both)
 
 
 class Noted(Attack):
@@ -41,18 +41,18 @@ class Noted(Attack):
     def applies(self, method: Perturbation) -> bool:
         return method.name == "block_scramble"
 
-    def run(self, loot: Loot) -> Attempt:
-        public = 0 if loot.public is None else len(loot.public)
-        pairs = 0 if loot.pairs is None else len(loot.pairs.originals)
-        self.given.append((len(loot.stolen), public, pairs))
-        return Attempt(loot.targets.astype(np.float32), self.confidence, np.zeros((4, 16), np.int32))
+    def run(self, view: AdversaryView) -> Outcome:
+        public = 0 if view.public is None else len(view.public)
+        pairs = 0 if view.pairs is None else len(view.pairs.originals)
+        self.given.append((len(view.stolen), public, pairs))
+        return Outcome(view.targets.astype(np.float32), self.confidence, np.zeros((4, 16), np.int32))
 
 
 class Refusing(Noted):
     name = "refusing"
     levels = ("L1",)
 
-    def run(self, loot: Loot) -> Attempt:
+    def run(self, view: AdversaryView) -> Outcome:
         raise PrivpipeError("too few images. Use more.")
 
 
@@ -72,7 +72,7 @@ class Elsewhere(Noted):
 
 def test_each_level_knows_what_it_may_and_no_more() -> None:
     attack = Noted(confidence=0.0)  # hopeless, so that fewer images are not tried
-    records = campaign(loot(), [attack])
+    records = suite(view(), [attack])
     assert attack.given == [(1200, 0, 0), (1200, 20, 0), (1200, 20, 1), (1200, 20, 10), (1200, 20, 25)]
     assert [(record.level, record.pairs) for record in records] == [
         ("L0", 0), ("L1", 0), ("L2", 1), ("L2", 10), ("L2", 25),
@@ -82,13 +82,13 @@ def test_each_level_knows_what_it_may_and_no_more() -> None:
 
 def test_levels_without_their_data_are_left_out() -> None:
     attack = Noted(confidence=0.0)
-    campaign(loot(public=None, pairs=None), [attack])
+    suite(view(public=None, pairs=None), [attack])
     assert attack.given == [(1200, 0, 0)]
 
 
 def test_the_cost_in_images_is_measured_at_the_highest_level_without_pairs() -> None:
     attack = Noted()
-    records = campaign(loot(), [attack])
+    records = suite(view(), [attack])
     assert attack.given[5:] == [(100, 20, 0), (300, 20, 0), (1000, 20, 0)]
     cost = records[5:]
     assert [(record.level, record.stolen, record.pairs) for record in cost] == [("L1", n, 0) for n in (100, 300, 1000)]
@@ -96,7 +96,7 @@ def test_the_cost_in_images_is_measured_at_the_highest_level_without_pairs() -> 
 
 
 def test_what_refuses_is_noted_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    (record,) = campaign(loot(), [Refusing()])
+    (record,) = suite(view(), [Refusing()])
     assert (record.level, record.images, record.key) == ("L1", None, None)
     assert record.problem == "too few images. Use more."
     assert "refusing at L1 was not run: too few images" in caplog.text
@@ -104,31 +104,31 @@ def test_what_refuses_is_noted_with_its_reason(caplog: pytest.LogCaptureFixture)
 
 def test_what_is_costly_is_run_with_all_pairs_only() -> None:
     attack = Costly()
-    campaign(loot(), [attack])
+    suite(view(), [attack])
     assert attack.given == [(1200, 20, 25)]
 
 
 def test_what_is_costly_is_not_run_where_another_is_sure() -> None:
     attack = Costly()
-    *_, record = campaign(loot(stolen=50), [Noted(confidence=0.95), attack])
+    *_, record = suite(view(stolen=50), [Noted(confidence=0.95), attack])
     assert attack.given == []
     assert record.problem == "noted at L0 found the key with a confidence of 0.95"
-    campaign(loot(stolen=50), [Noted(confidence=0.6), attack])
+    suite(view(stolen=50), [Noted(confidence=0.6), attack])
     assert attack.given == [(50, 20, 25)]
 
 
 def test_known_pairs_that_tell_nothing_more_are_not_used() -> None:
     class Indifferent(Noted):
-        def learns_from_pairs(self, loot: Loot) -> bool:
+        def learns_from_pairs(self, view: AdversaryView) -> bool:
             return False
 
     attack = Indifferent(confidence=0.0)
-    campaign(loot(), [attack])
+    suite(view(), [attack])
     assert attack.given == [(1200, 0, 0), (1200, 20, 0)]
 
 
 def test_what_does_not_apply_is_not_run() -> None:
-    assert campaign(loot(), [Elsewhere()]) == []
+    assert suite(view(), [Elsewhere()]) == []
 
 
 @pytest.fixture
@@ -147,8 +147,8 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_loot_from_files(files: Path) -> None:
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 6, 30)
+def test_the_view_from_files(files: Path) -> None:
+    found = load_view(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 6, 30)
     assert (found.method, found.k, found.scope, found.sigma) == ("block_scramble", 4, "dataset", 3.0)
     assert (len(found.stolen), len(found.targets), len(found.public), len(found.pairs.originals)) == (30, 6, 10, 7)
     # This "perturbed" file holds the originals, so pairs are equal where they belong together.
@@ -156,7 +156,7 @@ def test_loot_from_files(files: Path) -> None:
 
 
 def test_all_is_taken_where_more_is_asked_for(files: Path) -> None:
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 1000, None)
+    found = load_view(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 1000, None)
     assert (len(found.stolen), len(found.targets)) == (40, 10)
 
 
@@ -164,7 +164,7 @@ def test_nothing_public_and_no_pairs(files: Path) -> None:
     leak(files / "images.h5", files / "leaked.h5", 0)
     train = draw(10, SIZE, rng=np.random.default_rng(0))
     write_images(files / "public.h5", train, train, {"train": np.arange(0)}, PUBLIC)
-    found = load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)
+    found = load_view(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)
     assert found.public is None and found.pairs is None
 
 
@@ -174,4 +174,4 @@ def test_public_images_of_another_size_are_refused(files: Path) -> None:
     with pytest.raises(
         PrivpipeError, match=r"public.h5 has images of shape \(16, 16, 3\), .*perturbed.h5 of \(8, 8, 3\)"
     ):
-        load_loot(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)
+        load_view(files / "perturbed.h5", files / "public.h5", files / "leaked.h5", 5, None)

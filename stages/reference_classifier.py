@@ -5,7 +5,7 @@ import click
 from privpipe.files import write_or_keep
 from privpipe.nn.bundle import save_bundle
 from privpipe.params import load_params
-from privpipe.scores.reference_classifier import train_recogniser
+from privpipe.scores.reference_classifier import train_reference_classifier
 from stages import in_path, out_path, params_path, stage
 
 
@@ -17,8 +17,10 @@ def main(images: str, model: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
         how, machine = params.attack, params.train
-        bundle = train_recogniser(images, how.recogniser_epochs, how.seed, machine.device, machine.threads, model)
-        write_or_keep("recogniser", {model: lambda path: save_bundle(path, bundle)})
+        bundle = train_reference_classifier(
+            images, how.reference_epochs, how.seed, machine.device, machine.threads, model
+        )
+        write_or_keep("reference_classifier", {model: lambda path: save_bundle(path, bundle)})
 
 
 if __name__ == "__main__":

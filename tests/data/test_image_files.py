@@ -1,4 +1,4 @@
-"""Pictures of every kind that people have come out upright, square, 8-bit and in colour."""
+"""Images of every kind that people have come out upright, square, 8-bit and in colour."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ import pytest
 from drawn import Pixels, rounded, saved, smooth
 from PIL import Image
 
-from privpipe.data.pictures import read_picture
+from privpipe.data.image_files import read_image
 
 N = 16
 RNG = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def two_values(low: int, high: int) -> Pixels:
 
 
 def palette_image() -> tuple[Image.Image, Pixels]:
-    """A palette picture, and its palette (256, 3)."""
+    """A palette image, and its palette (256, 3)."""
     colours = np.random.default_rng(1).integers(0, 256, (256, 3), np.uint8)
     image = Image.fromarray(GREY).convert("P")
     image.putdata(GREY.ravel().tolist())
@@ -69,59 +69,59 @@ def palette_image() -> tuple[Image.Image, Pixels]:
     return image, colours
 
 
-def test_a_square_colour_picture_comes_out_bit_for_bit(tmp_path: Path) -> None:
+def test_a_square_colour_image_comes_out_bit_for_bit(tmp_path: Path) -> None:
     for name, options in [
         *[("x.png", {}), ("x.bmp", {}), ("x.tif", {}), ("x.tiff", {"compression": "tiff_lzw"})],
         *[("x.TIF", {"compression": "tiff_adobe_deflate"}), ("x.webp", {"lossless": True})],
     ]:
-        found = read_picture(saved(tmp_path / name, Image.fromarray(RGB), **options), N)
+        found = read_image(saved(tmp_path / name, Image.fromarray(RGB), **options), N)
         assert np.array_equal(found, RGB), (name, options)
         assert found.dtype == np.uint8 and found.flags.c_contiguous and found.flags.writeable
 
 
 def test_grey_is_three_equal_colours(tmp_path: Path) -> None:
     for name in ("x.png", "x.bmp", "x.tif"):
-        assert np.array_equal(read_picture(saved(tmp_path / name, Image.fromarray(GREY)), N), grey(GREY)), name
+        assert np.array_equal(read_image(saved(tmp_path / name, Image.fromarray(GREY)), N), grey(GREY)), name
 
 
 def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
     image = Image.fromarray(two_values(0, 255)).convert("1")
     for name, options in [("x.png", {}), ("x.bmp", {}), ("x.tif", {}), ("x.tiff", {"compression": "group4"})]:
-        assert np.array_equal(read_picture(saved(tmp_path / name, image, **options), N), grey(two_values(0, 255)))
+        assert np.array_equal(read_image(saved(tmp_path / name, image, **options), N), grey(two_values(0, 255)))
 
 
 def test_palettes(tmp_path: Path) -> None:
     image, colours = palette_image()
     for name in ("x.png", "x.bmp", "x.tif"):
-        assert np.array_equal(read_picture(saved(tmp_path / name, image), N), colours[GREY]), name
+        assert np.array_equal(read_image(saved(tmp_path / name, image), N), colours[GREY]), name
 
 
 def test_palettes_with_transparency(tmp_path: Path) -> None:
     image, colours = palette_image()
-    one = read_picture(saved(tmp_path / "one.png", image, transparency=int(GREY[3, 4])), N)
+    one = read_image(saved(tmp_path / "one.png", image, transparency=int(GREY[3, 4])), N)
     assert np.array_equal(one, np.where(grey(GREY[3, 4] == GREY), 255, colours[GREY]))
     alphas = np.arange(256, dtype=np.uint8)[::-1].copy()
-    all_of_them = read_picture(saved(tmp_path / "all.png", image, transparency=alphas.tobytes()), N)
+    all_of_them = read_image(saved(tmp_path / "all.png", image, transparency=alphas.tobytes()), N)
     assert np.array_equal(all_of_them, on_white(colours[GREY], alphas[GREY]))
 
 
 @pytest.mark.parametrize(("name", "options"), [("x.png", {}), ("x.tif", {}), ("x.webp", {"lossless": True})])
 def test_alpha_is_seen_on_white(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     image = Image.fromarray(NOISE)
-    found = read_picture(saved(tmp_path / name, image, **options, **({"exact": True} if "webp" in name else {})), N)
+    found = read_image(saved(tmp_path / name, image, **options, **({"exact": True} if "webp" in name else {})), N)
     assert np.array_equal(found, on_white(RGB, ALPHA))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])
 def test_grey_with_alpha_is_seen_on_white(tmp_path: Path, name: str) -> None:
-    found = read_picture(saved(tmp_path / name, Image.fromarray(NOISE[..., [0, 3]], "LA")), N)
+    found = read_image(saved(tmp_path / name, Image.fromarray(NOISE[..., [0, 3]], "LA")), N)
     assert np.array_equal(found, on_white(grey(GREY), ALPHA))
 
 
 def test_a_colour_that_stands_for_transparency(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "rgb.png", Image.fromarray(RGB), transparency=tuple(RGB[2, 5].tolist())), N)
+    found = read_image(saved(tmp_path / "rgb.png", Image.fromarray(RGB), transparency=tuple(RGB[2, 5].tolist())), N)
     assert np.array_equal(found, np.where((RGB[2, 5] == RGB).all(axis=2, keepdims=True), 255, RGB))
-    found = read_picture(saved(tmp_path / "grey.png", Image.fromarray(GREY), transparency=int(GREY[2, 5])), N)
+    found = read_image(saved(tmp_path / "grey.png", Image.fromarray(GREY), transparency=int(GREY[2, 5])), N)
     assert np.array_equal(found, grey(np.where(GREY[2, 5] == GREY, 255, GREY)))
 
 
@@ -130,19 +130,19 @@ def test_16_bit_grey_is_scaled(tmp_path: Path) -> None:
     assert expected[0, :4, 0].tolist() == [0, 255, 1, 0]
     little, big = Image.fromarray(DEEP), Image.frombytes("I;16B", (N, N), DEEP.astype(">u2").tobytes())
     for name, image in [("x.png", little), ("little.tif", little), ("big.tif", big)]:
-        assert np.array_equal(read_picture(saved(tmp_path / name, image), N), expected), name
+        assert np.array_equal(read_image(saved(tmp_path / name, image), N), expected), name
 
 
 def test_16_bit_grey_with_a_transparent_level(tmp_path: Path) -> None:
     key = (b"tRNS", struct.pack(">H", DEEP[5, 6]))
-    found = read_picture(png(tmp_path / "x.png", 16, 0, DEEP.astype(">u2"), key), N)
+    found = read_image(png(tmp_path / "x.png", 16, 0, DEEP.astype(">u2"), key), N)
     assert np.array_equal(found, grey(np.where(DEEP[5, 6] == DEEP, 255, rounded(DEEP / 65535 * 255))))
 
 
 def test_grey_tiffs_where_white_is_zero_or_with_12_bits(tmp_path: Path) -> None:
-    inverted = read_picture(tiff(tmp_path / "inverted.tif", DEEP.astype("<u2").tobytes(), 16, 0), N)
+    inverted = read_image(tiff(tmp_path / "inverted.tif", DEEP.astype("<u2").tobytes(), 16, 0), N)
     assert np.array_equal(inverted, grey(rounded((65535 - DEEP.astype(int)) / 65535 * 255)))
-    inverted = read_picture(tiff(tmp_path / "inverted8.tif", GREY.tobytes(), 8, 0), N)
+    inverted = read_image(tiff(tmp_path / "inverted8.tif", GREY.tobytes(), 8, 0), N)
     assert np.array_equal(inverted, grey(255 - GREY))
     values = (DEEP >> 4).ravel().astype(int)
     packed = bytes(
@@ -150,13 +150,13 @@ def test_grey_tiffs_where_white_is_zero_or_with_12_bits(tmp_path: Path) -> None:
         for a, b in zip(values[::2], values[1::2], strict=True)
         for byte in (a >> 4, (a & 15) << 4 | b >> 8, b & 255)
     )
-    found = read_picture(tiff(tmp_path / "twelve.tif", packed, 12, 1), N)
+    found = read_image(tiff(tmp_path / "twelve.tif", packed, 12, 1), N)
     assert np.array_equal(found, grey(rounded(values.reshape(N, N) / 4095 * 255)))
 
 
 def test_16_bit_colours(tmp_path: Path) -> None:
     deep = np.random.default_rng(2).integers(0, 65536, (N, N, 3), np.uint16)
-    found = read_picture(png(tmp_path / "x.png", 16, 2, deep.astype(">u2")), N)
+    found = read_image(png(tmp_path / "x.png", 16, 2, deep.astype(">u2")), N)
     assert np.abs(found - deep / 257).max() < 1.0
 
 
@@ -165,16 +165,16 @@ def cmyk(pixels: Pixels) -> Pixels:
 
 
 def test_cmyk(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "x.tif", Image.fromarray(NOISE, "CMYK")), N)
+    found = read_image(saved(tmp_path / "x.tif", Image.fromarray(NOISE, "CMYK")), N)
     assert np.abs(found.astype(int) - cmyk(NOISE)).max() <= 1
     inks = np.concatenate([smooth(N, N), smooth(N, N)[..., :1] // 2], axis=2)
     path = saved(tmp_path / "x.jpg", Image.fromarray(inks, "CMYK"), quality=100, subsampling=0)
     assert b"Adobe" in path.read_bytes()  # whose inks are stored inverted
-    assert np.abs(read_picture(path, N).astype(int) - cmyk(inks)).max() <= 6
+    assert np.abs(read_image(path, N).astype(int) - cmyk(inks)).max() <= 6
 
 
 def test_ycbcr(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "x.tif", Image.fromarray(RGB).convert("YCbCr")), N)
+    found = read_image(saved(tmp_path / "x.tif", Image.fromarray(RGB).convert("YCbCr")), N)
     y, cb, cr = (np.asarray(Image.fromarray(RGB).convert("YCbCr"))[..., c].astype(float) for c in range(3))
     red, blue = y + 1.402 * (cr - 128), y + 1.772 * (cb - 128)
     expected = np.stack([red, (y - 0.299 * red - 0.114 * blue) / 0.587, blue], axis=2).clip(0, 255)
@@ -184,9 +184,9 @@ def test_ycbcr(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
 def test_jpeg(tmp_path: Path, options: dict[str, Any]) -> None:
     path = saved(tmp_path / "x.jpg", Image.fromarray(smooth(64, 64)), quality=98, **options)
-    assert np.abs(read_picture(path, 64).astype(int) - smooth(64, 64)).max() <= 10
+    assert np.abs(read_image(path, 64).astype(int) - smooth(64, 64)).max() <= 10
     path = saved(tmp_path / "grey.jpg", Image.fromarray(smooth(64, 64)[..., 0]), quality=98)
-    assert np.abs(read_picture(path, 64).astype(int) - grey(smooth(64, 64)[..., 0])).max() <= 5
+    assert np.abs(read_image(path, 64).astype(int) - grey(smooth(64, 64)[..., 0])).max() <= 5
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.png"])
@@ -194,11 +194,11 @@ def test_an_icc_profile_is_ignored(tmp_path: Path, name: str) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
-    plain = read_picture(saved(tmp_path / f"plain{name}", Image.fromarray(RGB)), N)
-    assert np.array_equal(read_picture(saved(tmp_path / name, Image.fromarray(RGB), icc_profile=profile), N), plain)
+    plain = read_image(saved(tmp_path / f"plain{name}", Image.fromarray(RGB)), N)
+    assert np.array_equal(read_image(saved(tmp_path / name, Image.fromarray(RGB), icc_profile=profile), N), plain)
 
 
-# EXIF orientation: how the upright picture was turned to give the stored one (CIPA DC-008, section 4.6.4).
+# EXIF orientation: how the upright image was turned to give the stored one (CIPA DC-008, section 4.6.4).
 STORED: dict[int, Callable[[Pixels], Pixels]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -220,12 +220,12 @@ STORED: dict[int, Callable[[Pixels], Pixels]] = {
     ],
 )
 def test_exif_orientation(tmp_path: Path, orientation: int, name: str, options: dict[str, Any]) -> None:
-    upright = smooth(24, 40)  # the centre square differs from that of the picture lying on its side
+    upright = smooth(24, 40)  # the centre square differs from that of the image lying on its side
     exif = Image.Exif()
     exif[274] = orientation
     stored = np.ascontiguousarray(STORED[orientation](upright))
     path = saved(tmp_path / name, Image.fromarray(stored), exif=exif, **options)
-    found, expected = read_picture(path, 24), upright[:, 8:32]
+    found, expected = read_image(path, 24), upright[:, 8:32]
     assert np.abs(found.astype(int) - expected).max() <= (10 if name == "x.jpg" else 0)
 
 
@@ -233,14 +233,14 @@ def test_exif_orientation(tmp_path: Path, orientation: int, name: str, options: 
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    assert np.array_equal(read_picture(saved(tmp_path / "x.png", Image.fromarray(RGB), exif=exif), N), RGB)
+    assert np.array_equal(read_image(saved(tmp_path / "x.png", Image.fromarray(RGB), exif=exif), N), RGB)
 
 
-def test_damaged_exif_data_beside_a_sound_picture(tmp_path: Path) -> None:
+def test_damaged_exif_data_beside_a_sound_image(tmp_path: Path) -> None:
     for exif in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(30)):
         sound = saved(tmp_path / "x.jpg", Image.fromarray(RGB), quality=95)
         damaged = saved(tmp_path / "y.jpg", Image.fromarray(RGB), quality=95, exif=exif)
-        assert np.array_equal(read_picture(damaged, N), read_picture(sound, N))
+        assert np.array_equal(read_image(damaged, N), read_image(sound, N))
 
 
 def test_the_first_frame_counts(tmp_path: Path) -> None:
@@ -249,20 +249,20 @@ def test_the_first_frame_counts(tmp_path: Path) -> None:
         path = saved(tmp_path / name, Image.fromarray(RGB), save_all=True, append_images=others, **options)
         with Image.open(path) as image:
             assert getattr(image, "n_frames", 1) == 3
-        assert np.array_equal(read_picture(path, N), RGB), name
-    picture = smooth(64, 64)
+        assert np.array_equal(read_image(path, N), RGB), name
+    drawn = smooth(64, 64)
     path = saved(
         tmp_path / "x.jpg",
-        Image.fromarray(picture),
+        Image.fromarray(drawn),
         format="MPO",
         save_all=True,
-        append_images=[Image.fromarray(255 - picture)],
+        append_images=[Image.fromarray(255 - drawn)],
     )
-    assert np.abs(read_picture(path, 64).astype(int) - picture).max() <= 30
+    assert np.abs(read_image(path, 64).astype(int) - drawn).max() <= 30
 
 
 def test_the_format_is_told_from_the_content(tmp_path: Path) -> None:
-    assert np.array_equal(read_picture(saved(tmp_path / "x.jpg", Image.fromarray(RGB), format="PNG"), N), RGB)
+    assert np.array_equal(read_image(saved(tmp_path / "x.jpg", Image.fromarray(RGB), format="PNG"), N), RGB)
 
 
 def lanczos(source: int, start: int, side: int, size: int) -> Pixels:
@@ -275,12 +275,12 @@ def lanczos(source: int, start: int, side: int, size: int) -> Pixels:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def resized(picture: Pixels, size: int) -> Pixels:
-    height, width = picture.shape[:2]
+def resized(image: Pixels, size: int) -> Pixels:
+    height, width = image.shape[:2]
     side = min(height, width)
     rows = lanczos(height, (height - side) // 2, side, size)
     columns = lanczos(width, (width - side) // 2, side, size)
-    return np.einsum("ih,hjc->ijc", rows, np.einsum("hwc,jw->hjc", picture.astype(float), columns))
+    return np.einsum("ih,hjc->ijc", rows, np.einsum("hwc,jw->hjc", image.astype(float), columns))
 
 
 @pytest.mark.parametrize(
@@ -288,22 +288,22 @@ def resized(picture: Pixels, size: int) -> Pixels:
 )
 def test_the_centre_square_is_resized_by_lanczos(tmp_path: Path, height: int, width: int, size: int) -> None:
     # Pillow clips and rounds between the two directions; noise of low contrast does not overshoot.
-    picture = np.random.default_rng(3).integers(80, 176, (height, width, 3), np.uint8)
-    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(picture)), size)
-    assert np.abs(found - resized(picture, size)).max() <= 2
+    image = np.random.default_rng(3).integers(80, 176, (height, width, 3), np.uint8)
+    found = read_image(saved(tmp_path / "x.png", Image.fromarray(image)), size)
+    assert np.abs(found - resized(image, size)).max() <= 2
 
 
 @pytest.mark.parametrize(("name", "limit"), [("x.png", 3), ("x.jpg", 6), ("x.webp", 6)])
 @pytest.mark.parametrize(("height", "width"), [(600, 800), (1001, 517)])
-def test_large_pictures_take_short_cuts_that_cannot_be_seen(
+def test_large_images_take_short_cuts_that_cannot_be_seen(
     tmp_path: Path, name: str, limit: int, height: int, width: int
 ) -> None:
-    picture = smooth(height, width)
-    found = read_picture(saved(tmp_path / name, Image.fromarray(picture)), 32)
-    assert np.abs(found - resized(picture, 32)).max() <= limit
+    image = smooth(height, width)
+    found = read_image(saved(tmp_path / name, Image.fromarray(image)), 32)
+    assert np.abs(found - resized(image, 32)).max() <= limit
 
 
-def test_a_long_thin_picture(tmp_path: Path) -> None:
+def test_a_long_thin_image(tmp_path: Path) -> None:
     line = np.random.default_rng(4).integers(0, 256, (1, 3001, 3), np.uint8)
-    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(line)), 8)
+    found = read_image(saved(tmp_path / "x.png", Image.fromarray(line)), 8)
     assert (found == found[:1]).all()
