@@ -1,8 +1,8 @@
 """What the documents say of methods, attacks, stages and parameters, from these themselves.
 
 Some pages hold markers, in whose place Sphinx reads what is written here: docstrings, legal settings, keys, guarantees
-and advice, and which attack applies to which method. So no page can fall behind the code; a page without its marker, and
-a method or an attack that says nothing of itself, end the build.
+and advice, and which attack applies to which method. So no page can fall behind the code. A page without its marker,
+and a method or an attack that says nothing of itself, end the build.
 """
 
 import inspect
@@ -66,8 +66,9 @@ def methods(figures: Path, link: str) -> str:
     sections = []
     for name, kind in own(METHODS).items():
         write_figure(kind, figures / f"{name}.png")
-        sections += [f"## {name}\n", documented(kind), f"![{caption(kind)}]({link}/{name}.png)\n", f"{caption(kind)}\n"]
-        sections.append("\n".join(["| | |", "|---|---|", *(f"| {title} | {text} |" for title, text in facts(kind)), ""]))
+        rows = [f"| {title} | {text} |" for title, text in facts(kind)]
+        sections += [f"## {name}\n", documented(kind), f"![{name}]({link}/{name}.png)\n", f"{caption(kind)}\n"]
+        sections += ["| | |", "|---|---|", *rows, ""]
     return "\n".join(sections)
 
 
@@ -158,7 +159,9 @@ def documented(kind: type) -> str:
     """
     parts = [sys.modules[kind.__module__].__doc__, kind.__doc__]
     if not all(parts):
-        raise ExtensionError(f"{kind.__module__}.{kind.__name__} needs a docstring, and its module one: docs show them.")
+        raise ExtensionError(
+            f"{kind.__module__}.{kind.__name__} needs a docstring, and its module one: docs show them."
+        )
     texts = [re.split(r"^Args:", inspect.cleandoc(part or ""), flags=re.MULTILINE)[0] for part in parts]
     texts[1] = texts[1].removeprefix("See the module.")
     return "\n\n".join(escaped(text.strip()) for text in texts if text.strip()) + "\n"
@@ -208,7 +211,11 @@ def stages(figures: Path, link: str) -> str:
     declared = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
     lines = ["| stage | whose: what for | makes |", "|---|---|---|"]
     for name, stage in declared.items():
-        outs = [out if isinstance(out, str) else next(iter(out)) for key in ("outs", "metrics") for out in stage.get(key, [])]
+        outs = [
+            out if isinstance(out, str) else next(iter(out))
+            for key in ("outs", "metrics")
+            for out in stage.get(key, [])
+        ]
         lines.append(f"| `{name}` | {stage['desc']} | {', '.join(f'`{out}`' for out in outs)} |")
     return "\n".join([*lines, ""])
 

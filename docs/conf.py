@@ -13,7 +13,6 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 4
 # Signs of everyday text, such as quotation marks, stay as they were typed.
 smartquotes = False
-suppress_warnings: list[str] = []
 
 html_theme = "furo"
 html_title = "privpipe"
@@ -21,6 +20,7 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 # Summaries of what was found are fetched page by page, which a browser forbids to pages that are opened from disk.
 html_show_search_summary = False
 
