@@ -77,16 +77,13 @@ TABLE = [
     skip(r"export IMAGES=/home/me/images", "every command here has the variable"),
     # Experiments.
     Rule(r"dvc exp run -S perturb\.scope=image -S model\.arch=baseline"),
-    Rule(r"dvc exp run -S perturb\.k=8", "k=8 is what was run before", "dvc exp run -S perturb.k=16"),
-    Rule(
-        r"dvc exp run -S perturb\.method=gaussian_blur .*",
-        BY_DESIGN,
-        "dvc exp run -S perturb.method=block_mix -S perturb.k=8 -S model.arch=baseline",
-    ),
+    # Each stage runs once more in the workspace or in the copy of a queued experiment: both are searched.
+    Rule(r"dvc exp run -S perturb\.k=8", "k=8 is what was run before", "dvc exp run -S train.lr=0.002"),
+    skip(r"dvc exp run -S perturb\.method=gaussian_blur .*", f"{BY_DESIGN}; the queue has another method instead"),
     Rule(
         r"dvc exp run --queue -S 'perturb\.k=2,4,8' .*",
         BY_DESIGN,
-        "dvc exp run --queue -S train.lr=0.002",
+        "dvc exp run --queue -S perturb.method=block_mix -S perturb.k=8",
     ),
     Rule("dvc exp run --run-all"),
     Rule(r"dvc (metrics (show|diff)|plots (show|diff HEAD workspace)|dag)"),
