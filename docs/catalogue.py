@@ -37,7 +37,7 @@ SCOPES = ("dataset", "image")
 SIGMA = 100.0  # of the methods that add noise, in examples
 MAGNIFIED, MARGIN = 5, 8  # of the figures, in pixels
 MARKER = "(`make docs` writes the {} here, from the code.)\n"
-ROOT = Path(__file__).parents[1]
+DOCS = Path(__file__).parent
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
@@ -48,22 +48,16 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """
     figures = Path(app.doctreedir) / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for part, (place, write) in PARTS.items():
+    for part, write in PARTS.get(page, {}).items():
         marker = MARKER.format(part)
-        if page == place and source[0].count(marker) != 1:
+        if source[0].count(marker) != 1:
             raise ExtensionError(f"docs/{page}.md must hold this line once, where they belong: {marker.strip()}")
-        if page == place:
-            source[0] = source[0].replace(marker, write(figures, os.path.relpath(figures, app.srcdir)))
+        source[0] = source[0].replace(marker, write(figures))
 
 
-def methods(figures: Path, link: str) -> str:
-    """A section for each method, in Markdown.
-
-    Args:
-        figures: the folder that their figures are written into.
-        link: that folder as the page names it.
-    """
-    sections = []
+def methods(figures: Path) -> str:
+    """A section for each method, in Markdown; its figure is written into the folder `figures`."""
+    sections, link = [], os.path.relpath(figures, DOCS)
     for name, kind in own(METHODS).items():
         write_figure(kind, figures / f"{name}.png")
         rows = [f"| {title} | {text} |" for title, text in facts(kind)]
@@ -120,7 +114,7 @@ def undoing(kind: type[Perturbation]) -> str:
     return "no inverse; the best linear estimate restores images (level L3)"
 
 
-def attacks(figures: Path, link: str) -> str:
+def attacks(_: Path) -> str:
     """What each attack applies to, then a section for each, in Markdown."""
     kinds = attack_kinds()
     cases = [(kind, scope) for kind in own(METHODS).values() for scope in (SCOPES if kind.keyed else SCOPES[:1])]
@@ -206,9 +200,9 @@ def write_figure(kind: type[Perturbation], path: Path) -> None:
     sheet.save(path)
 
 
-def stages(figures: Path, link: str) -> str:
+def stages(_: Path) -> str:
     """A table of the stages, as dvc.yaml describes them."""
-    declared = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    declared = YAML(typ="safe", pure=True).load(DOCS.parent / "dvc.yaml")["stages"]
     lines = ["| stage | whose: what for | makes |", "|---|---|---|"]
     for name, stage in declared.items():
         outs = [
@@ -220,9 +214,9 @@ def stages(figures: Path, link: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def parameters(figures: Path, link: str) -> str:
+def parameters(_: Path) -> str:
     """A table of all parameters: the committed value, what else is legal where that is a few words, and the meaning."""
-    committed = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    committed = YAML(typ="safe", pure=True).load(DOCS.parent / "params.yaml")
     lines = ["| parameter | in `params.yaml` | meaning |", "|---|---|---|"]
     for group, fields in GROUPS.items():
         for name, field in fields.model_fields.items():
@@ -233,9 +227,8 @@ def parameters(figures: Path, link: str) -> str:
     return "\n".join([*lines, ""])
 
 
-PARTS: dict[str, tuple[str, Callable[[Path, str], str]]] = {
-    "methods": ("methods", methods),
-    "attacks": ("attacks", attacks),
-    "stages": ("pipeline", stages),
-    "parameters": ("pipeline", parameters),
+PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
+    "methods": {"methods": methods},
+    "attacks": {"attacks": attacks},
+    "pipeline": {"stages": stages, "parameters": parameters},
 }

@@ -64,7 +64,7 @@ def opened(address: str, folder: Path) -> tuple[str, str, set[str]]:
         "--dump-dom",
         address,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
     asked = re.findall(r'"url":"(?:https?|wss?)://([^/"]+)', log.read_text())
     # The browser's own services are switched off as far as it lets itself.
