@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from privpipe.report.study_columns import COLUMNS
 
 from privpipe.errors import PrivpipeError
 from privpipe.pipeline.ledger import Ledger, all_rows
-from privpipe.report.study_columns import COLUMNS
 
 HEADER = ",".join(COLUMNS) + "\n"
 NAMES = ["a" * 16, "b" * 16, "c" * 16]

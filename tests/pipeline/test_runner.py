@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from privpipe.pipeline.task import Place, fingerprint_of_inputs, run
+from privpipe.report.study_columns import COLUMNS, Row
 from small_study import ROOT, SECONDS, how, models, results, table, write_small_images, write_study
 
 from privpipe.errors import PrivpipeError
@@ -23,8 +25,6 @@ from privpipe.pipeline import runner
 from privpipe.pipeline.executors import open_executor
 from privpipe.pipeline.grid import Task
 from privpipe.pipeline.runner import run_group
-from privpipe.pipeline.task import Place, fingerprint_of_inputs, run
-from privpipe.report.study_columns import COLUMNS, Row
 
 SCRAMBLE = {"method": "block_scramble", "k": [2, 4]}
 GROUP: dict[str, Any] = {
