@@ -1,4 +1,4 @@
-"""A study of small images, whose models take a fraction of a second each, for the tests of how it is run."""
+"""A sweep over small images, whose experiments take a fraction of a second each, for the tests of how it is run."""
 
 import csv
 from pathlib import Path
@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
-from privpipe.pipeline.grid import Study, Task, load_grid
+from privpipe.pipeline.grid import Sweep, Task, load_grid
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SIZE = 16
 SECONDS = 120  # that a process may take to do what it should, on a busy machine
 
@@ -25,41 +25,41 @@ def write_small_images(path: Path, train: int = 60, seed: int = 0) -> Path:
     return path
 
 
-def write_study(
+def write_sweep(
     folder: Path,
     groups: dict[str, Any],
     *,
-    study: dict[str, Any] | None = None,
+    sweep: dict[str, Any] | None = None,
     recipes: dict[str, Any] | None = None,
     common: dict[str, Any] | None = None,
 ) -> tuple[Path, Path]:
-    """The parameter files of a study, params.yaml and common.yaml.
+    """The parameter files of a sweep, params.yaml and common.yaml.
 
     Args:
         groups, recipes: as in params.yaml; by default there is one recipe, `paper`, that changes nothing.
-        study, common: what differs from one training seed, inline, and from the committed common.yaml in small.
+        sweep, common: what differs from one training seed, inline, and from the committed common.yaml in small.
     """
     shared = YAML(typ="safe", pure=True).load(ROOT / "studies" / "paper" / "common.yaml")
     shared["data"] |= {"source": "synthetic", "image_size": SIZE, "n_train": 60, "n_val": 20, "n_test": 20}
     shared["train"] |= {"epochs": 1, "batch_size": 20}
     for section, values in (common or {}).items():
         shared[section] |= values
-    how = {"recipes": ["paper"], "seeds": [0], "scheduler": "inline", "workers": None} | (study or {})
-    own = {"study": how, "recipes": recipes or {"paper": None}, "groups": groups}
+    how = {"recipes": ["paper"], "seeds": [0], "scheduler": "inline", "workers": None} | (sweep or {})
+    own = {"sweep": how, "recipes": recipes or {"paper": None}, "groups": groups}
     folder.mkdir(exist_ok=True)
     for name, values in (("params.yaml", own), ("common.yaml", shared)):
         YAML().dump(values, folder / name)
     return folder / "params.yaml", folder / "common.yaml"
 
 
-def models(folder: Path, group: dict[str, Any], **study: Any) -> list[Task]:
+def models(folder: Path, group: dict[str, Any], **sweep: Any) -> list[Task]:
     """The models of a group named `small`."""
-    return load_grid(*write_study(folder, {"small": group}, study=study)).groups["small"]
+    return load_grid(*write_sweep(folder, {"small": group}, sweep=sweep)).groups["small"]
 
 
-def how(scheduler: str = "inline", workers: int | None = None) -> Study:
+def how(scheduler: str = "inline", workers: int | None = None) -> Sweep:
     """How a group is run."""
-    return Study(recipes=["paper"], seeds=[0], scheduler=scheduler, workers=workers)
+    return Sweep(recipes=["paper"], seeds=[0], scheduler=scheduler, workers=workers)
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -83,8 +83,7 @@ def load_grid(path: str | Path, common: str | Path) -> Grid:
         common: parameters as in params.yaml.
 
     Raises:
-        PrivpipeError: a file is missing or no YAML, a name is unknown, an experiment is impossible, or two of a
-            group are the same.
+        PrivpipeError: a file is missing or no YAML, a name is unknown, or an experiment is impossible.
     """
     shared = load_params(common).model_dump()
     try:
@@ -146,13 +145,6 @@ def _tasks(
                         "sweep. Use 0, or a list such as [0, 1, 2]."
                     )
                 tasks.append(Task(name, params))
-    seen: list[Params] = []
-    for task in tasks:
-        if task.params in seen:
-            raise PrivpipeError(
-                f"group {name} of the sweep has an experiment twice. Take a value out of one of its lists."
-            )
-        seen.append(task.params)
     return tasks
 
 

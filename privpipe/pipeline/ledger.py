@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,6 @@ class Ledger:
 
     def _write(self) -> None:
         write_csv(self.path, self.columns, (self.rows[name] for name in self.wanted if name in self.rows))
-
-
-def all_rows(folder: str | Path, columns: Sequence[str], groups: Sequence[str]) -> Iterator[list[str]]:
-    """The cells of the rows of all groups, those of files `<group>.csv` that are there."""
-    for group in groups:
-        yield from read_rows(Path(folder) / f"{group}.csv", columns)
 
 
 def _cell(value: Any) -> Any:

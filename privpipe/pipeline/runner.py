@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -54,7 +55,7 @@ def run_sweep(
         tasks: the experiments, in the order of the grid.
         inputs: the files that they share, by name; workers on other machines must see the same absolute paths.
         rows: a CSV file with a row for each experiment; rows of these are kept, others dropped.
-        scratch: a folder for files that are not kept; what is in it is removed. Workers must see it too.
+        scratch: a folder for files that are not kept, of one or more sweeps. Workers must see it too.
         sweep: where they are run.
 
     Raises:
@@ -67,16 +68,16 @@ def run_sweep(
     for task in tasks:
         twin = by_name.setdefault(fingerprint(task.params, measurement, digest), task)
         if twin is not task:
-            raise PrivpipeError(f"{task.name} and {twin.name} differ in nothing that is measured. Take one out.")
+            raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
     ledger = Ledger(rows, measurement.columns, list(by_name))
     missing = {name: by_name[name] for name in ledger.missing}
-    place = Path(scratch).absolute() / digest[:16]
+    place = Path(scratch).absolute() / ledger.path.stem  # another group may be run at the same time
 
     def submit(executor: Executor, task: Task) -> Future[Row]:
         return executor.submit(run, measurement.measure, task.params, place, files)
 
     failed: list[str] = []
-    shutil.rmtree(scratch, ignore_errors=True)  # there may be none; a killed run leaves one
+    shutil.rmtree(place, ignore_errors=True)  # there may be none; a killed run leaves one
     try:
         with tqdm(total=len(tasks), initial=len(ledger.rows), desc=ledger.path.stem, unit="run", disable=None) as bar:
             for name, result in _results(missing, submit, sweep):
@@ -87,7 +88,9 @@ def run_sweep(
                     ledger.add({**result, "group": task.group, "fingerprint": name})
                 bar.update()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # what is left of it, the next run removes
+        shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes
+        with suppress(OSError):  # there was nothing to do, or another group is in it
+            place.parent.rmdir()
     ledger.close()
     if failed:
         raise PrivpipeError(

@@ -1,12 +1,13 @@
 """One table of all models of the study, the figures of the paper beside its own numbers, and its claims."""
 
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from privpipe.files import write_csv, write_text
 from privpipe.pipeline.grid import load_grid
-from privpipe.pipeline.ledger import all_rows
+from privpipe.pipeline.ledger import read_rows
 from privpipe.report.figures import example_row, save
 from privpipe.store import RAW, open_store
 from stages import in_path, out_path, stage
@@ -28,7 +29,8 @@ from studies.paper.table import summary as means
 @click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
 def main(grid: str, common: str, images: str, rows: Path, table: str, summary: str, claims: str, figures: Path) -> None:
     with stage():
-        write_csv(table, COLUMNS, all_rows(rows, COLUMNS, list(load_grid(grid, common).groups)))
+        groups = load_grid(grid, common).groups
+        write_csv(table, COLUMNS, chain.from_iterable(read_rows(rows / f"{group}.csv", COLUMNS) for group in groups))
         results = load_results(table)
         write_text(summary, means(results).to_csv(index=False, lineterminator="\n", float_format="%.6g"))
         write_text(claims, claims_page(results))

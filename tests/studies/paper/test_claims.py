@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from privpipe.report.study_claims import (
+from scipy import stats
+from test_table import row, table
+
+from studies.paper.claims import (
     CLAIMS,
     Quantity,
     claims_table,
@@ -15,8 +18,6 @@ from privpipe.report.study_claims import (
     of_paper,
     verdict,
 )
-from scipy import stats
-from test_study_results import row, table
 
 Rows = list[dict[str, Any]]
 NAMES = [claim.name for claim in CLAIMS]

@@ -8,7 +8,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from privpipe.report.study_figures import (
+from scipy import stats
+from test_table import row, table
+
+from privpipe.data.synthetic import draw
+from privpipe.report.figures import demonstration, displayable, save
+from privpipe.scores.descrambler import chance_right
+from studies.paper.drawings import (
     ACCURACY,
     EXAMPLES,
     accuracy_figure,
@@ -18,12 +24,6 @@ from privpipe.report.study_figures import (
     plain_figure,
     search_figure,
 )
-from scipy import stats
-from test_study_results import row, table
-
-from privpipe.data.synthetic import draw
-from privpipe.report.figures import demonstration, displayable, save
-from privpipe.scores.descrambler import chance_right
 
 IMAGE = draw(10, 32, rng=np.random.default_rng(0)).images[0]
 NAMES = [*(f"figure-{number:02}" for number in range(4, 14)), "search", "plain"]

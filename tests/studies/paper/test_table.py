@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from privpipe.report.study_columns import COLUMNS
-from privpipe.report.study_results import EXPERIMENT, accuracy, estimate, load_results, summary
 from scipy import stats
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_csv
+from studies.paper.columns import COLUMNS
+from studies.paper.table import EXPERIMENT, accuracy, estimate, load_results, summary
 
 
 def row(group: str = "plain", accuracy: float | None = 0.74, **values: Any) -> dict[str, Any]:
