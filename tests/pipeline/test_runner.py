@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from privpipe.pipeline.task import run
 from small_sweep import ROOT, SECONDS, how, models, results, table, write_small_images, write_sweep
 
 from privpipe.errors import PrivpipeError
