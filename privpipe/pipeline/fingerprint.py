@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.errors import PrivpipeError
-from privpipe.params import Params
 from privpipe.pipeline.code import Sources
+from privpipe.pipeline.grid import Task
 
 Row = dict[str, Any]
 # Of the code behind a measurement, what cannot decide a figure. All else that it imports counts.
@@ -60,12 +60,13 @@ def fingerprint_of_inputs(measurement: Measurement, inputs: Mapping[str, Path]) 
     return digest.hexdigest()
 
 
-def fingerprint(params: Params, measurement: Measurement, inputs: str) -> str:
-    """16 hexadecimal digits that name a measurement by all that decides its result.
+def fingerprint(task: Task, measurement: Measurement, inputs: str) -> str:
+    """16 hexadecimal digits that name a measurement by all that decides its row: its group, which stands there, too.
 
     Args:
         inputs: from `fingerprint_of_inputs`.
     """
     exclude = NOT_OF_A_RESULT | dict.fromkeys(measurement.without, True)
-    about = {"inputs": inputs, **params.model_dump(mode="json", exclude=exclude)}  # type: ignore[arg-type]  # pydantic's own alias
+    about = task.params.model_dump(mode="json", exclude=exclude)  # type: ignore[arg-type]  # pydantic's own alias
+    about |= {"inputs": inputs, "group": task.group}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

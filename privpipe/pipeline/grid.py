@@ -150,21 +150,12 @@ def _tasks(
 
 def _product(name: str, group: dict[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
     """The parameters of each experiment of a group, without lists."""
-    places: list[tuple[str, str]] = []
-    choices: list[list[Any]] = []
-    for section, values in group.items():
-        for key, value in values.items():
-            if value == []:
-                raise PrivpipeError(
-                    f"{section}.{key} in the sweep's group {name} is an empty list. Put a value into it."
-                )
-            places.append((section, str(key)))
-            choices.append(value if isinstance(value, list) else [value])
-    for chosen in product(*choices):
-        out: dict[str, dict[str, Any]] = {}
-        for (section, key), value in zip(places, chosen, strict=True):
-            out.setdefault(section, {})[key] = value
-        yield out
+    listed = [(section, str(key), value) for section, values in group.items() for key, value in values.items()]
+    for section, key, value in listed:
+        if value == []:
+            raise PrivpipeError(f"{section}.{key} in the sweep's group {name} is an empty list. Put a value into it.")
+    for chosen in product(*(value if isinstance(value, list) else [value] for _, _, value in listed)):
+        yield _merged(*({section: {key: one}} for (section, key, _), one in zip(listed, chosen, strict=True)))
 
 
 def _merged(*layers: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Ledger:
         place = self.columns.index("fingerprint")
         kept = {cells[place]: cells for cells in read_rows(self.path, self.columns)}
         self.rows: dict[str, list[Any]] = {name: kept[name] for name in self.wanted if name in kept}
-        self._write()
+        self.tidy()
 
     @property
     def missing(self) -> list[str]:
@@ -53,11 +53,8 @@ class Ledger:
             raise write_error(self.path, error) from error
         self.rows[row["fingerprint"]] = cells
 
-    def close(self) -> None:
+    def tidy(self) -> None:
         """Bring the rows into the order of the grid, whatever order they ended in."""
-        self._write()
-
-    def _write(self) -> None:
         write_csv(self.path, self.columns, (self.rows[name] for name in self.wanted if name in self.rows))
 
 

@@ -66,7 +66,7 @@ def run_sweep(
     digest = fingerprint_of_inputs(measurement, files)
     by_name: dict[str, Task] = {}
     for task in tasks:
-        twin = by_name.setdefault(fingerprint(task.params, measurement, digest), task)
+        twin = by_name.setdefault(fingerprint(task, measurement, digest), task)
         if twin is not task:
             raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
     ledger = Ledger(rows, measurement.columns, list(by_name))
@@ -91,11 +91,11 @@ def run_sweep(
         shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes
         with suppress(OSError):  # there was nothing to do, or another group is in it
             place.parent.rmdir()
-    ledger.close()
+    ledger.tidy()
     if failed:
         raise PrivpipeError(
-            f"{len(failed)} of {len(tasks)} of {ledger.path.stem} failed. The others are in {rows}; run "
-            "the same command again for these alone:\n" + "\n".join(failed)
+            f"{len(failed)} of {len(tasks)} of {ledger.path.stem} failed. The others are in {rows}; run the "
+            "same command again for these alone:\n" + "\n".join(failed)
         )
 
 

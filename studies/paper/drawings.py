@@ -62,30 +62,16 @@ class Drawing:
     series: tuple[Series, ...]
 
 
+FILTER_SIZE, BLOCK_SIZE = "filter size k", "block size k"
+ONE_KEY = Series("one key for all images", ("block_scramble", "block_scramble-large"))
+FRESH_KEYS = Series("a fresh key for each image", ("block_scramble-image",), hollow=True)
+WITH, WITHOUT = Series("with descrambler", ("descrambler",)), Series("without", ("block_scramble",), True, dots=False)
 ACCURACY = {
-    5: Drawing("Gaussian blur", "k", BLUR, "filter size k", (Series("", ("gaussian_blur", "wide_blur")),)),
-    7: Drawing("random filter", "k", FILTER, "filter size k", (Series("", ("random_filter", "wide_filter")),)),
-    9: Drawing("i.i.d. random filter", "k", FILTER, "filter size k", (Series("", ("random_filter-image",)),)),
-    11: Drawing(
-        "block scramble",
-        "k",
-        BLOCK,
-        "block size k",
-        (
-            Series("one key for all images", ("block_scramble", "block_scramble-large")),
-            Series("a fresh key for each image", ("block_scramble-image",), hollow=True),
-        ),
-    ),
-    12: Drawing(
-        "block scramble, learned descrambler",
-        "k",
-        BLOCK,
-        "block size k",
-        (
-            Series("with descrambler", ("descrambler",)),
-            Series("without", ("block_scramble",), hollow=True, dots=False),
-        ),
-    ),
+    5: Drawing("Gaussian blur", "k", BLUR, FILTER_SIZE, (Series("", ("gaussian_blur", "wide_blur")),)),
+    7: Drawing("random filter", "k", FILTER, FILTER_SIZE, (Series("", ("random_filter", "wide_filter")),)),
+    9: Drawing("i.i.d. random filter", "k", FILTER, FILTER_SIZE, (Series("", ("random_filter-image",)),)),
+    11: Drawing("block scramble", "k", BLOCK, BLOCK_SIZE, (ONE_KEY, FRESH_KEYS)),
+    12: Drawing("block scramble, learned descrambler", "k", BLOCK, BLOCK_SIZE, (WITH, WITHOUT)),
 }
 PLAIN = Drawing("unperturbed", "arch", ("baseline", "three_layer"), "classifier", (Series("", ("plain",)),))
 EXAMPLES = {4: "gaussian_blur", 6: "random_filter", 8: "random_filter", 10: "block_scramble"}
@@ -99,9 +85,9 @@ def all_figures(results: pd.DataFrame, example: Images) -> dict[str, Figure]:
         example: uint8 (H, W, C), for the examples.
     """
     figures = {f"figure-{number:02}": example_figure(number, example) for number in EXAMPLES}
-    figures |= {f"figure-{number:02}": accuracy_figure(number, results) for number in ACCURACY}
+    figures |= {f"figure-{number:02}": accuracy_figure(ACCURACY[number], results) for number in ACCURACY}
     figures["figure-13"] = descrambler_figure(results)
-    return dict(sorted(figures.items())) | {"search": search_figure(results), "plain": plain_figure(results)}
+    return dict(sorted(figures.items())) | {"search": search_figure(results), "plain": accuracy_figure(PLAIN, results)}
 
 
 def example_figure(number: int, example: Images) -> Figure:
@@ -109,12 +95,7 @@ def example_figure(number: int, example: Images) -> Figure:
 
     Args:
         example: uint8 (H, W, C).
-
-    Raises:
-        ValueError: there is no such figure.
     """
-    if number not in EXAMPLES:
-        raise ValueError(f"the example figures are {', '.join(map(str, EXAMPLES))}; got {number}")
     original = displayable(example, (0.0, 255.0))
     if number != 8:
         first, *others = paper_examples(example, EXAMPLES[number], 0, "dataset", 0.0)
@@ -143,26 +124,12 @@ def _image(axes: Axes, example: NDArray[np.uint8], title: str, label: str = "") 
     axes.spines[:].set_visible(False)
 
 
-def accuracy_figure(number: int, results: pd.DataFrame) -> Figure:
-    """Figure 5, 7, 9, 11 or 12: validation accuracy against size, a dot for each run.
+def accuracy_figure(drawing: Drawing, results: pd.DataFrame) -> Figure:
+    """Validation accuracy by size or classifier, a dot for each run.
 
     Args:
         results: from `load_results`.
-
-    Raises:
-        ValueError: there is no such figure.
     """
-    if number not in ACCURACY:
-        raise ValueError(f"the accuracy figures are {', '.join(map(str, ACCURACY))}; got {number}")
-    return _accuracy(ACCURACY[number], results)
-
-
-def plain_figure(results: pd.DataFrame) -> Figure:
-    """The two classifiers on unperturbed images."""
-    return _accuracy(PLAIN, results)
-
-
-def _accuracy(drawing: Drawing, results: pd.DataFrame) -> Figure:
     groups = [group for series in drawing.series for group in series.groups]
     finished = results[results["status"] == "done"]
     recipes = [recipe for recipe in RECIPES if (finished["recipe"] == recipe).any()] or ["paper"]

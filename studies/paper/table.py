@@ -54,10 +54,8 @@ def load_results(path: str | Path) -> pd.DataFrame:
     remedy = "Make it with `dvc --cd studies/paper repro`."
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise PrivpipeError(f"cannot read {path}: {error.strerror}. {remedy}") from error
-    except ValueError as error:  # also pandas' ParserError and EmptyDataError
-        raise PrivpipeError(f"cannot read {path}: {error}. {remedy}") from error
+    except (OSError, ValueError) as error:  # ValueError: also pandas' ParserError and EmptyDataError
+        raise PrivpipeError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}. {remedy}") from error
     if tuple(table.columns) != COLUMNS:
         raise PrivpipeError(f"{path} must have the columns {', '.join(COLUMNS)}; got {', '.join(table)}. {remedy}")
     for name in (*WHOLE, "draw", *REALS):

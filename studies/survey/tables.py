@@ -29,9 +29,7 @@ def load_points(path: str | Path) -> list[Point]:
     except ValueError as error:
         raise PrivpipeError(f"cannot read {path}: {error}. Make it with `dvc --cd studies/survey repro`.") from error
     if not points:
-        raise PrivpipeError(
-            f"there are no points of the survey in {path}. Make it with `dvc --cd studies/survey repro`."
-        )
+        raise PrivpipeError(f"{path} holds no points. Make it with `dvc --cd studies/survey repro`.")
     return points
 
 

@@ -180,5 +180,5 @@ def test_a_scheduler_without_dask_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_dask_is_not_needed_elsewhere() -> None:
     """It is an extra that a plain installation lacks."""
-    program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; import stages.study_group"
+    program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; import studies.paper.group"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS, cwd=Path(__file__).parents[2])

@@ -12,6 +12,7 @@ from privpipe.params import GROUPS, check_params, load_params
 from privpipe.pipeline import fingerprint as module
 from privpipe.pipeline.code import Sources
 from privpipe.pipeline.fingerprint import WITHOUT, Measurement, fingerprint, fingerprint_of_inputs
+from privpipe.pipeline.grid import Task
 from studies.paper.group import MODEL
 from studies.survey.points import POINT
 
@@ -61,7 +62,7 @@ def fingerprint_with(
         section, name = parameter.split(".")
         assert values[section][name] != value
         values[section][name] = value
-    return fingerprint(check_params(values), measurement, inputs)
+    return fingerprint(Task("small", check_params(values)), measurement, inputs)
 
 
 def test_every_parameter_that_decides_a_figure_changes_the_fingerprint(inputs: str) -> None:
@@ -110,6 +111,12 @@ def test_other_images_change_the_fingerprint_and_another_place_does_not(
     other = fingerprint_of_inputs(MODEL, {"images": tmp_path / "other.h5"})
     assert other != inputs
     assert fingerprint_with(other) != fingerprint_with(inputs)
+
+
+def test_the_name_of_the_group_counts(inputs: str) -> None:
+    """It is in the row, and the only name of a point of the survey."""
+    one, other = (fingerprint(Task(name, check_params(base())), POINT, inputs) for name in ("one", "other"))
+    assert one != other
 
 
 def test_every_file_that_is_shared_counts(images: Path, tmp_path: Path) -> None:

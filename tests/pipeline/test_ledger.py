@@ -50,21 +50,21 @@ def test_every_row_is_on_disk_when_add_returns(path: Path) -> None:
     assert ledger.missing == ["b" * 16]
 
 
-def test_rows_are_in_the_order_of_the_grid_once_closed(path: Path) -> None:
+def test_rows_are_in_the_order_of_the_grid_once_tidied(path: Path) -> None:
     ledger = Ledger(path, COLUMNS, NAMES)
     for name in reversed(NAMES):
         ledger.add(row(name))
-    ledger.close()
+    ledger.tidy()
     assert path.read_text() == HEADER + "".join(line(row(name)) for name in NAMES)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_next_run_finds_what_was_added_without_a_close(path: Path) -> None:
+def test_the_next_run_finds_what_was_added_without_tidying(path: Path) -> None:
     Ledger(path, COLUMNS, NAMES).add(row("b" * 16))
     ledger = Ledger(path, COLUMNS, NAMES)
     assert ledger.missing == ["a" * 16, "c" * 16]
     ledger.add(row("a" * 16))
-    ledger.close()
+    ledger.tidy()
     assert path.read_text() == HEADER + line(row("a" * 16)) + line(row("b" * 16))
 
 
@@ -146,7 +146,7 @@ def test_a_row_that_was_read_is_written_byte_for_byte_as_before(values: dict[str
         before = path.read_bytes()
         ledger = Ledger(path, COLUMNS, NAMES)
         assert path.read_bytes() == before
-        ledger.close()
+        ledger.tidy()
         assert path.read_bytes() == before
         (read,) = csv.DictReader(io.StringIO(before.decode(), newline=""))
         assert read == {name: "" if cell is None else str(cell) for name, cell in row(NAMES[0], **values).items()}

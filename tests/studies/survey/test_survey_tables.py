@@ -1,4 +1,4 @@
-"""The tables of the survey: a row for each point and each attack, and the committed ones are of the committed points."""
+"""The tables of the survey: a row for each point and each attack, and the committed ones are of the points."""
 
 import json
 import math
@@ -55,9 +55,7 @@ def test_a_table_without_points_is_refused(tmp_path: Path, content: str | None) 
 
 def test_a_damaged_cell_is_told(tmp_path: Path) -> None:
     write_csv(tmp_path / "points.csv", COLUMNS, [["a", *["{"] * (len(COLUMNS) - 2), "f" * 16]])
-    with pytest.raises(
-        PrivpipeError, match=r"cannot read .*points.csv: .* Make it with `dvc --cd studies/survey repro`"
-    ):
+    with pytest.raises(PrivpipeError, match=r"cannot read .*points.csv: .* Make it with `dvc --cd studies/surv"):
         load_points(tmp_path / "points.csv")
 
 
