@@ -86,7 +86,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
-        "tradeoff": _tradeoff(inputs),
+        "tradeoff": draw_tradeoff(inputs),
     }
     salt = salt_from(inputs.images, RAW, "examples figure")
     for name in FIGURES:
@@ -94,7 +94,8 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         figures.save(drawn[name], paths[name], salt=salt if name == "examples" else "")
 
 
-def _tradeoff(inputs: Inputs) -> Figure:
+def draw_tradeoff(inputs: Inputs) -> Figure:
+    """The trade-off of the survey with this experiment in it, or why it is not drawn."""
     path = inputs.metrics / SURVEY
     try:
         return tradeoff(pd.read_csv(path), _this_experiment(inputs))

@@ -65,7 +65,7 @@ CHANGES = {
     "studies/paper/columns.py": {GROUP, CLAIMS},
     "studies/paper/claims.py": {CLAIMS},
     "privpipe/cli/main.py": set(),
-    "privpipe/params.py": set(STAGES) - {"descramble"},  # which reads no parameter
+    "privpipe/params.py": set(STAGES) - {"descramble", TABLES},  # which read no parameter
     "privpipe/errors.py": set(STAGES),
     "stages/train.py": {"train"},
     "stages/code.py": set(),
