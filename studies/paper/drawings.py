@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 
 from privpipe.params import CLASSES
 from privpipe.perturb.base import Images
-from privpipe.report.figures import BLUE, GREY, ORANGE, STYLE, demonstration, displayable, examples, paper_examples
+from privpipe.report.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STYLE,
+    demonstration,
+    displayable,
+    examples,
+    note,
+    paper_examples,
+)
 from privpipe.scores.descrambler import chance_right
 from studies.paper.claims import BANDS, BLOCK, BLUR, FILTER, STATEMENTS, VALUES
-from studies.paper.table import Estimate, accuracy
+from studies.paper.table import accuracy
 
 PAPER = "#1a202c"
 RECIPES = {"paper": BLUE, "modern": ORANGE}
@@ -202,28 +212,24 @@ def _runs(axes: Axes, rows: pd.DataFrame, series: Series, colour: str, left: flo
 
 
 def _legend_mark(series: Series, recipe: str, recipes: Sequence[str]) -> Line2D:
-    label = f"{series.label}: mean, 95 % interval".removeprefix(": ")
-    label += f", {recipe} recipe" if len(recipes) > 1 or recipe != "paper" else ""
+    label = f"{series.label}: mean, 95 % interval".removeprefix(": ") + _named(recipe, recipes)
     face = "white" if series.hollow else RECIPES[recipe]
     return Line2D([], [], marker="o", linestyle="-", color=RECIPES[recipe], markerfacecolor=face, label=label)
 
 
+def _named(recipe: str, recipes: Sequence[str]) -> str:
+    return f", {recipe} recipe" if len(recipes) > 1 or recipe != "paper" else ""
+
+
 def _baselines(axes: Axes, results: pd.DataFrame, recipes: Sequence[str]) -> list[Line2D]:
     """Our baseline on unperturbed images as a thin line, one for each recipe that has it."""
-    lines = []
+    lines, plain = [], results[(results["group"] == "plain") & (results["arch"] == "baseline")]
     for recipe in recipes:
-        found = _plain(results, recipe)
+        found = accuracy(plain[plain["recipe"] == recipe])
         if found is not None:
-            which = f", {recipe} recipe" if len(recipes) > 1 or recipe != "paper" else ""
-            label = f"our baseline, unperturbed{which}: {100 * found.mean:.1f} %"
+            label = f"our baseline, unperturbed{_named(recipe, recipes)}: {100 * found.mean:.1f} %"
             lines.append(axes.axhline(found.mean, color=RECIPES[recipe], linewidth=0.8, zorder=1, label=label))
     return lines
-
-
-def _plain(results: pd.DataFrame, recipe: str) -> Estimate | None:
-    return accuracy(
-        results[(results["group"] == "plain") & (results["arch"] == "baseline") & (results["recipe"] == recipe)]
-    )
 
 
 def descrambler_figure(results: pd.DataFrame) -> Figure:
@@ -243,11 +249,9 @@ def descrambler_figure(results: pd.DataFrame) -> Figure:
 
 def _histogram(rows: pd.DataFrame, k: int) -> NDArray[np.int64]:
     """Blocks by their number of right pixels, int64 (k² + 1,), summed over runs; zeros where nothing was measured."""
-    total = np.zeros(k * k + 1, np.int64)
-    for text in rows["blocks_by_right_pixels"]:
-        if text:
-            total += np.array([int(count) for count in text.split()])
-    return total
+    counts = [text.split() for text in rows["blocks_by_right_pixels"] if text]
+    blocks: NDArray[np.int64] = np.array(counts, np.int64).reshape(-1, k * k + 1).sum(0)
+    return blocks
 
 
 def _fractions(axes: Axes, k: int, counts: Mapping[str, NDArray[np.int64]]) -> None:
@@ -290,13 +294,11 @@ def search_figure(results: pd.DataFrame) -> Figure:
     """
     rows = results[results["group"] == "search"]
     recipes = [recipe for recipe in RECIPES if (rows["recipe"] == recipe).any()]
+    if not recipes:
+        return note("search on unperturbed images: not measured", (5.2, 3.4))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2 * max(1, len(recipes)), 3.4), layout="constrained")
-        panels = figure.subplots(1, max(1, len(recipes)), squeeze=False)[0]
-        if not recipes:
-            panels[0].text(0.5, 0.5, "not measured", ha="center", va="center", color=GREY)
-            panels[0].set(title="search on unperturbed images", xticks=[], yticks=[])
-        for axes, recipe in zip(panels, recipes, strict=False):
+        figure = Figure(figsize=(5.2 * len(recipes), 3.4), layout="constrained")
+        for axes, recipe in zip(figure.subplots(1, len(recipes), squeeze=False)[0], recipes, strict=True):
             _heat_map(axes, rows[rows["recipe"] == recipe])
             axes.set_title(f"search on unperturbed images, {recipe} recipe")
     return figure

@@ -160,7 +160,7 @@ def test_the_search_says_what_diverged_and_leaves_out_what_was_not_measured() ->
     axes = search_figure(RESULTS).axes[0]
     assert sorted(texts(axes)) == ["60.0 %", "70.0 %", "diverged"]
     assert places(axes) == ["0.001", "0.01"]
-    assert texts(search_figure(RESULTS.iloc[:0]).axes[0]) == ["not measured"]
+    assert texts(search_figure(RESULTS.iloc[:0]).axes[0]) == ["search on unperturbed images: not measured"]
 
 
 def test_examples_show_the_paper_sizes() -> None:
