@@ -40,9 +40,9 @@ def test_python_runs(
 def test_the_second_recipe_is_legal_in_the_grid(tmp_path: Path) -> None:
     (example,) = blocks(PAGES["reproduction.md"], "yaml")
     yaml, paper = YAML(), ROOT / "studies/paper"
-    study = yaml.load(paper / "params.yaml")
-    study["study"] |= yaml.load(example)["study"]
-    yaml.dump(study, tmp_path / "params.yaml")
+    sweep = yaml.load(paper / "params.yaml")
+    sweep["sweep"] |= yaml.load(example)["sweep"]
+    yaml.dump(sweep, tmp_path / "params.yaml")
     before, after = (
         [task.params.train.recipe for tasks in load_grid(path, paper / "common.yaml").groups.values() for task in tasks]
         for path in (paper / "params.yaml", tmp_path / "params.yaml")
