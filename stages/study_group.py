@@ -2,8 +2,7 @@
 
 import click
 
-from privpipe.errors import PrivpipeError
-from privpipe.params import unknown
+from privpipe.errors import PrivpipeError, unknown
 from privpipe.pipeline.grid import load_grid
 from privpipe.pipeline.runner import run_group
 from stages import in_path, out_path, stage

@@ -6,8 +6,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from privpipe.errors import PrivpipeError
-from privpipe.params import Params, check_params, unknown
+from privpipe.errors import PrivpipeError, unknown
+from privpipe.params import Params, check_params
 
 
 def load_points(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from privpipe.attacks.descrambler_init import preparation
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import save_bundle
 from privpipe.nn.evaluate_job import evaluate_file
-from privpipe.nn.models import DESCRAMBLER
 from privpipe.nn.train_job import train_experiment
 from privpipe.nn.training import Diverged
 from privpipe.owner.key import new_key
@@ -110,7 +110,7 @@ def _run(task: Task, place: Place) -> Row:
     how, key = params.train, new_key(params.key.seed)
     row: Row = dict.fromkeys(COLUMNS)
     row |= {"group": task.group, **params.perturb.model_dump(), "draw": params.key.seed, "arch": params.model.arch}
-    row["descrambler"] = params.model.descrambler if params.model.arch == DESCRAMBLER else ""
+    row["descrambler"] = params.model.descrambler if NETWORKS[params.model.arch].descrambles else ""
     row |= {name: getattr(how, name) for name in ("seed", "recipe", "epochs", "batch_size", "lr", "lr_decay", "reg")}
     row["fingerprint"] = fingerprint(task, place.fingerprint)
     perturbed, counts = _perturbed(params, place)

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from privpipe.files import need_space
+from privpipe.networks.base import Architecture
 from privpipe.nn.bundle import Bundle, load_bundle, model_bytes
 from privpipe.nn.data import load_split
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import measure, predict
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.nn.training import train
 from privpipe.salt import derived_salt
 from privpipe.store import RAW, open_store

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from privpipe.attacks.registry import ATTACKS
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS as METHODS_FOUND
 from privpipe.pipeline.code import CUT, PACKAGES, Sources, meaning
 from stages.code import main
@@ -31,16 +32,23 @@ STAGES = (
     ),
     *("report", "study_group", "study_report", "survey_point", "survey_table"),
 )
-REGISTRIES = {"privpipe.perturb": METHODS_FOUND, "privpipe.attacks.registry": ATTACKS}
+REGISTRIES = {
+    "privpipe.perturb": METHODS_FOUND,
+    "privpipe.attacks.registry": ATTACKS,
+    "privpipe.networks.registry": NETWORKS,
+}
 DRAWING = {"report", "survey_table", "study_report"}
 METHODS = {"perturb", "attack", "score", "descramble", "study_group", "survey_point"} | DRAWING
 TRAINING = {"train", "study_group", "survey_point"}
+NETWORK_CODE = TRAINING | {"evaluate", "reference_classifier", "score", "attack", "descramble", "study_report"}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
     "privpipe/perturb/gaussian_blur.py": METHODS,  # not download, though params.py asks the methods
     "privpipe/perturb/block_permutation.py": METHODS,  # no module imports it by name
     "privpipe/attacks/network.py": {"attack", "survey_point"},  # nor this one
     "privpipe/attacks/as_is.py": {"attack", "survey_point"},
+    # Not by those that only check parameters with it.
+    "privpipe/networks/baseline.py": NETWORK_CODE,
     "privpipe/scores/guarantee.py": {"report"},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", "study_group", "study_report", "survey_point"},
