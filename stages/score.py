@@ -12,7 +12,7 @@ from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.salt import salt_from
 from privpipe.scores.reference_classifier import load_reference_classifier
-from privpipe.scores.scoring import COST_COLUMNS, TABLE_COLUMNS, count_copies, judge, load_originals, published
+from privpipe.scores.scoring import COST_COLUMNS, count_copies, judge, load_originals, published, table_columns
 from privpipe.store import RAW
 from stages import in_path, out_path, params_path, stage
 
@@ -59,7 +59,7 @@ def main(
         recognise = load_reference_classifier(reference_classifier, machine.device, machine.threads)
         found = judge(view, load_records(reconstructions), originals, labels, method, recognise, copies)
         write_json(metrics, {name: published(name, value) for name, value in found.metrics.items()})
-        write_csv(table, TABLE_COLUMNS, found.table())
+        write_csv(table, table_columns(), found.table())
         write_csv(cost_in_images, COST_COLUMNS, found.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, found.cost(in_pairs=True))
         salt = salt_from(images, RAW, "reconstructions figure")

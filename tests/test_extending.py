@@ -10,6 +10,7 @@ import pytest
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.suite import suite
 from privpipe.perturb import KeyStream
+from privpipe.scores.base import Attempt
 from privpipe.scores.privacy import score_matching
 
 PAGE = Path(__file__).parents[1] / "docs/extending.md"
@@ -42,7 +43,8 @@ def test_the_method_is_undone_with_its_key_and_linked_without(page: dict[str, An
     changed = (perturbed != images).mean()
     assert 0.3 < changed < 0.7
     assert method.key_similarity(keys, keys).pixels == 1
-    assert score_matching(perturbed, images, method).scores.reidentified_top1 == 1
+    attempt = Attempt(images, np.zeros(len(images), int), lambda shown: np.zeros(len(shown), int))
+    assert score_matching(perturbed, attempt, method).scores["reidentified_top1"] == 1
 
 
 def test_the_attack_answers_with_the_mean_of_public_images(page: dict[str, Any]) -> None:

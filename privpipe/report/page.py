@@ -18,6 +18,8 @@ from privpipe.report.advice import findings
 from privpipe.report.privacy_figures import tradeoff
 from privpipe.salt import salt_from, salted_html
 from privpipe.scores.guarantee import guarantee
+from privpipe.scores.privacy import BASELINES
+from privpipe.scores.registry import scores_in
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
@@ -25,6 +27,7 @@ EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their 
 NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
 EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
 SURVEY = Path(__file__).with_name("survey.csv")  # a copy of studies/survey/results.csv
+LEVELS = {level: level.upper() for level in ("l0", "l1", "l2", "l3")}
 FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
 
 
@@ -117,7 +120,9 @@ def _guarantee(params: Params, image_size: int, channels: int) -> str:
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
-    privacy, how = inputs.metric("privacy"), inputs.params.perturb
+    privacy = inputs.metric("privacy")
+    measured = scores_in(privacy)
+    columns = {**LEVELS, **BASELINES, "chance": "chance"}
     with open_store(inputs.perturbed, PERTURBED) as store:
         size, _, channels = store.header.shape
     images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
@@ -127,7 +132,12 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
-        findings=findings(how.method, privacy),
+        findings=findings(privacy),
+        marks=[score.mark for score in reversed(measured) if score.mark],
+        columns=columns,
+        levels=LEVELS,
+        rows={score.label: [score.shown(privacy.get(f"{at}_{score.name}")) for at in columns] for score in measured},
+        notes=[score.note(privacy) for score in measured],
         cost=[row for name in ("cost_in_images", "cost_in_pairs") for row in inputs.table(name).to_dict("records")],
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),

@@ -13,6 +13,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS as METHODS_FOUND
 from privpipe.pipeline.code import CUT, PACKAGES, Sources, meaning
+from privpipe.scores.registry import SCORES
 from stages.code import main
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ REGISTRIES = {
     "privpipe.perturb": METHODS_FOUND,
     "privpipe.attacks.registry": ATTACKS,
     "privpipe.networks.registry": NETWORKS,
+    "privpipe.scores.registry": SCORES,
 }
 DRAWING = {"report", "survey_table", "study_report"}
 METHODS = {"perturb", "attack", "score", "descramble", "study_group", "survey_point"} | DRAWING
@@ -50,6 +52,7 @@ CHANGES = {
     # Not by those that only check parameters with it.
     "privpipe/networks/baseline.py": NETWORK_CODE,
     "privpipe/scores/guarantee.py": {"report"},
+    "privpipe/scores/measures/recognised.py": {"score", "report", "survey_point"},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", "study_group", "study_report", "survey_point"},
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},

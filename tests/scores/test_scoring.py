@@ -16,13 +16,13 @@ from privpipe.scores import scoring
 from privpipe.scores.privacy import KeyRecovery
 from privpipe.scores.scoring import (
     COST_COLUMNS,
-    TABLE_COLUMNS,
     Judgement,
     count_copies,
     data_needed,
     judge,
     load_originals,
     published,
+    table_columns,
     upper_bound,
 )
 from privpipe.store import RAW, Header, create
@@ -72,7 +72,7 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
     assert [row.attack for row in found.rows] == ["as_is", "clever", "key", "matching"]
     assert [dict(zip(COST_COLUMNS, row, strict=True))["stolen"] for row in found.cost(in_pairs=False)] == [40, 10]
     assert found.cost(in_pairs=True) == []
-    table = [dict(zip(TABLE_COLUMNS, row, strict=True)) for row in found.table()]
+    table = [dict(zip(table_columns(), row, strict=True)) for row in found.table()]
     assert [row["attack"] for row in table] == ["as_is", "clever", "key", "matching", "broken"]
     assert [row["problem"] for row in table] == [None] * 4 + ["too few"]
     np.testing.assert_array_equal(found.images["L1"][1], ORIGINALS)
