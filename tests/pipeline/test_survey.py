@@ -18,6 +18,7 @@ from privpipe.pipeline.survey_points import load_point, load_points
 from privpipe.pipeline.survey_tables import ACCURACY, attacks_table, points_table
 from privpipe.report.page import SURVEY
 from privpipe.scores.reference_classifier import train_reference_classifier
+from privpipe.scores.registry import scores
 from privpipe.store import PUBLIC
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,9 @@ def test_a_point_is_measured_from_files_to_scores(inputs: Inputs, tmp_path: Path
     assert 0 <= result["evaluate"]["test_accuracy"] <= 1
     assert result["privacy"]["l3_ssim"] == pytest.approx(1)
     assert {attempt["level"] for attempt in result["attempts"]} == {"L0", "L1", "L2", "L3"}
+    for score in scores():
+        assert f"l0_{score.name}" in result["privacy"]
+        assert all(score.name in attempt for attempt in result["attempts"])
     assert all("found the key with a confidence of" in problem for problem in result["problems"])
     json.dumps(result, allow_nan=False)
 
