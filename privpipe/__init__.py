@@ -4,7 +4,7 @@
     perturbed = privpipe.perturb(images, "block_scramble", k=4, key=secrets.token_bytes(32))
     found = privpipe.attack(perturbed, "block_scramble", k=4, public=public)
 
-The packages are by subject (see `docs/design.md`): `data`, `perturb`, `owner`, `nn`, `attacks`, `scores`, `report`,
+The packages are by subject (see `docs/design.md`): `data`, `perturb`, `owner`, `networks`, `nn`, `attacks`, `scores`, `report`,
 `pipeline`, `cli`; each imports only those below it.
 """
 
