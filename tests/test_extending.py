@@ -1,6 +1,7 @@
 """The code of docs/extending.md runs, and its method, attack, network and score are what they say."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from privpipe.nn.training import train
 from privpipe.params import check_params
 from privpipe.perturb import KeyStream, Perturbation
 from privpipe.scores.base import Attempt, Score
-from privpipe.scores.privacy import metrics, score_matching, score_record
+from privpipe.scores.privacy import metrics, score_images, score_matching, score_record
 from privpipe.scores.registry import SCORES
 
 PAGE = Path(__file__).parents[1] / "docs/extending.md"
@@ -102,7 +103,14 @@ def test_the_score_is_lowest_for_the_best_attack(page: dict[str, Any], monkeypat
     monkeypatch.setitem(SCORES._found, "distance", page["Distance"])
     images = np.full((4, SIZE, SIZE, 3), 100, np.uint8)
     attempt = Attempt(images, np.zeros(4, int), lambda shown: np.zeros(len(shown), int))
-    rows = [score_record(Record("L0", str(by), 0, 9, 1.0, None, images + np.uint8(by)), attempt) for by in (30, 7)]
+    rows = [
+        score_record(
+            Record("L0", str(by), 0, 9, 1.0, None, images + np.uint8(by)),
+            attempt,
+            lambda shown: score_images(replace(attempt, images=shown)),
+        )
+        for by in (30, 7)
+    ]
     assert metrics(rows, {}, {}, {})["l0_distance"] == 7
 
 

@@ -62,7 +62,8 @@ class Score(ABC):
         name: ends the name of its metrics and is its column in tables, lower case with underscores.
         label: of its row on the page, with the unit.
         higher_is_better: whether the adversary does better the higher it is; the owner wants the opposite.
-        of_images: whether it looks at reconstructions, so that baselines are scored as well.
+        of_images: whether it looks at reconstructions, and at nothing else of an attempt, so that baselines are scored
+            as well.
         of_originals: whether it is worth knowing what the originals themselves would score.
         order: in tables, by rising order, of equal ones by name; the page's findings begin with the last.
         digits: after the point, on the page; None: as a percentage.

@@ -3,13 +3,13 @@
 Every attempt is scored by all of `privpipe/scores/measures`, and so are baselines that need no attack.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from privpipe.attacks.linkage import method_similarity
-from privpipe.attacks.records import Record, as_images
+from privpipe.attacks.records import Record
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.perturb.keys import KeyRecovery
@@ -64,9 +64,9 @@ def chance_key_recovery(method: Perturbation, channels: int = COLOURS) -> KeyRec
 Scored = Mapping[str, float | None]  # by the names of scores; None where one was not measured
 
 
-def score(attempt: Attempt) -> dict[str, float | None]:
-    """Every score of an attempt, by name, in the order of tables."""
-    return {score.name: score.measure(attempt) for score in scores()}
+def score_images(attempt: Attempt) -> dict[str, float | None]:
+    """Every score of the reconstructions of an attempt, by name."""
+    return {score.name: score.measure(attempt) for score in scores() if score.of_images}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Row:
 
     Args:
         level, attack, pairs, stolen, confidence, seconds: see `privpipe.attacks.records.Record`.
-        scores: from `score`; those that are missing were not measured.
+        scores: by name; those that are missing were not measured.
     """
 
     level: str
@@ -94,14 +94,11 @@ class Row:
         return cells | {"confidence": self.confidence, "seconds": self.seconds}
 
 
-def score_record(record: Record, attempt: Attempt) -> Row:
-    """Score what came of a record.
-
-    Args:
-        attempt: on the same originals; its images are those of the record.
-    """
-    images = None if record.images is None else as_images(record.images)
-    measured = score(replace(attempt, images=images))
+def score_record(record: Record, attempt: Attempt, score: Callable[[Array], Scored]) -> Row:
+    """Score an attempt: its images by `score`, which gives what `score_images` does, and its key."""
+    of_images = {} if record.images is None else score(record.images)
+    others = {other.name: other.measure(attempt) for other in scores() if not other.of_images}
+    measured = {**of_images, **others}
     return Row(record.level, record.attack, record.pairs, record.stolen, measured, record.confidence, record.seconds)
 
 
@@ -113,7 +110,7 @@ def score_matching(targets: Array, attempt: Attempt, method: Perturbation) -> Ro
         attempt: on the same originals.
     """
     matching = method_similarity(targets, attempt.originals, method)
-    return Row(LEVELS[0], MATCHING, 0, 0, score(replace(attempt, matching=matching)))
+    return Row(LEVELS[0], MATCHING, 0, 0, score_images(replace(attempt, matching=matching)))
 
 
 def best(rows: Sequence[Row], level: str) -> tuple[Row | None, dict[str, float | None]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.attacks.base import LEVELS as ATTACKED
@@ -132,7 +131,9 @@ def judge(
         copies: from `count_copies`; None where no image stands before the originals.
     """
     copies = Copies() if copies is None else copies
-    recognise = _remembering(recognise)  # several attacks bring the originals themselves
+    attempt = Attempt(originals, labels, recognise)
+    # Several attacks bring the same images: the originals themselves, say.
+    score = _remembering(lambda images: privacy.score_images(replace(attempt, images=images)))
     problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
     tried = [record for record in records if record.problem is None]
     truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
@@ -144,12 +145,11 @@ def judge(
             (record.level, record.attack), lambda: privacy.key_recovery(perturbation, record.key, truth), record.pairs
         )
 
-    attempt = Attempt(originals, labels, recognise)
     compared = [(record, recovered(record)) for record in tried]
     attempts = [(record, found) for record, found in compared if record.stolen == whole]
     attempts += [(bound, recovered(bound))] if bound else []
     rows = [
-        privacy.score_record(record, replace(attempt, key=found))
+        privacy.score_record(record, replace(attempt, key=found), score)
         for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
     matching = problems.note(
@@ -158,10 +158,7 @@ def judge(
     rows += [matching] if matching else []
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if view.public is None else view.public
-    baselines = {
-        name: privacy.score(replace(attempt, images=as_images(images)))
-        for name, images in privacy.baseline_images(view.targets, others).items()
-    }
+    baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     guessing = {score.name: score.chance(labels, random) for score in scores()}
     measured = [(record, found) for record, found in compared if found is not None]
@@ -195,14 +192,15 @@ class _Problems:
             return None
 
 
-def _remembering(recognise: Recognise) -> Recognise:
-    """The same, asked once for the same images."""
-    answers: dict[bytes, NDArray[np.int64]] = {}
+def _remembering(score: Callable[[Images], privacy.Scored]) -> Callable[[Array], privacy.Scored]:
+    """The same, asked once for images that are the same in 8 bits."""
+    answers: dict[bytes, privacy.Scored] = {}
 
-    def ask(images: Images) -> NDArray[np.int64]:
-        name = hashlib.sha256(images.tobytes()).digest()
+    def ask(images: Array) -> privacy.Scored:
+        rounded = as_images(images)
+        name = hashlib.sha256(rounded.tobytes()).digest()
         if name not in answers:
-            answers[name] = recognise(images)
+            answers[name] = score(rounded)
         return answers[name]
 
     return ask
@@ -226,7 +224,8 @@ def upper_bound(
     """
     if not perturbation.keyed or view.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.known(view.public, view.image_size, view.channels)
+    undone = perturbation.undone_by_key
+    prior = None if undone else Prior.known(view.public, view.image_size, view.channels)
     parts = [
         restore(view.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())
