@@ -12,7 +12,7 @@ from privpipe.pipeline.steps.score import Inputs, score
 from privpipe.report.figures import save
 from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.salt import salt_from
-from privpipe.scores.scoring import COST_COLUMNS, TABLE_COLUMNS, published
+from privpipe.scores.scoring import COST_COLUMNS, published, table_columns
 from privpipe.store import RAW
 from stages import in_path, out_path, params_path, stage
 
@@ -52,7 +52,7 @@ def main(
         records = load_records(reconstructions)
         judgement, originals, targets = score(params, read_key(key), perturbed, inputs, records)
         write_json(metrics, {name: published(name, value) for name, value in judgement.metrics.items()})
-        write_csv(table, TABLE_COLUMNS, judgement.table())
+        write_csv(table, table_columns(), judgement.table())
         write_csv(cost_in_images, COST_COLUMNS, judgement.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, judgement.cost(in_pairs=True))
         salt = salt_from(images, RAW, "reconstructions figure")

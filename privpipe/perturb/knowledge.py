@@ -6,7 +6,7 @@ by an error that names the method and the member that is missing.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from scipy.sparse import csr_array
 
@@ -183,6 +183,18 @@ class Knowledge(ABC):
             PrivpipeError: the method does not say.
         """
         raise self._lacks("chance_key_similarity", "does not say what a random key would score")
+
+    def keys_from_releases(self, other: "Self", first: Array, second: Array) -> tuple[Array, Array] | None:
+        """What two releases of the same images give away of their keys, without knowing either.
+
+        Args:
+            other: the same method with another setting.
+            first, second: the images as this one and as `other` released them, as stored, (N, H, W, C).
+
+        Returns:
+            Key material for each image, in the form of `image_keys`, of this one and of `other`; None: nothing known.
+        """
+        return None
 
     # What an image shows without its key.
 

@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 
 import cv2
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, unknown
 from privpipe.nn.device import resolve_device
-from privpipe.params import unknown
 
 T = TypeVar("T")
 HERE = ("auto", "inline", "processes")

@@ -23,8 +23,8 @@ from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from privpipe.errors import PrivpipeError
-from privpipe.params import GROUPS, Group, Params, Seed, check_params, load_params, unknown
+from privpipe.errors import PrivpipeError, unknown
+from privpipe.params import GROUPS, Group, Params, Seed, check_params, load_params
 
 Sections = dict[str, Any]
 OWN = ("sweep", "recipes", "groups")

@@ -18,11 +18,14 @@ from privpipe.report.advice import findings
 from privpipe.report.privacy_figures import tradeoff
 from privpipe.salt import salt_from, salted_html
 from privpipe.scores.guarantee import guarantee
+from privpipe.scores.privacy import BASELINES
+from privpipe.scores.registry import scores_in
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
 NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
 EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
+LEVELS = {level: level.upper() for level in ("l0", "l1", "l2", "l3")}
 SURVEY = "survey.csv"  # in the folder of metrics, where a survey was made
 FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
 
@@ -125,7 +128,9 @@ def _guarantee(params: Params, image_size: int, channels: int) -> str:
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
-    privacy, how = inputs.metric("privacy"), inputs.params.perturb
+    privacy = inputs.metric("privacy")
+    measured = scores_in(privacy)
+    columns = {**LEVELS, **BASELINES, "chance": "chance"}
     with open_store(inputs.perturbed, PERTURBED) as store:
         size, _, channels = store.header.shape
     images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
@@ -135,7 +140,12 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
-        findings=findings(how.method, privacy),
+        findings=findings(privacy),
+        marks=[score.mark for score in reversed(measured) if score.mark],
+        columns=columns,
+        levels=LEVELS,
+        rows={score.label: [score.shown(privacy.get(f"{at}_{score.name}")) for at in columns] for score in measured},
+        notes=[score.note(privacy) for score in measured],
         cost=[row for name in ("cost_in_images", "cost_in_pairs") for row in inputs.table(name).to_dict("records")],
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),

@@ -140,33 +140,18 @@ def accuracy_figure(drawing: Drawing, results: pd.DataFrame) -> Figure:
     Args:
         results: from `load_results`.
     """
-    groups = [group for series in drawing.series for group in series.groups]
     finished = results[results["status"] == "done"]
     recipes = [recipe for recipe in RECIPES if (finished["recipe"] == recipe).any()] or ["paper"]
-    measured = finished.loc[finished["group"].isin(groups), drawing.column]
-    places = [*drawing.places, *sorted(set(measured) - set(drawing.places))]
+    places = _places(drawing, finished)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(5.0, 2.0 + 1.15 * len(places)), 4.4), layout="constrained")
         axes = figure.subplots()
         handles = _paper(axes, drawing, places)
-        variants = [(recipe, series) for recipe in recipes for series in drawing.series]
-        width = 0.84 / len(variants)
-        for index, (recipe, series) in enumerate(variants):
-            left = -0.42 + index * width
-            rows = results[(results["recipe"] == recipe) & results["group"].isin(series.groups)]
-            for x, place in enumerate(places):
-                of_place = rows[rows[drawing.column] == place]
-                if series == drawing.series[0] and not (of_place["status"] == "done").any():
-                    why = "diverged" if (of_place["status"] == "diverged").any() else "not measured"
-                    axes.text(x + left + width / 2, 0.27, why, rotation=90, ha="center", va="center", color=GREY)
-                _runs(axes, of_place, series, RECIPES[recipe], x + left, width)
-            if (rows["status"] == "done").any():
-                handles.append(_legend_mark(series, recipe, recipes))
+        handles += _variants(axes, drawing, places, recipes, results)
         if drawing.column == "k":
             handles += _baselines(axes, results, recipes)
-        handles.append(
-            axes.axhline(1 / CLASSES, color=GREY, linestyle=":", linewidth=1, label=f"chance: {100 / CLASSES:.0f} %")
-        )
+        chance = f"chance: {100 / CLASSES:.0f} %"
+        handles.append(axes.axhline(1 / CLASSES, color=GREY, linestyle=":", linewidth=1, label=chance))
         axes.set_xticks(range(len(places)), [str(place).replace("_", " ") for place in places])
         highest = max([0.74, *finished["val_accuracy"]])
         axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, min(1.0, highest + 0.08)))
@@ -174,6 +159,39 @@ def accuracy_figure(drawing: Drawing, results: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _places(drawing: Drawing, finished: pd.DataFrame) -> list[int | str]:
+    """The values of the x axis: those of the paper, then others that were measured."""
+    groups = [group for series in drawing.series for group in series.groups]
+    measured = finished.loc[finished["group"].isin(groups), drawing.column]
+    return [*drawing.places, *sorted(set(measured) - set(drawing.places))]
+
+
+def _variants(
+    axes: Axes, drawing: Drawing, places: Sequence[int | str], recipes: Sequence[str], results: pd.DataFrame
+) -> list[Line2D]:
+    """The runs of every series and recipe side by side at each place; returns their entries in the legend."""
+    variants = [(recipe, series) for recipe in recipes for series in drawing.series]
+    width, handles = 0.84 / len(variants), []
+    for index, (recipe, series) in enumerate(variants):
+        rows = results[(results["recipe"] == recipe) & results["group"].isin(series.groups)]
+        for x, place in enumerate(places):
+            of_place, left = rows[rows[drawing.column] == place], x + (-0.42 + index * width)
+            if series == drawing.series[0]:
+                _missing(axes, of_place, left + width / 2)
+            _runs(axes, of_place, series, RECIPES[recipe], left, width)
+        if (rows["status"] == "done").any():
+            handles.append(_legend_mark(series, recipe, recipes))
+    return handles
+
+
+def _missing(axes: Axes, rows: pd.DataFrame, x: float) -> None:
+    """Write why there is no finished run, where there is none."""
+    states = set(rows["status"])
+    if "done" not in states:
+        why = "diverged" if "diverged" in states else "not measured"
+        axes.text(x, 0.27, why, rotation=90, ha="center", va="center", color=GREY)
 
 
 def _paper(axes: Axes, drawing: Drawing, places: Sequence[int | str]) -> list[Patch | Line2D]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from privpipe.nn.models import DESCRAMBLER
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.training import Diverged
 from privpipe.params import Params
 from privpipe.pipeline.experiment import Experiment
@@ -24,7 +24,7 @@ def measure(params: Params, scratch: Path, images: Path) -> dict[str, Any]:
         PrivpipeError: the images cannot be read, or the parameters do not fit them.
     """
     experiment = Experiment(params, images, scratch)
-    descrambler = params.model.descrambler if params.model.arch == DESCRAMBLER else ""
+    descrambler = params.model.descrambler if NETWORKS[params.model.arch].descrambles else ""
     row = {**params.perturb.model_dump(), "draw": params.key.seed, **params.train.model_dump(exclude={"device"})}
     row |= {"arch": params.model.arch, "descrambler": descrambler, **experiment.perturbing}
     try:

@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from privpipe.attacks.registry import ATTACKS
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS as METHODS_FOUND
 from privpipe.pipeline.code import CUT, PACKAGES, Sources, meaning
+from privpipe.scores.registry import SCORES
 from stages.code import main
 
 ROOT = Path(__file__).parents[2]
@@ -39,17 +41,26 @@ def module_of(stage: str) -> str:
     return stage if "." in stage else f"stages.{stage}"
 
 
-REGISTRIES = {"privpipe.perturb": METHODS_FOUND, "privpipe.attacks.registry": ATTACKS}
+REGISTRIES = {
+    "privpipe.perturb": METHODS_FOUND,
+    "privpipe.attacks.registry": ATTACKS,
+    "privpipe.networks.registry": NETWORKS,
+    "privpipe.scores.registry": SCORES,
+}
 DRAWING = {"report", TABLES, CLAIMS}
 METHODS = {"perturb", "attack", "score", "descramble", GROUP, POINTS} | DRAWING
 TRAINING = {"train", GROUP, POINTS}
+NETWORK_CODE = TRAINING | {"evaluate", "reference_classifier", "score", "attack", "descramble", CLAIMS}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
     "privpipe/perturb/gaussian_blur.py": METHODS,  # not download, though params.py asks the methods
     "privpipe/perturb/block_permutation.py": METHODS,  # no module imports it by name
     "privpipe/attacks/network.py": {"attack", POINTS},  # nor this one
     "privpipe/attacks/as_is.py": {"attack", POINTS},
+    # Not by those that only check parameters with it.
+    "privpipe/networks/baseline.py": NETWORK_CODE,
     "privpipe/scores/guarantee.py": {"report"},
+    "privpipe/scores/measures/recognised.py": {"score", "report", POINTS},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS, POINTS},
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},

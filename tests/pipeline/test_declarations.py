@@ -114,6 +114,8 @@ def test_packages_have_no_code_in_their_init() -> None:
 def test_stages_that_need_no_torch_do_not_import_it(stage: str) -> None:
     # Not by the import graph: the methods import torch in the functions that tell a network what it asks.
     code = f"import sys; import stages.{stage}; import privpipe.perturb; len(privpipe.perturb.METHODS)"
+    code += "; from privpipe.networks.registry import NETWORKS; len(NETWORKS)"
+    code += "; from privpipe.scores.registry import SCORES; len(SCORES)"
     code += "; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
