@@ -59,7 +59,7 @@ class Header:
         image_range: the values that stand for black and white.
         shape: (H, W, C) of one image.
         dtype: `uint8` or `float16`.
-        sigma: noise strength in levels of 0..255; 0 for methods without noise.
+        sigma: noise strength in grey levels of 0..255; 0 for methods without noise.
         key_fingerprint: of the key of a perturbed file; empty for keyless methods and all other kinds.
         salt: hexadecimal digits that follow from a real key, so that a public digest of a file of raw images
             confirms no guess of them; empty with a research key and in perturbed files.
@@ -320,10 +320,10 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         missing = [name for name in ATTRIBUTES if name not in attrs]
         if missing:
             raise ValueError(f"it has no attribute {', '.join(missing)}")
-        found, version = _decode(attrs["format"]), int(attrs["format_version"])
-        if found != kind:
+        form, version = _decode(attrs["format"]), int(attrs["format_version"])
+        if form != kind:
             raise PrivpipeError(
-                f"{path} must be a {kind} file; its format is {found!r}. Pass the file that the stage names."
+                f"{path} must be a {kind} file; its format is {form!r}. Pass the file that the stage names."
             )
         if version != FORMAT_VERSION:
             raise PrivpipeError(

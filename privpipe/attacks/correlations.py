@@ -1,7 +1,7 @@
 """Undo a block scramble that all images share, from the correlations between pixels alone.
 
     from privpipe.attacks.correlations import attack
-    found = attack(stolen, k=4, public=public)
+    recovered = attack(stolen, k=4, public=public)
 
 What it assumes: `block_scramble` under `scope: dataset`, with a k that the file's header tells. Level L0: the adversary
 has nothing but the perturbed images. Level L1: they also have public images of the same kind, disjoint from the
@@ -54,7 +54,7 @@ MIN_IMAGES = 4  # two in each half
 CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
 MAX_ROUNDS = 10  # of refinement; three are usual
 CEILING = 0.9999  # of a correlation: artanh(1) is infinite
-ROUNDING = 1 / 12  # variance that rounding to whole levels adds; keeps pixels that never change finite
+ROUNDING = 1 / 12  # variance that rounding to whole grey levels adds; keeps pixels that never change finite
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Recovered:
 
     Args:
         permutations: int32 (blocks, k*k), as `BlockScramble.permutations`: pixel j of block b of a perturbed image
-            comes from pixel `permutations[b, j]`. `BlockScramble.undo` takes them.
+            comes from pixel `permutations[b, j]`. `BlockScramble.invert` takes them.
         agreement: 0..1, share of pixels that the attack puts in the same place from either half of the stolen images,
             corrected for chance. The halves share no image, so this is 0 where there is no one permutation to find
             (`scope: image`, noise) and a cautious estimate of the share that is right where there is one. Without
@@ -205,15 +205,15 @@ class _Target:
 def _solve(view: _View, target: _Target) -> Permutations:
     """Steps 1 and 2 of the module's description."""
     colours, blocks, n, _ = view.means.shape
-    found = _assign(view.means, target.means)
+    permutations = _assign(view.means, target.means)
     if blocks == 1:  # no other pixels to compare with
-        return found
+        return permutations
     for _ in range(MAX_ROUNDS):
-        placed = view.pixels[:, :, _sources(found)].reshape(colours, blocks, n, blocks * n)
-        before, found = found, _assign(placed, target.pixels)
-        if np.array_equal(before, found):
+        placed = view.pixels[:, :, _sources(permutations)].reshape(colours, blocks, n, blocks * n)
+        before, permutations = permutations, _assign(placed, target.pixels)
+        if np.array_equal(before, permutations):
             break
-    return found
+    return permutations
 
 
 def _assign(observed: Floats, expected: Floats) -> Permutations:

@@ -1,7 +1,7 @@
 """Undo a block mix that all images share, from the correlations between blocks.
 
     from privpipe.attacks.cross_block import attack
-    found = attack(stolen, k=4, public=public)
+    recovered = attack(stolen, k=4, public=public)
 
 What it assumes: `block_mix` under `scope: dataset`, with a k that the file's header tells, and public images of the
 same kind, disjoint from the owner's (level L1). No key and no known pair.
@@ -94,9 +94,9 @@ class CrossBlock(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(view.stolen, view.k, view.public)
-        images = restore(view.targets, view.transformation, found.matrices, Prior.of(view.public))
-        return Outcome(images, found.confidence, found.matrices)
+        recovered = attack(view.stolen, view.k, view.public)
+        images = restore(view.targets, view.transformation, recovered.matrices, Prior.of(view.public))
+        return Outcome(images, recovered.confidence, recovered.matrices)
 
 
 def attack(stolen: Array, k: int, public: Images) -> Recovered:
@@ -229,12 +229,12 @@ def _targets(observed: Floats, expected: Floats, rotations: Doubles) -> Doubles:
     """R_a of the module's description for every block, (blocks, k*k, k*k), summed over colours."""
     blocks, n, _ = rotations.shape
     size = blocks * n
-    found = np.zeros((blocks, n, n))
+    targets = np.zeros((blocks, n, n))
     for seen, known in zip(observed, expected, strict=True):
         turned = seen.reshape(size, blocks, n).transpose(1, 0, 2) @ rotations.astype(np.float32)
         rows = turned.reshape(blocks, blocks, n, n).transpose(1, 2, 0, 3).reshape(blocks, n, size)
-        found += rows @ known.reshape(size, blocks, n).transpose(1, 0, 2)
-    return found
+        targets += rows @ known.reshape(size, blocks, n).transpose(1, 0, 2)
+    return targets
 
 
 def _block_moments(images: Array, k: int, colours: Doubles) -> tuple[Doubles, Doubles]:

@@ -84,12 +84,12 @@ def inferred_weights(images: Tensor, k: int) -> tuple[Tensor, float]:
     Raises:
         PrivpipeError: see `privpipe.attacks.correlations.attack`.
     """
-    found = attack(images.cpu().numpy(), k)
-    permutations = torch.from_numpy(found.permutations).long()
+    recovered = attack(images.cpu().numpy(), k)
+    permutations = torch.from_numpy(recovered.permutations).long()
     blocks, n = permutations.shape
     # Pixel j of a block belongs where permutations[b, j] says: row permutations[b, j], column j.
     weights = torch.zeros(blocks, n, n).scatter_(1, permutations[:, None], 1.0)
-    return weights.to(images.device), found.confidence
+    return weights.to(images.device), recovered.confidence
 
 
 def smooth_weights(images: Tensor, k: int, progress: bool = True) -> Tensor:

@@ -1,7 +1,7 @@
 """Find the secret kernel of a random filter that all images share, and restore images with it.
 
     from privpipe.attacks.filter_likelihood import attack
-    found = attack(stolen, k=5, public=public, seed=0)
+    recovered = attack(stolen, k=5, public=public, seed=0)
 
 What it assumes: `random_filter` under `scope: dataset`, with a k that the file's header tells, and public images of the
 same kind (level L1). No key and no known pair.
@@ -84,9 +84,9 @@ class FilterLikelihood(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(view.stolen, view.k, view.public, self.seed)
-        images = restore_filtered(view.targets, found.weights, found.weight_error, Prior.of(view.public))
-        return Outcome(images, found.confidence, found.weights)
+        recovered = attack(view.stolen, view.k, view.public, self.seed)
+        images = restore_filtered(view.targets, recovered.weights, recovered.weight_error, Prior.of(view.public))
+        return Outcome(images, recovered.confidence, recovered.weights)
 
 
 @dataclass(frozen=True)
@@ -319,8 +319,8 @@ def _most_likely(model: _Model, starts: list[Doubles]) -> Doubles:
 def _polish(model: _Model, start: Doubles) -> Doubles:
     """Step 3: the kernel (k, k) of the largest likelihood near `start`."""
     limits = {"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13}
-    found = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
-    return np.asarray(found.x.reshape(start.shape))
+    optimum = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
+    return np.asarray(optimum.x.reshape(start.shape))
 
 
 def _choose_turn(model: _Model, weights: Doubles, images: Floats) -> tuple[Doubles, float]:
@@ -342,7 +342,7 @@ def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, D
     """Log of E|g| / sqrt(E g²), small where derivatives are sparse, and what each image adds to it (n,)."""
     matrix, q = model.matrix(weights), int(np.sqrt(model.unfiltered.shape[1]))
     p, middle = q - model.k + 1, q // 2
-    level, influence = 0.0, np.zeros(len(images))
+    sparsity, influence = 0.0, np.zeros(len(images))
     inverse = np.linalg.inv(model.covariances(weights)[-1])
     for y, x in ((0, 1), (1, 0)):
         derivative = np.zeros((q, q))
@@ -353,9 +353,9 @@ def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, D
         # Black images have no derivatives at all.
         size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64) + 1e-30
         power = (restored**2).mean(axis=(1, 2), dtype=np.float64) + 1e-60
-        level += float(np.log(size.mean()) - np.log(power.mean()) / 2)
+        sparsity += float(np.log(size.mean()) - np.log(power.mean()) / 2)
         influence += size / size.mean() - power / power.mean() / 2
-    return level, influence
+    return sparsity, influence
 
 
 def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:

@@ -24,7 +24,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.values import Floats, pixel_values
 
-# a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training images of CIFAR-10.
+# a, b of luminance and of chroma, and d in grey levels: tuned in a few trials on 60 training images of CIFAR-10.
 GAUSSIAN = 0.6
 LUMINANCE, CHROMA = 0.03, 0.09
 EDGE = 1.0
@@ -65,7 +65,7 @@ class _Energy:
 
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
-        noise: variance of an observed value, squared levels, times how often the image repeats it.
+        noise: variance of an observed value, squared grey levels, times how often the image repeats it.
         prior: mean and covariances of images.
     """
 

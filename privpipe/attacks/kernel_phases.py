@@ -40,11 +40,11 @@ def kernel_from_autocorrelation(
     starts = rng.standard_normal((k**STARTS_POWER, count))
     # The autocorrelation at no distance is the sum of squared weights.
     starts *= np.sqrt(max(autocorrelation[0], 1e-12) / (starts**2).sum(axis=1, keepdims=True))
-    found, costs = _descend(starts, autocorrelation, np.eye(len(precision)), places, FIRST_ROUNDS)
+    kernels, costs = _descend(starts, autocorrelation, np.eye(len(precision)), places, FIRST_ROUNDS)
     best = np.argsort(costs)[: int(np.ceil(KEPT * len(starts)))]
     root = np.asarray(np.linalg.cholesky(precision).T, np.float64)
-    found, costs = _descend(found[best], autocorrelation, root, places, LAST_ROUNDS)
-    return centred(found[np.argmin(costs)].reshape(k, k))
+    kernels, costs = _descend(kernels[best], autocorrelation, root, places, LAST_ROUNDS)
+    return centred(kernels[np.argmin(costs)].reshape(k, k))
 
 
 def lags(k: int) -> Places:

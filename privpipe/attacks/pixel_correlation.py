@@ -31,6 +31,6 @@ class PixelCorrelation(Attack):
         if view.k == 1:
             identity = np.zeros((view.image_size**2, 1), dtype=np.int32)
             return Outcome(pixel_values(view.targets), confidence=1.0, key=identity)
-        found = attack(view.stolen, view.k, view.public)
-        restored = view.transformation.invert(view.targets, found.permutations)
-        return Outcome(pixel_values(restored), found.confidence, found.permutations)
+        recovered = attack(view.stolen, view.k, view.public)
+        restored = view.transformation.invert(view.targets, recovered.permutations)
+        return Outcome(pixel_values(restored), recovered.confidence, recovered.permutations)

@@ -32,8 +32,8 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_vari
 
 WHITE = 255.0
 MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
-ROUNDING = 1 / 12  # variance of the error of rounding to whole levels
-SMALLEST_NOISE = 1e-4  # squared levels; keeps the system regular where nothing was rounded
+ROUNDING = 1 / 12  # variance of the error of rounding to whole grey levels
+SMALLEST_NOISE = 1e-4  # squared grey levels; keeps the system regular where nothing was rounded
 CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 
 # The generic prior. Axes of colour after Ohta, Kanade and Sakai, "Color information for region segmentation" (1980),
@@ -52,9 +52,9 @@ class Prior:
     """What is known of images before any is seen: a mean, and a covariance for each component of colour.
 
     Args:
-        mean: float64 (H, W, C), levels of 0..255.
+        mean: float64 (H, W, C), grey levels of 0..255.
         colours: float64 (C, C), orthonormal; row c gives component c of a pixel from its colours.
-        covariances: float64 (C, H*W, H*W), of the pixels of each component, in squared levels; positive definite.
+        covariances: float64 (C, H*W, H*W), of the pixels of each component, in squared grey levels; positive definite.
     """
 
     mean: Doubles
@@ -132,10 +132,10 @@ def restore(
         key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
             for methods without a key, and for noise whose field is not known: that is denoised.
         prior: of images of the same shape.
-        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared levels.
+        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared grey levels.
 
     Returns:
-        float32 (T, H, W, C) in levels of 0..255, clipped to them, not rounded.
+        float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
 
     Raises:
         PrivpipeError: a key is missing or not of the method's form, the shapes differ, the images are too large, or the
@@ -169,23 +169,23 @@ def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -
     """The estimate of the module's description, for observations that share their operator.
 
     Args:
-        observed: y, (T, Q, C), levels.
+        observed: y, (T, Q, C), grey levels.
         matrix: K, (Q, H*W), for each colour.
-        noise: N, (Q, Q), squared levels.
+        noise: N, (Q, Q), squared grey levels.
         prior: of images (H, W, C).
 
     Returns:
-        float32 (T, H, W, C) in levels of 0..255, clipped to them.
+        float32 (T, H, W, C) in grey levels of 0..255, clipped to them.
     """
     centred = (observed - _predicted(matrix, prior)) @ prior.colours.T
     whole = fast(matrix)
-    found = np.empty((len(observed), matrix.shape[1], len(prior.colours)))
+    deviations = np.empty((len(observed), matrix.shape[1], len(prior.colours)))
     for component, covariance in enumerate(prior.covariances):
         crossed = whole @ covariance  # (Q, P)
         spread = whole @ crossed.T + noise
         weights = cho_solve(cho_factor(spread, lower=True, overwrite_a=True), centred[:, :, component].T)
-        found[:, :, component] = weights.T @ crossed
-    return _images(found, prior)
+        deviations[:, :, component] = weights.T @ crossed
+    return _images(deviations, prior)
 
 
 def check_size(image_size: int) -> None:
@@ -204,14 +204,14 @@ def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float
     factorisation for each image and component is what is left.
     """
     precisions = [noise * np.linalg.inv(covariance) for covariance in prior.covariances]
-    found = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
+    deviations = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
     for image, matrix in enumerate(matrices):
         centred = matrix.T @ ((observed[image] - _predicted(matrix, prior)) @ prior.colours.T)
         squared = dense(fast(matrix).T @ fast(matrix))
         for component, precision in enumerate(precisions):
             factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
-            found[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
-    return _images(found, prior)
+            deviations[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
+    return _images(deviations, prior)
 
 
 def _predicted(matrix: csr_array, prior: Prior) -> Doubles:

@@ -37,14 +37,14 @@ Doubles = NDArray[np.float64]
 MIN_IMAGES = 4  # two in each half
 CHUNK_IMAGES = 4096
 SMALLEST_FRACTION = 1e-12  # without noise (sigma 0) there is nothing to share
-# The mean image at level L0, about the generic prior's grey: variances, in squared levels of the components of
+# The mean image at level L0, about the generic prior's grey: variances, in squared grey levels of the components of
 # colour, of its brightness and of smooth shading over a quarter of the image's width. Round numbers, meant to be loose.
 BRIGHTNESS = (1000.0, 100.0, 100.0)
 SHADING = (300.0, 30.0, 30.0)
 
 
 class SharedField(Attack):
-    """See the module. The key is the field, float32 (H, W, C), in levels of 0..255."""
+    """See the module. The key is the field, float32 (H, W, C), in grey levels of 0..255."""
 
     name = "shared_field"
     levels = ("L0", "L1")
@@ -95,7 +95,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
 
 
 def _mean(images: Array) -> Doubles:
-    """Mean of stored images in levels, (H, W, C)."""
+    """Mean of stored images in grey levels, (H, W, C)."""
     total = np.zeros(images.shape[1:])
     for start in range(0, len(images), CHUNK_IMAGES):
         total += pixel_values(images[start : start + CHUNK_IMAGES]).sum(axis=0, dtype=np.float64)

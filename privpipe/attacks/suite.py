@@ -127,7 +127,7 @@ def _pairs(view: AdversaryView) -> int:
 
 def data_cost(view: AdversaryView, attacks: Sequence[Attack], records: Sequence[Record]) -> list[Record]:
     """The keys found from fewer stolen images without pairs, for attacks that found something in all of them."""
-    found = []
+    costs = []
     for attack in attacks:
         levels = [level for level in attack.levels if level != "L2"]
         whole = [record for record in records if record.attack == attack.name and record.level in levels]
@@ -138,5 +138,5 @@ def data_cost(view: AdversaryView, attacks: Sequence[Attack], records: Sequence[
             # One target, since the key alone is wanted.
             fewer = replace(view, stolen=view.stolen[:count], targets=view.targets[:1], public=public, pairs=None)
             record = run(attack, whole[-1].level, fewer)
-            found.append(replace(record, images=None))
-    return found
+            costs.append(replace(record, images=None))
+    return costs

@@ -32,7 +32,7 @@ STEEPNESS = 8
 # Lower bands are left out: how bright images are, and their gradients from edge to edge, which no method here changes
 # and which differ most from one kind of image to another.
 LOWEST_BAND = 2
-SMALLEST_POWER = 1e-6  # of a frequency, squared levels: black images have none
+SMALLEST_POWER = 1e-6  # of a frequency, squared grey levels: black images have none
 
 
 class Wiener(Attack):

@@ -93,9 +93,9 @@ def key_show(path: Path, allow_readable_key: bool) -> None:
     from privpipe.owner.keyring import read_guarded_key
     from privpipe.perturb.keystream import DERIVATION
 
-    found = read_guarded_key(path, allow_readable_key)
-    click.echo(f"fingerprint: {found.fingerprint}\nkind:        {kind_of(found)}\nderivation:  {DERIVATION}")
-    warn_of_research_key(found)
+    shown = read_guarded_key(path, allow_readable_key)
+    click.echo(f"fingerprint: {shown.fingerprint}\nkind:        {kind_of(shown)}\nderivation:  {DERIVATION}")
+    warn_of_research_key(shown)
 
 
 @key.command("list")
@@ -108,9 +108,9 @@ def key_list() -> None:
     """
     from privpipe.owner import keyhome
 
-    found, mine = keyhome.keys(), keyhome.project().fingerprint()
-    click.echo(f"{len(found)} in {keyhome.home()}")
-    for one in found:
+    keys, mine = keyhome.keys(), keyhome.project().fingerprint()
+    click.echo(f"{len(keys)} in {keyhome.home()}")
+    for one in keys:
         click.echo(f"{one.fingerprint}{'  (this project)' * (one.fingerprint == mine)}")
 
 
@@ -126,8 +126,8 @@ def key_import(path: Path, allow_readable_key: bool) -> None:
     """
     from privpipe.owner.keyring import import_key
 
-    found, target = import_key(path, allow_readable_key)
-    click.echo(f"{target}: {kind_of(found)}, fingerprint {found.fingerprint}")
+    imported, target = import_key(path, allow_readable_key)
+    click.echo(f"{target}: {kind_of(imported)}, fingerprint {imported.fingerprint}")
 
 
 @key.command("export")
@@ -145,8 +145,8 @@ def key_export(which: str, out: Path) -> None:
     """
     from privpipe.owner.keyring import export_key
 
-    found = export_key(which, out)
-    click.echo(f"{out}: {kind_of(found)}, fingerprint {found.fingerprint}")
+    exported = export_key(which, out)
+    click.echo(f"{out}: {kind_of(exported)}, fingerprint {exported.fingerprint}")
 
 
 @key.command("replace")
@@ -202,9 +202,9 @@ def perturb(
     from privpipe.params import load_params
 
     params = load_params(params_path)
-    how = params.perturb
+    settings = params.perturb
     read = key_reader(key_path, allow_readable_key)
-    method = query_method(how.method, how.k, how.scope, how.sigma, params.data.image_size, read)
+    method = query_method(settings.method, settings.k, settings.scope, settings.sigma, params.data.image_size, read)
     queries, problems = expand(images, outside=out)
     if method.name == "none":
         warn("perturb.method is none: the results are the images themselves. Do not send them.")
@@ -294,14 +294,14 @@ def predict(
     classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
     queries, problems = expand(images)
     top = min(top, len(classifier.bundle.class_names))
-    found = prediction.classify(queries, classifier, top, problems.append)
+    predictions = prediction.classify(queries, classifier, top, problems.append)
     match form:
         case "json":
-            click.echo(prediction.as_json(found))
+            click.echo(prediction.as_json(predictions))
         case "csv":
-            click.echo(prediction.as_csv(found, top))
-        case _ if found:
-            click.echo(prediction.as_table(found))
+            click.echo(prediction.as_csv(predictions, top))
+        case _ if predictions:
+            click.echo(prediction.as_table(predictions))
     exit_with(problems)
 
 
@@ -354,9 +354,9 @@ def doctor(fix: bool, cache: bool) -> None:
     project = find_project()
     if project is None:
         raise PrivpipeError("there is no DVC project here, nor in a folder above. Change to the folder of your clone.")
-    found = left = 0
+    problems = left = 0
     for problem in examine(project, cache):
-        found += 1
+        problems += 1
         click.echo(f"{problem.what}:\n  {problem.meaning}\n  remedy: {problem.remedy}")
         if fix and problem.fix is not None:
             try:
@@ -367,7 +367,7 @@ def doctor(fix: bool, cache: bool) -> None:
                 click.echo("  done")
                 continue
         left += 1
-    click.echo(f"{found} problem{'s' * (found != 1)} found in {project.root}, {found - left} repaired")
+    click.echo(f"{problems} problem{'s' * (problems != 1)} found in {project.root}, {problems - left} repaired")
     if left:
         click.echo("Run `privpipe doctor --fix` to do what can be done." if not fix else "See the remedies above.")
         raise SystemExit(1)
@@ -381,19 +381,19 @@ def key_reader(path: Path | None, allow_readable: bool) -> "Callable[[], Key | N
 
         if path is None:
             return None
-        found = read_guarded_key(path, allow_readable)
-        warn_of_research_key(found)
-        return found
+        key = read_guarded_key(path, allow_readable)
+        warn_of_research_key(key)
+        return key
 
     return read
 
 
-def kind_of(found: "Key") -> str:
-    return "research key" if found.research else "real key"
+def kind_of(key: "Key") -> str:
+    return "research key" if key.research else "real key"
 
 
-def warn_of_research_key(found: "Key") -> None:
-    if found.research:
+def warn_of_research_key(key: "Key") -> None:
+    if key.research:
         warn("a research key protects nothing: anybody can make it again. `privpipe key new` makes a real one.")
 
 

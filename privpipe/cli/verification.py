@@ -47,7 +47,7 @@ def _format(path: Path) -> str:
         with path.open("rb", buffering=0) as file:
             check(file.fileno())
         with h5py.File(path, "r") as file:
-            found = file.attrs["format"]
+            form = file.attrs["format"]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(path, str(error)) from error
-    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+    return form.decode(errors="replace") if isinstance(form, bytes) else str(form)

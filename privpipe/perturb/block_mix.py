@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WHITE = 255.0
-LEVEL = np.float32(1 / 255)
+STEP = np.float32(1 / 255)  # of a grey level, where white is 1
 FLOAT_BYTES = 4
 NUMBER_BYTES = 2
 FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
@@ -50,9 +50,9 @@ class BlockMix(BlockPerturbation):
     The weights are independent N(0, 1/k²), so that the mean square of the pixels stays on average; every block has its
     own matrix, the same one for its colours; the same ones for all images under `scope: dataset`, fresh ones for each
     image under `scope: image`. A weight is one of 65,536 equally likely quantiles, rounded so coarsely that products
-    with whole levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512 steps to
-    a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the product with
-    1/255 and float16.
+    with whole grey levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512
+    steps to a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the
+    product with 1/255 and float16.
 
     The inverse with the key is as good as the draw: it amplifies what float16 rounded away, relatively up to 2^-11, by
     the condition number of the matrix, which is a few times k² for a typical block and thousands for an unlucky one.
@@ -112,9 +112,9 @@ class BlockMix(BlockPerturbation):
         return out
 
     def _mixed(self, weights: Weights, blocks: NDArray[np.float32]) -> NDArray[np.float16]:
-        """`weights` times blocks of levels (..., k*k, n), as stored."""
+        """`weights` times blocks of grey levels (..., k*k, n), as stored."""
         mixed = weights @ blocks
-        mixed *= LEVEL
+        mixed *= STEP
         return to_unit_float16(mixed, self.name, 1.001 * LARGEST * self.k)  # a little for rounding
 
     def _own_streams(self, images: Images, copies: Copies | None) -> OwnStreams:
@@ -126,7 +126,7 @@ class BlockMix(BlockPerturbation):
 
     def _weights(self, stream: Bytes) -> Weights:
         """Matrices (n, blocks, k*k, k*k) from random bytes (n, 2 * weights of an image)."""
-        # No sum of k*k products of a level and a weight reaches 2^24 steps.
+        # No sum of k*k products of a grey level and a weight reaches 2^24 steps.
         step = 2.0 ** math.ceil(math.log2(WHITE * LARGEST * self.k / FLOAT_WHOLE))
         weights = looked_up(stream, rounded_quantiles(1 / self.k, step))
         return weights.reshape(len(stream), self.n_blocks, self.k**2, self.k**2)
@@ -199,8 +199,8 @@ class BlockMix(BlockPerturbation):
         noise[places] = (errors * power).sum(axis=(1, 2))[:, None] / mean.shape[1]
         return np.diag(noise)
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 2)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 2)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.k**4)
@@ -220,13 +220,13 @@ class BlockMix(BlockPerturbation):
 
         return units(block_mean(images.square(), self.k).clamp(min=1e-6).sqrt()), units(images)
 
-    def invariants(self, levels: "Tensor") -> "Tensor | None":
+    def invariants(self, image: "Tensor") -> "Tensor | None":
         """Second moments of the colours in each block."""
         from torch import einsum
 
         from privpipe.perturb.network_inputs import MIDDLE, SCALE, blocks_of
 
-        values = blocks_of(levels, self.k) + MIDDLE / SCALE  # black is 0 again: the mixing is linear
+        values = blocks_of(image, self.k) + MIDDLE / SCALE  # black is 0 again: the mixing is linear
         batch, channels, n, rows, columns = values.shape
         second = einsum("bcnyx,bdnyx->bcdyx", values, values) / n
         return (second.sign() * second.abs().clamp(min=1e-6).sqrt()).reshape(batch, channels**2, rows, columns)

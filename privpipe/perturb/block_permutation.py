@@ -69,8 +69,8 @@ class BlockPermutation(BlockPerturbation):
 
         return Permuted(blocks, 1, self.n_blocks, key=lambda permutations: permutations[0])
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_permutations(found, truth)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_permutations(estimate, truth)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_permutation(self.n_blocks)

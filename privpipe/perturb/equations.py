@@ -56,7 +56,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Added:
-    """The key is a field, (H, W, C) in levels, that is added to all images; `sigma` is its standard deviation."""
+    """The key is a field, (H, W, C) in grey levels, that is added to all images; `sigma` is its standard deviation."""
 
     sigma: float
 

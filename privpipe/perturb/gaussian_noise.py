@@ -21,7 +21,7 @@ from privpipe.perturb.linear import identity
 from privpipe.perturb.values import Doubles, pixel_values, squared_distances
 
 WHITE = np.float32(255)
-LEVEL = np.float32(1 / 255)
+STEP = np.float32(1 / 255)  # of a grey level, where white is 1
 COLOURS = 3
 FLOAT_BYTES = 4
 Floats = NDArray[np.float32]
@@ -50,11 +50,11 @@ class GaussianNoise(Perturbation):
 
     @property
     def dataset_key(self) -> Floats:
-        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
+        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in grey levels of 0..255."""
         return np.asarray(self._shared(COLOURS) * WHITE)
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Floats:
-        """The noise of each image, float32 (N, H, W, C), in levels."""
+        """The noise of each image, float32 (N, H, W, C), in grey levels."""
         keys, own = np.empty(images.shape, np.float32), self._own_streams(images, copies)
         for rows in self._rows(keys):
             keys[rows] = self._fields(own.draw(images[rows]), images.shape[-1]) * WHITE
@@ -68,7 +68,7 @@ class GaussianNoise(Perturbation):
         most = 1 + self.sigma / 255 * NOISE_END * self._gain
         for rows in self._rows(images):
             noisy = images[rows].astype(np.float32)
-            noisy *= LEVEL
+            noisy *= STEP
             noisy += field if own is None else self._fields(own.draw(images[rows]), channels)
             to_unit_float16(noisy, self.name, most, out[rows])
         return out
@@ -117,8 +117,8 @@ class GaussianNoise(Perturbation):
     def key_equations(self) -> Equations:
         return Added(self.sigma)
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 3)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 3)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.image_size**2 * channels)

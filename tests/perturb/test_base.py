@@ -115,7 +115,7 @@ def test_results_do_not_depend_on_chunks_of_more_than_512_channels(name: str, sc
     images = sample_images(530 // channels, SIZE, channels)
     perturbation = case(name, scope)
     whole = perturbation.apply(images)
-    for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 512 // channels)]:
+    for first, stop in [(1, len(images)), (len(images) - 1, len(images)), (3, 3 + 128 // channels)]:
         np.testing.assert_array_equal(perturbation.apply(images[first:stop]), whole[first:stop])
 
 
@@ -323,13 +323,13 @@ def test_divisors_and_odd_sizes() -> None:
     assert odd_sizes(8) == [1, 3, 5, 7]
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 512])
+@pytest.mark.parametrize("channels", [1, 3, 4, 128])
 @pytest.mark.parametrize("count", [0, 1, 171])
 def test_side_by_side_has_every_channel_of_every_image_once(count: int, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (count, 3, 2, channels), np.uint8)
     out = np.zeros_like(images)
     for rows, sheet in side_by_side(images):
-        assert sheet.shape[:2] == (3, 2) and sheet.shape[2] <= 512
+        assert sheet.shape[:2] == (3, 2) and sheet.shape[2] <= 128
         assert sheet.flags.c_contiguous
         for i, image in enumerate(images[rows]):
             np.testing.assert_array_equal(sheet.reshape(3, 2, channels, -1)[..., i], image)
