@@ -47,6 +47,8 @@ CHANGES = {
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
+    "privpipe/data/locate.py": {"download"},
+    "privpipe/data/sha256.py": {"download"},
     "privpipe/pipeline/executors.py": {"study_group"},
     "privpipe/report/page.html.j2": {"report"},
     "privpipe/report/survey.csv": {"report"},
