@@ -42,8 +42,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 
+from privpipe.attacks.moments import Sums, parts_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS
 
 Floats = NDArray[np.float32]
 Permutations = NDArray[np.int32]
@@ -54,7 +56,6 @@ MIN_IMAGES = 4  # two in each half
 CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
 MAX_ROUNDS = 10  # of refinement; three are usual
 CEILING = 0.9999  # of a correlation: artanh(1) is infinite
-ROUNDING = 1 / 12  # variance that rounding to whole grey levels adds; keeps pixels that never change finite
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
                 "Resize or convert them."
             )
     shape = (height, width)
-    sums = [_Sums.of(stolen[first::2], k) for first in (0, 1)]
+    sums = [_sums(stolen[first::2], k) for first in (0, 1)]
     whole = (sums[0] + sums[1]).covariances()
-    expected = _View.of(_model(whole, shape, k) if public is None else _Sums.of(public, k).covariances(), k)
+    expected = _View.of(_model(whole, shape, k) if public is None else _sums(public, k).covariances(), k)
     target = _Target.of(expected)
     permutations = _solve(_View.of(whole, k), target)
     del whole
@@ -134,39 +135,19 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     return Recovered(permutations, agreement, _match(halves, permutations, expected))
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over images: how many, of the values (C, P), and of the products of two pixels of a colour (C, P, P).
+def _sums(images: Images, k: int) -> Sums:
+    """Sums over images (N, H, W, C), pixels block by block as `to_blocks` orders them, about the middle of the range.
 
-    P counts the pixels of an image block by block, k*k for each, as `to_blocks` orders them.
+    Products are summed in float32.
     """
+    _, height, width, channels = images.shape
+    size = height * width
 
-    count: int
-    values: NDArray[np.float64]
-    products: Floats
+    def centred(part: Images) -> Floats:
+        pixels = to_blocks(part, k).reshape(-1, size, channels).transpose(2, 0, 1)
+        return pixels.astype(np.float32, order="C") - np.float32(127.5)
 
-    @classmethod
-    def of(cls, images: Images, k: int) -> "_Sums":
-        _, height, width, channels = images.shape
-        size = height * width
-        values = np.zeros((channels, size))
-        products = np.zeros((channels, size, size), dtype=np.float32)
-        step = max(1, CHUNK_VALUES // (size * channels))
-        for start in range(0, len(images), step):
-            pixels = to_blocks(images[start : start + step], k).reshape(-1, size, channels).transpose(2, 0, 1)
-            # About the middle of the range, so that little cancels when the mean is taken off.
-            centred = pixels.astype(np.float32, order="C") - np.float32(127.5)
-            values += centred.sum(axis=1, dtype=np.float64)
-            products += centred.transpose(0, 2, 1) @ centred
-        return cls(len(images), values, products)
-
-    def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.count + other.count, self.values + other.values, self.products + other.products)
-
-    def covariances(self) -> Floats:
-        """(C, P, P)."""
-        mean = (self.values / self.count).astype(np.float32)
-        return np.asarray(self.products / np.float32(self.count) - mean[:, :, None] * mean[:, None, :])
+    return Sums.of(map(centred, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
 
 
 @dataclass(frozen=True)
@@ -345,7 +326,7 @@ def _sources(permutations: Permutations) -> NDArray[np.int64]:
 
 def _inverse_deviation(covariances: Floats) -> Floats:
     """(C, P) from (C, P, P)."""
-    variances = np.diagonal(covariances, axis1=1, axis2=2) + np.float32(ROUNDING)
+    variances = np.diagonal(covariances, axis1=1, axis2=2) + np.float32(ROUNDING_OF_INTEGERS)
     inverse: Floats = np.reciprocal(np.sqrt(variances))
     return inverse
 

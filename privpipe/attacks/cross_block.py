@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
+from privpipe.attacks.moments import parts_of, squares
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
@@ -241,44 +242,38 @@ def _block_moments(images: Array, k: int, colours: Doubles) -> tuple[Doubles, Do
     """Means (blocks, k*k, C), and covariances within blocks averaged over the C colours, (blocks, k*k, k*k)."""
     n, channels = k * k, images.shape[3]
     blocks = images.shape[1] * images.shape[2] // n
-    values, products = np.zeros((blocks, n, channels)), np.zeros((blocks, n, n))
-    for chunk in _chunks(images, k, colours):
-        values += chunk.sum(axis=2)
-        flat = chunk.reshape(blocks, n, -1)
-        products += flat @ flat.swapaxes(1, 2)
-    mean = values / len(images)
+    mean = sum(chunk.sum(axis=2) for chunk in _chunks(images, k, colours)) / len(images)
+    products = squares(chunk.reshape(blocks, n, -1).swapaxes(1, 2) for chunk in _chunks(images, k, colours))
     return mean, (products / len(images) - mean @ mean.swapaxes(1, 2)) / channels
 
 
 def _contrast_moments(images: Array, k: int, colours: Doubles, mean: Doubles, whiten: Doubles) -> Floats:
     """Half the mean of products of whitened blocks, each divided by its root mean square, (C, P, P)."""
     blocks, n, channels = mean.shape
-    products = np.zeros((channels, blocks * n, blocks * n), np.float32)
-    for chunk in _chunks(images, k, colours):
+
+    def contrasts(chunk: Doubles) -> Floats:
+        """(C, count, P)."""
         centred = chunk - mean[:, :, None]
         white = (whiten @ centred.reshape(blocks, n, -1)).reshape(chunk.shape)
         white /= np.sqrt((white**2).mean(axis=(1, 3), keepdims=True) + CONTRAST)
         flat = white.transpose(3, 0, 1, 2).reshape(channels, blocks * n, -1).astype(np.float32)
-        products += flat @ flat.swapaxes(1, 2)
+        return flat.swapaxes(1, 2)
+
+    products = squares(map(contrasts, _chunks(images, k, colours)), np.float32)
     return np.asarray(products / np.float32(2 * len(images)))
 
 
 def _chunks(images: Array, k: int, colours: Doubles) -> Iterator[Doubles]:
     """Some images at a time, in the given components of colour: (blocks, k*k, count, C)."""
-    step = max(1, CHUNK_VALUES // images[0].size)
-    for start in range(0, len(images), step):
-        blocks = to_blocks(pixel_values(images[start : start + step]) @ colours, k)
-        yield np.ascontiguousarray(blocks.transpose(1, 2, 0, 3))
+    for part in parts_of(images, max(1, CHUNK_VALUES // images[0].size)):
+        yield np.ascontiguousarray(to_blocks(pixel_values(part) @ colours, k).transpose(1, 2, 0, 3))
 
 
 def _colour_axes(public: Images) -> Doubles:
     """(C, C): columns make uncorrelated components of variance 1 from the colours of a pixel, the strongest first."""
-    products = np.zeros((public.shape[3], public.shape[3]))
     mean = public.mean(axis=(0, 1, 2), dtype=np.float64)
     step = max(1, CHUNK_VALUES // public[0].size)
-    for start in range(0, len(public), step):
-        centred = public[start : start + step].reshape(-1, len(mean)) - mean
-        products += centred.T @ centred
+    products = squares(part.reshape(-1, len(mean)) - mean for part in parts_of(public, step))
     values, axes = np.linalg.eigh(products / (public.size / len(mean)))
     return np.asarray((axes / np.sqrt(np.maximum(values, FLOOR * values[-1] + 1e-12)))[:, ::-1])
 

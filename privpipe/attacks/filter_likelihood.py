@@ -39,6 +39,7 @@ from scipy.stats import norm
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome
 from privpipe.attacks.filter_restoration import restore_filtered
 from privpipe.attacks.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
+from privpipe.attacks.moments import Sums, parts_of
 from privpipe.attacks.restoration import Prior
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
@@ -138,8 +139,8 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
     """
     _check_arguments(stolen, k, public)
     basis = _colour_basis(public)
-    unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
-    halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
+    unfiltered = _Windows.of(public, basis, _middle(public) @ basis)
+    halves = [_Windows.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
     noise = rounding_variance(stolen[:CHUNK])
     of_halves = [
         _search(_Model.of(unfiltered, half, k, noise), np.random.default_rng([seed, number]))
@@ -172,48 +173,39 @@ def _check_arguments(stolen: Array, k: int, public: Array) -> None:
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Sums over windows of images: how many, of the values (C, P), and of the products of two pixels (C, P, P).
+class _Windows:
+    """Sums over windows of images, and the value of each component of colour from which they are counted.
 
-    C counts principal components of colour, P = side² the pixels of a window. Values are taken from `centre` (C,), so
-    that little cancels when the mean is taken off.
+    C counts principal components of colour, P = side² the pixels of a window.
     """
 
-    centre: Doubles
-    count: int
-    values: Doubles
-    products: Doubles
+    sums: Sums
+    centre: Doubles  # (C,)
 
     @classmethod
-    def of(cls, images: Array, basis: Doubles, centre: Doubles) -> "_Sums":
-        colours, side = len(basis), int(min(WINDOW, *images.shape[1:3]))
-        count, values, products = 0, np.zeros((colours, side**2)), np.zeros((colours, side**2, side**2))
-        for start in range(0, len(images), CHUNK):
-            windows = _windows(images[start : start + CHUNK]) @ basis.astype(np.float32) - centre.astype(np.float32)
-            pixels = np.ascontiguousarray(windows.reshape(-1, side**2, colours).transpose(2, 0, 1))
-            count += pixels.shape[1]
-            values += pixels.sum(axis=1, dtype=np.float64)
-            products += pixels.transpose(0, 2, 1) @ pixels
-        return cls(centre, count, values, products)
+    def of(cls, images: Array, basis: Doubles, centre: Doubles) -> "_Windows":
+        def components(part: Array) -> Floats:
+            """(C, n, P)."""
+            windows = _windows(part) @ basis.astype(np.float32) - centre.astype(np.float32)
+            return np.ascontiguousarray(windows.reshape(len(windows), -1, len(basis)).transpose(2, 0, 1))
 
-    def __add__(self, other: "_Sums") -> "_Sums":
+        return cls(Sums.of(map(components, parts_of(images, CHUNK)), np.float64), centre)
+
+    def __add__(self, other: "_Windows") -> "_Windows":
         """Of both sets; they have the same centre."""
-        products = self.products + other.products
-        return _Sums(self.centre, self.count + other.count, self.values + other.values, products)
+        return _Windows(self.sums + other.sums, self.centre)
 
     def patches(self, size: int, margin: int) -> tuple[Doubles, Doubles]:
         """Of the patches of size×size pixels that keep `margin` from a window's borders: the covariances averaged over
         positions (C, size², size²), and the means at each position (C, positions, size²)."""
-        mean = self.values / self.count
+        mean, covariances = self.sums.mean, self.sums.covariances()
         side = int(np.sqrt(mean.shape[1]))
-        covariances = self.products / self.count - mean[:, :, None] * mean[:, None, :]
         grid = np.arange(side**2).reshape(side, side)
         corners = product(range(margin, side - margin - size + 1), repeat=2)
         places = [grid[y : y + size, x : x + size].ravel() for y, x in corners]
         total = sum(covariances[:, place[:, None], place] for place in places)
-        return np.asarray(total / len(places)), np.stack([mean[:, place] for place in places], axis=1) + self.centre[
-            :, None, None
-        ]
+        means = np.stack([mean[:, place] for place in places], axis=1)
+        return np.asarray(total / len(places)), means + self.centre[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -237,8 +229,8 @@ class _Model:
     mean_error: float
 
     @classmethod
-    def of(cls, unfiltered: _Sums, filtered: _Sums, k: int, noise: float) -> "_Model":
-        side = int(np.sqrt(unfiltered.values.shape[1]))
+    def of(cls, unfiltered: _Windows, filtered: _Windows, k: int, noise: float) -> "_Model":
+        side = int(np.sqrt(unfiltered.sums.values.shape[1]))
         p = min(k + MARGIN, side - k + 1)
         q = p + k - 1
         grid = np.arange(q * q).reshape(q, q)
@@ -247,7 +239,7 @@ class _Model:
         after, after_mean = filtered.patches(p, k // 2)
         # A little variance everywhere keeps directions that hold none, as in images of one colour, from dividing by 0.
         after += noise * np.eye(p * p)
-        mean_error = 1 / unfiltered.count + 1 / filtered.count
+        mean_error = 1 / unfiltered.sums.count + 1 / filtered.sums.count
         return cls(before, after, before_mean, after_mean, taps, noise, mean_error)
 
     @property
@@ -378,7 +370,7 @@ def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:
     return sign * weights + shift, max(0.0, 1 - unexplained / whole) if whole > 0 else 0.0
 
 
-def _explained(model: _Model, weights: Doubles, halves: list[_Sums], stolen_per_public: float) -> float:
+def _explained(model: _Model, weights: Doubles, halves: list[_Windows], stolen_per_public: float) -> float:
     """`Recovered.spectrum`. The squared sampling error is that of the halves' mean, a quarter of their difference's,
     and as much again from the public images, in proportion to their number."""
     side = int(np.sqrt(model.filtered.shape[1]))

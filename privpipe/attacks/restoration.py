@@ -25,14 +25,14 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
+from privpipe.attacks.moments import parts_of, squares
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.perturb.linear import dense, fast
-from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
 MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
-ROUNDING = 1 / 12  # variance of the error of rounding to whole grey levels
 SMALLEST_NOISE = 1e-4  # squared grey levels; keeps the system regular where nothing was rounded
 CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 
@@ -89,7 +89,7 @@ class Prior:
             products = (products + products[np.ix_(mirrored, mirrored)]) / 2
             model = generic.covariances[component] * (np.trace(products) / np.trace(generic.covariances[component]))
             covariances[component] = (products + (PRIOR_IMAGES / count) * model) / (count + PRIOR_IMAGES)
-            covariances[component][np.diag_indices(size * size)] += ROUNDING
+            covariances[component][np.diag_indices(size * size)] += ROUNDING_OF_INTEGERS
         return cls(mean, colours, covariances)
 
     @classmethod
@@ -117,7 +117,7 @@ class Prior:
             scale = variance / (1 if channels == 3 else 3)  # the mean of three colours has a third of OHTA's variance
             decay = np.exp(-distance / (length * image_size))
             covariances[component] = scale * ((1 - common) * decay + common)
-            covariances[component][np.diag_indices(len(decay))] += ROUNDING
+            covariances[component][np.diag_indices(len(decay))] += ROUNDING_OF_INTEGERS
         return cls(np.full((image_size, image_size, channels), GREY_LEVEL), colours, covariances)
 
 
@@ -230,11 +230,8 @@ def _clipped(images: Array) -> Floats:
 
 def _principal_axes(public: Images, mean: Doubles) -> Doubles:
     """Rows are the principal axes of colour, the one with most variance first."""
-    channels = public.shape[-1]
-    products = np.zeros((channels, channels))
-    for start in range(0, len(public), CHUNK_IMAGES):
-        centred = (public[start : start + CHUNK_IMAGES] - mean.astype(np.float32)).reshape(-1, channels)
-        products += centred.T @ centred
+    middle = mean.astype(np.float32)
+    products = squares((part - middle).reshape(-1, mean.shape[2]) for part in parts_of(public, CHUNK_IMAGES))
     return np.asarray(np.linalg.eigh(products)[1].T[::-1])
 
 
@@ -242,11 +239,7 @@ def _products(public: Images, mean: Doubles, axis: Doubles) -> Doubles:
     """Sums over images of the products of two pixels' deviations along an axis of colour, (P, P)."""
     weights = axis.astype(np.float32)
     middle = mean.astype(np.float32) @ weights
-    products = np.zeros((middle.size, middle.size))
-    for start in range(0, len(public), CHUNK_IMAGES):
-        centred = (public[start : start + CHUNK_IMAGES] @ weights - middle).reshape(-1, middle.size)
-        products += centred.T @ centred
-    return products
+    return squares((part @ weights - middle).reshape(-1, middle.size) for part in parts_of(public, CHUNK_IMAGES))
 
 
 def _one_for_each(key: Array | None, method: Perturbation, shape: tuple[int, ...]) -> bool:

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.restoration import ROUNDING, WHITE, Prior
+from privpipe.attacks.moments import parts_of
+from privpipe.attacks.restoration import WHITE, Prior
 from privpipe.attacks.wiener import prior_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import pixel_values
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, pixel_values
 
 Doubles = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
     covariance = prior.covariances[component]
     pixels = len(covariance)
     # What float16 rounded averages out as the images do; the floor keeps the system regular.
-    error = covariance / len(view.stolen) + ROUNDING / len(view.stolen) * np.eye(pixels)
+    error = covariance / len(view.stolen) + ROUNDING_OF_INTEGERS / len(view.stolen) * np.eye(pixels)
     if view.public is not None:
         return np.asarray(error + covariance / len(view.public))
     y, x = np.divmod(np.arange(pixels), view.image_size)
@@ -96,9 +97,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
 
 def _mean(images: Array) -> Doubles:
     """Mean of stored images in grey levels, (H, W, C)."""
-    total = np.zeros(images.shape[1:])
-    for start in range(0, len(images), CHUNK_IMAGES):
-        total += pixel_values(images[start : start + CHUNK_IMAGES]).sum(axis=0, dtype=np.float64)
+    total = sum(pixel_values(part).sum(axis=0, dtype=np.float64) for part in parts_of(images, CHUNK_IMAGES))
     return np.asarray(total / len(images))
 
 

@@ -195,8 +195,9 @@ class _Download:
         """Append the body to `part`, which holds `size` bytes."""
         length = response.headers.get("Content-Length", "")
         total = size + int(length) if length.isdecimal() else None
-        unit = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        bar = tqdm(desc=self.part.stem, initial=size, total=total, disable=None, **unit)
+        bar = tqdm(
+            desc=self.part.stem, initial=size, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None
+        )
         with bar, open(self.part, "ab", opener=_no_link) as file:
             try:
                 for chunk in response.raw.stream(CHUNK, decode_content=False):

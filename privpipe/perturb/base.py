@@ -68,7 +68,17 @@ class Perturbation(Knowledge):
         Raises:
             PrivpipeError: the method has no inverse.
         """
-        raise PrivpipeError(f"{self.name} has no inverse: it destroys information. Methods with one set `invertible`.")
+        raise PrivpipeError(f"{self.name} is not undone by its key. Methods that are set `undone_by_key`.")
+
+    def given(self, keys: Array | None, material: str) -> Array:
+        """`keys`, which undoing takes.
+
+        Raises:
+            PrivpipeError: there are none.
+        """
+        if keys is None:
+            raise PrivpipeError(f"{self.name} is undone with its {material}; got none. Pass dataset_key or image_keys.")
+        return keys
 
     @property
     def dataset_key(self) -> Array | None:

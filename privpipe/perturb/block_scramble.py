@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import (
     Array,
     BlockPerturbation,
@@ -40,7 +39,6 @@ class BlockScramble(BlockPerturbation):
     summary = "the pixels of each block change places by a secret permutation"
     keyed = True
     exact = True
-    invertible = True
     undone_by_key = True
     permutes_within_blocks = True
     keeps_block_means = True
@@ -71,11 +69,7 @@ class BlockScramble(BlockPerturbation):
         return out
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        if keys is None:
-            raise PrivpipeError(
-                f"{self.name} is undone with its permutations; got none. Pass dataset_key or image_keys."
-            )
-        return self._move(perturbed, keys, True)
+        return self._move(perturbed, self.given(keys, "permutations"), True)
 
     @property
     def _size(self) -> int:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
 from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
@@ -37,7 +36,6 @@ class GaussianNoise(Perturbation):
     name = "gaussian_noise"
     summary = "independent Gaussian noise is added to every pixel and colour"
     keyed = True
-    invertible = True
     noisy = True
     undone_by_key = True
     operator_without_key = True
@@ -75,11 +73,9 @@ class GaussianNoise(Perturbation):
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
         """The images as float32 in 0..255, (N, H, W, C), not rounded."""
-        if keys is None:
-            raise PrivpipeError(f"{self.name} is undone with its noise; got none. Pass dataset_key or image_keys.")
         images = perturbed.astype(np.float32)
         images *= WHITE
-        images -= keys
+        images -= self.given(keys, "noise")
         return images
 
     def _rows(self, images: Array) -> Iterator[slice]:

@@ -43,8 +43,7 @@ class Knowledge(ABC):
         keyed: whether it draws key material.
         blocks: whether `k` is the size of blocks that are perturbed apart.
         exact, noisy: whether the output is uint8, and whether `sigma` counts.
-        invertible: whether `invert` undoes it with the key.
-        undone_by_key: whether `invert` gives the image back up to rounding.
+        undone_by_key: whether there is `invert`, which gives the image back up to rounding.
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
@@ -66,7 +65,6 @@ class Knowledge(ABC):
     keyed: ClassVar[bool] = False
     blocks: ClassVar[bool] = False
     exact: ClassVar[bool] = False
-    invertible: ClassVar[bool] = False
     noisy: ClassVar[bool] = False
     undone_by_key: ClassVar[bool] = False
     operator_without_key: ClassVar[bool] = False

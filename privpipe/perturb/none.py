@@ -13,7 +13,6 @@ class Unperturbed(Perturbation):
     name = "none"
     summary = "the images are left as they are"
     exact = True
-    invertible = True
     identity = True
     undone_by_key = True
     operator_without_key = True

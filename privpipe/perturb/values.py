@@ -11,6 +11,11 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
+# Variances of an error that is uniform within half a unit in the last place.
+ROUNDING_OF_INTEGERS = 1 / 12  # in squared grey levels
+ROUNDING_NEAR_WHITE = 2.0**-22 / 12  # of float16, which keeps 11 bits, where white is 1
+
+
 def pixel_values(images: Array) -> Floats:
     """Stored images, uint8 or float16 in units where white is 1, as float32 in grey levels of 0..255."""
     if images.dtype == np.uint8:

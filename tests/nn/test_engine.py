@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.together import Job, train_together
 from privpipe.errors import PrivpipeError
 from privpipe.nn.data import Resident
 from privpipe.nn.device import PRECISIONS, deterministic, resolve_precision
 from privpipe.nn.engine import Engine, Recipe, Recorded
 from privpipe.nn.inference import measure
 from privpipe.nn.models import NETWORKS, Architecture, build
-from privpipe.nn.together import Job, train_together
 from privpipe.nn.training import Epoch, train
 
 CPU = torch.device("cpu")
