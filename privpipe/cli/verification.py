@@ -8,8 +8,9 @@ from privpipe.attacks.records import FORMAT as RECORDS
 from privpipe.attacks.records import load_records
 from privpipe.checksum import check
 from privpipe.errors import PrivpipeError
+from privpipe.header import damaged
 from privpipe.nn.bundle import load_bundle
-from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, damaged, open_store
+from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, open_store
 
 IMAGES = (RAW, PERTURBED, PUBLIC, LEAKED)
 
