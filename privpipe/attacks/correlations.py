@@ -45,9 +45,8 @@ from scipy.optimize import linear_sum_assignment, minimize_scalar
 from privpipe.attacks.moments import Sums, parts_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
-from privpipe.perturb.values import ROUNDING_OF_INTEGERS
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
 
-Floats = NDArray[np.float32]
 Permutations = NDArray[np.int32]
 
 # Correlation matrices of 64x64 pixels in three colours take 200 MB each, and about ten of them are alive at once.

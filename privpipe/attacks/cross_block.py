@@ -33,7 +33,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.moments import parts_of, squares
@@ -42,9 +41,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images, to_blocks
 from privpipe.perturb.block_mix import BlockMix
-from privpipe.perturb.values import Floats, pixel_values
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 # Covariances of 64x64 pixels in three colours take 200 MB each, and about eight of them are alive at once.
 MAX_PIXELS = 64 * 64

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from privpipe.perturb.values import Array
 
 
 def parts_of(images: Array, step: int) -> Iterator[Array]:

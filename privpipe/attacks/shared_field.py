@@ -21,7 +21,6 @@ Information Forensics and Security, 2006). The estimate and the confidence are o
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
@@ -31,9 +30,7 @@ from privpipe.attacks.wiener import prior_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import ROUNDING_OF_INTEGERS, pixel_values
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, pixel_values
 
 MIN_IMAGES = 4  # two in each half
 CHUNK_IMAGES = 4096

@@ -71,28 +71,37 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
         PrivpipeError: the disk of `target` has not the space.
     """
     chosen = [attack for attack in attacks if attack.applies(view.transformation)]
-    plan = [
-        (attack, level, known)
-        for level, known in situations(view)
-        for attack in chosen
-        if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
-        if not (attack.costly and level == "L2" and known is not view)
-    ]
+    plan = planned(view, chosen)
     if target is not None:
         need_space(target, len(plan) * view.targets.size + SMALL_OUTPUT)  # images of 8 bits; keys are small beside them
     records: list[Record] = []
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:
             bar.set_postfix_str(f"{attack.name} {level}")
-            sure = next(
-                (record for record in records if (record.confidence or 0) >= SURE and record.key is not None), None
-            )
-            if attack.costly and sure is not None:
+            sure = _sure_of_the_key(records) if attack.costly else None
+            if sure is None:
+                records.append(run(attack, level, known))
+            else:
                 why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
                 records.append(Record(level, attack.name, _pairs(known), len(known.stolen), 0.0, problem=why))
-            else:
-                records.append(run(attack, level, known))
     return records + data_cost(view, chosen, records)
+
+
+def planned(view: AdversaryView, attacks: Sequence[Attack]) -> list[tuple[Attack, str, AdversaryView]]:
+    """Which of `attacks` is run at which level, with what of `view`."""
+    return [
+        (attack, level, known)
+        for level, known in situations(view)
+        for attack in attacks
+        if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
+        if not (attack.costly and level == "L2" and known is not view)
+    ]
+
+
+def _sure_of_the_key(records: Sequence[Record]) -> Record | None:
+    """The first record of an attack that is sure of the key."""
+    sure = (record for record in records if record.key is not None and (record.confidence or 0) >= SURE)
+    return next(sure, None)
 
 
 def situations(view: AdversaryView) -> Iterator[tuple[str, AdversaryView]]:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams
 from privpipe.perturb.knowledge import Knowledge
-
-Images = NDArray[np.uint8]
-Array = NDArray[Any]
+from privpipe.perturb.values import Array as Array
+from privpipe.perturb.values import Images as Images
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,8 @@ Images are (m, H, W, C); the methods say which values of them go together, `priv
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Array, Doubles
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
@@ -17,13 +16,12 @@ from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_direction
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import identity
-from privpipe.perturb.values import Doubles, pixel_values, squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
 
 WHITE = np.float32(255)
 STEP = np.float32(1 / 255)  # of a grey level, where white is 1
 COLOURS = 3
 FLOAT_BYTES = 4
-Floats = NDArray[np.float32]
 
 
 class GaussianNoise(Perturbation):
