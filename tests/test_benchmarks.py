@@ -187,7 +187,7 @@ def test_builds_take_turns_and_change_the_order() -> None:
             asked.append(self.name)
             return float(self.name == "other"), 2.0
 
-    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)  # type: ignore[arg-type]
+    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)
     assert asked == ["other", "ours", "ours", "other"] * 2
     assert ours == [(0.0, 2.0)] * 3 and other == [(1.0, 2.0)] * 3
 

@@ -96,7 +96,7 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     method = METHODS["correlated_noise"](SIZE, k, "image", sigma, KEY)
     # The noise is linear in white noise: its covariance from the fields that single white pixels give.
     units = sigma * np.eye(SIZE * SIZE, dtype=np.float32)
-    fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)  # type: ignore[attr-defined]
+    fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)
     responses = fields.reshape(units.shape).astype(np.float64)
     covariance = responses.T @ responses + correlated_noise.ROUNDING_NEAR_WHITE * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
