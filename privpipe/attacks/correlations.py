@@ -64,12 +64,12 @@ class Recovered:
     Args:
         permutations: int32 (blocks, k*k), as `BlockScramble.permutations`: pixel j of block b of a perturbed image
             comes from pixel `permutations[b, j]`. `BlockScramble.invert` takes them.
-        agreement: 0..1, share of pixels that the attack puts in the same place from either half of the stolen images,
-            corrected for chance. The halves share no image, so this is 0 where there is no one permutation to find
-            (`scope: image`, noise) and a cautious estimate of the share that is right where there is one. Without
-            public images one half is compared with the model and the other with the correlations by displacement
-            that the first one's answer shows, so that an answer which depends on the model counts as none.
-        match: 0..1, share of what the placed pixels' correlations have beyond those of whole blocks that is as
+        agreement: 0..1, fraction of pixels that the attack puts in the same place from either half of the stolen
+            images, corrected for chance. The halves share no image, so this is 0 where there is no one permutation to
+            find (`scope: image`, noise) and a cautious estimate of the fraction that is right where there is one.
+            Without public images one half is compared with the model and the other with the correlations by
+            displacement that the first one's answer shows, so that an answer which depends on the model counts as none.
+        match: 0..1, fraction of what the placed pixels' correlations have beyond those of whole blocks that is as
             expected of true images (a squared correlation), corrected for the sampling error of the stolen images:
             that of pairs across blocks times that of pairs within blocks, which play no part in the search. It is
             low where something reproducible was found that is no image, as with a k below the true one. Against a
@@ -206,8 +206,8 @@ def _match(halves: list[_View], permutations: Permutations, expected: _View) -> 
     """See `Recovered.match`."""
     sources, blocks = _sources(permutations), len(permutations)
     placed = [half.pixels[:, sources][:, :, sources] for half in halves]
-    shares = (_explained(*(pairs(z, blocks) for z in (*placed, expected.pixels))) for pairs in (_across, _within))
-    return math.prod(shares)
+    fractions = (_explained(*(pairs(z, blocks) for z in (*placed, expected.pixels))) for pairs in (_across, _within))
+    return math.prod(fractions)
 
 
 def _explained(one: Floats, other: Floats, expected: Floats) -> float:

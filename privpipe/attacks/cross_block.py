@@ -63,7 +63,7 @@ class Recovered:
         agreement: 0..1, how far either half of the stolen images leads to the same rotations Q, less the direction of a
             block's mean, which is known at once. The halves share no image, so this is near 0 where there are no
             matrices to find (`scope: image`, noise).
-        match: 0..1, share of the correlations between stolen blocks that the rotations make out of those of public
+        match: 0..1, fraction of the correlations between stolen blocks that the rotations make out of those of public
             images (a squared correlation, corrected for sampling errors), again less the direction of the mean. It is
             low where something reproducible was found that is no mixing of blocks, as with a k below the true one.
     """
@@ -191,12 +191,12 @@ def _solve(observed: Floats, expected: Floats, start: Doubles, variance: float) 
     for turn in range(MAX_ROUNDS):
         targets = _targets(observed, expected, rotations)
         left, strengths, right = np.linalg.svd(targets)
-        shares = np.ones_like(strengths)
+        kept = np.ones_like(strengths)
         if turn < ANNEALING:
             factor = STRICT * (LENIENT / STRICT) ** (turn / ANNEALING)
             noise = n * (factor * error[:, None]) ** 2
-            shares = strengths**2 / np.maximum(strengths**2 + noise, 1e-300)
-        before, rotations = rotations, (left * shares[:, None]) @ right
+            kept = strengths**2 / np.maximum(strengths**2 + noise, 1e-300)
+        before, rotations = rotations, (left * kept[:, None]) @ right
         if turn > ANNEALING and np.abs(rotations - before).max() < SETTLED:
             break
     return rotations

@@ -93,7 +93,7 @@ class Recovered:
             different starts. The sign and the turn are left out of it.
         spectrum: 0..1, how well the kernel explains the covariances: 1 where up to sampling errors, 1/e where the root
             mean square relative error beyond those, over all directions and colours, is `TOLERANCE`.
-        mean: 0..1, share of the mean stolen image that the kernel explains, up to sampling errors.
+        mean: 0..1, fraction of the mean stolen image that the kernel explains, up to sampling errors.
         turn: 0..1, how sure it is which way round the kernel is: 0 where either way is as good.
     """
 
@@ -242,7 +242,7 @@ def _sparsity(model: Model, weights: Doubles, images: Floats) -> tuple[float, Do
 
 
 def _choose_sign(model: Model, weights: Doubles) -> tuple[Doubles, float]:
-    """Step 5: `weights` or its negative, and the share of the mean stolen image that it explains, 0..1."""
+    """Step 5: `weights` or its negative, and the fraction of the mean stolen image that it explains, 0..1."""
     inverse = np.linalg.inv(model.covariances(weights))
     predicted = model.unfiltered_mean @ model.matrix(weights).T
 

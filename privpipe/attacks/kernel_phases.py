@@ -24,8 +24,8 @@ Places = NDArray[np.int64]
 STARTS_POWER = 4
 BATCH = 250  # starts that descend together
 FIRST_ROUNDS, LAST_ROUNDS = 25, 20  # of the descents without and with the precision
-KEPT = 0.15  # share of the starts that go into the second descent
-EMPTY = 1e-3  # share of a kernel's energy up to which outer rows or columns count as empty
+KEPT = 0.15  # fraction of the starts that go into the second descent
+EMPTY = 1e-3  # fraction of a kernel's energy up to which outer rows or columns count as empty
 
 
 def kernel_from_autocorrelation(

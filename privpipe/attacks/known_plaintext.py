@@ -95,7 +95,7 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
 
     How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
 
-    - a permutation: a right key explains every item. It is the share of items that can be told apart and lie in
+    - a permutation: a right key explains every item. It is the fraction of items that can be told apart and lie in
       systems that are explained exactly.
     - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
       unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with

@@ -69,9 +69,9 @@ class SharedField(Attack):
             factor = cho_factor(noise + _error(view, prior, component), lower=True, overwrite_a=True)
             weights = cho_solve(factor, seen)
             fields[:, :, component] = (noise @ weights).T
-            # The mean square of whitened values, weighted by the share of noise; its expectation is 1.
-            share = np.trace(cho_solve(factor, noise))
-            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(share), SMALLEST_FRACTION)
+            # The mean square of whitened values, weighted by the fraction of noise; its expectation is 1.
+            expected = np.trace(cho_solve(factor, noise))
+            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(expected), SMALLEST_FRACTION)
         whole, *parts = fields @ prior.colours
         key = whole.reshape(view.targets.shape[1:]).astype(np.float32)
         images = np.clip(pixel_values(view.targets) - key, 0, WHITE)

@@ -17,7 +17,7 @@ from privpipe.store import LEAKED, PERTURBED, PUBLIC, open_store
 logger = logging.getLogger(__name__)
 
 STEPS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)  # known pairs
-FRACTIONS = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
+COUNTS = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
 HOPELESS = 0.05  # confidence on the whole set under which fewer images are not tried
 SURE = 0.9  # confidence from which on no costly attack is tried
 
@@ -143,7 +143,7 @@ def data_cost(view: AdversaryView, attacks: Sequence[Attack], records: Sequence[
         if not attack.seeks_key or not whole or (whole[-1].confidence or 0) < HOPELESS:
             continue
         public = view.public if whole[-1].level == "L1" else None
-        for count in [share for share in FRACTIONS if share < len(view.stolen)]:
+        for count in [number for number in COUNTS if number < len(view.stolen)]:
             # One target, since the key alone is wanted.
             fewer = replace(view, stolen=view.stolen[:count], targets=view.targets[:1], public=public, pairs=None)
             record = run(attack, whole[-1].level, fewer)

@@ -203,7 +203,7 @@ def to_unit_float16(
 
 
 # A transformation passes over its values several times, so it takes as many images at a time as stay in the cache of
-# a core from one pass to the next. This is a share of it for one array; no result depends on it.
+# a core from one pass to the next. This is a fraction of it for one array; no result depends on it.
 CACHE_BYTES = 1 << 19
 
 

@@ -14,9 +14,9 @@ class KeyRecovery:
     """How much of a key was found, 0..1.
 
     Args:
-        pixels: share of the entries of a permutation that are right; for other keys the |cosine| between what was found
-            and the truth.
-        blocks: share of permutations without a wrong entry; None for other keys.
+        pixels: fraction of the entries of a permutation that are right; for other keys the |cosine| between what was
+            found and the truth.
+        blocks: fraction of permutations without a wrong entry; None for other keys.
     """
 
     pixels: float

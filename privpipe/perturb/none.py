@@ -1,4 +1,4 @@
-"""No perturbation: the images as they are, the yardstick for all others."""
+"""No perturbation: the images as they are, with which all others are compared."""
 
 from scipy.sparse import csr_array
 
