@@ -141,6 +141,15 @@ def test_results_of_another_machine_stand_beside_the_others(made_up: Result, tmp
     assert "images/performance-made-up.png" in page and "images/performance-made-up-epyc.png" in page
 
 
+def test_the_page_takes_results_of_gpus(made_up: Result) -> None:
+    """Last, and each with its machine; what was measured is said once."""
+    results = [replace(made_up, topic=f"gpu-{name}", command="python -m benchmarks.gpu") for name in ("h100", "h200")]
+    page = page_text([*results, made_up])
+    assert page.index("\n## Storage\n") < page.index("\n## Training on a GPU (h100)\n")
+    assert "| HDF5 write (h200) | 70.0% |" in page and "`python -m benchmarks.gpu`" in page
+    assert page.count("Epochs in batches of 64 on random images of 32x32.") == 1
+
+
 def test_the_page_comes_with_its_figures(made_up: Result, tmp_path: Path) -> None:
     save(made_up, tmp_path)
     write_page(tmp_path, tmp_path / "page.md", tmp_path)

@@ -14,7 +14,7 @@ Levels of knowledge, each including those before it:
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -51,6 +51,8 @@ class AdversaryView:
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
         public: unperturbed images of other images, uint8 (M, H, W, C); None at level L0.
         pairs: known pairs; None below level L2.
+        kept: what attacks keep of the images for their next run, by names of their own. `replace` hands it on, to other
+            levels and to fewer stolen images.
     """
 
     method: str
@@ -61,6 +63,7 @@ class AdversaryView:
     targets: Array
     public: Images | None = None
     pairs: Pairs | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def image_size(self) -> int:

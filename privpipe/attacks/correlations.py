@@ -36,6 +36,7 @@ way: Chuman and Kiya, "A jigsaw puzzle solver-based attack on block-wise image e
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 
 from privpipe.attacks.moments import Sums, parts_of
+from privpipe.attacks.prefixes import Prefixes
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
@@ -86,7 +88,7 @@ class Recovered:
         return self.agreement * self.match
 
 
-def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
+def attack(stolen: Images, k: int, public: Images | None = None, shared: "SharedSums | None" = None) -> Recovered:
     """Recover the permutations of a block scramble with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations; memory is
@@ -97,6 +99,7 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
         k: the block size, at least 2; divides height and width.
         public: unperturbed images of other images, uint8 (M, H, W, C), M at least 4 (level L1); None for
             level L0, which fits the correlation model and needs more stolen images.
+        shared: what a call leaves for others on the same images, or on the first of them, with the same k.
 
     Raises:
         PrivpipeError: an array is not as described, or k does not fit.
@@ -116,14 +119,15 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
                 "Resize or convert them."
             )
     shape = (height, width)
-    sums = [_sums(stolen[first::2], k) for first in (0, 1)]
+    shared = SharedSums.of(k) if shared is None else shared
+    sums = shared.stolen.halves(stolen)
     whole = (sums[0] + sums[1]).covariances()
-    expected = _View.of(_model(whole, shape, k) if public is None else _sums(public, k).covariances(), k)
+    expected = _View.of(_model(whole, shape, k) if public is None else shared.of_public(public).covariances(), k)
     target = _Target.of(expected)
     permutations = _solve(_View.of(whole, k), target)
     del whole
     halves = [_View.of(part.covariances(), k) for part in sums]
-    del sums
+    del sums, shared
     first = _solve(halves[0], target)
     if public is None:
         target = _Target.of(_View.of(_by_displacement(halves[0], first, shape, k), k))
@@ -147,6 +151,22 @@ def _sums(images: Images, k: int) -> Sums:
         return pixels.astype(np.float32, order="C") - np.float32(127.5)
 
     return Sums.of(map(centred, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
+
+
+@dataclass(frozen=True)
+class SharedSums:
+    """The sums over stolen and over public images that calls of `attack` with the same k share."""
+
+    stolen: Prefixes[Sums]
+    public: Prefixes[Sums]
+
+    @classmethod
+    def of(cls, k: int) -> "SharedSums":
+        return cls(*(Prefixes(partial(_sums, k=k)) for _ in range(2)))
+
+    def of_public(self, images: Images) -> Sums:
+        even, odd = self.public.halves(images)
+        return even + odd
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.signal import oaconvolve
 from scipy.stats import norm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome
@@ -223,6 +222,8 @@ def _choose_turn(model: Model, weights: Doubles, images: Floats) -> tuple[Double
 
 def _sparsity(model: Model, weights: Doubles, images: Floats) -> tuple[float, Doubles]:
     """Log of E|g| / sqrt(E g²), small where derivatives are sparse, and what each image adds to it (n,)."""
+    from scipy.signal import oaconvolve  # here: it takes a second to import, and every attack imports this module
+
     matrix, q = model.matrix(weights), int(np.sqrt(model.unfiltered.shape[1]))
     p, middle = q - model.k + 1, q // 2
     sparsity, influence = 0.0, np.zeros(len(images))

@@ -152,8 +152,11 @@ def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
     gains = after.swapaxes(1, 2) @ before
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
     explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
-    # A system of g different items settles g - 1: no permutation tells equal ones apart.
-    settled = np.array([len(np.unique(system.T, axis=0)) - 1 for system in before])
+    # A system of g different items settles g - 1: no permutation tells equal ones apart. Equal ones have distance 0.
+    products = before.swapaxes(1, 2) @ before
+    squares = np.diagonal(products, axis1=1, axis2=2)
+    equal = squares[:, :, None] + squares[:, None, :] == 2 * products
+    settled = (~np.tril(equal, -1).any(axis=2)).sum(axis=1) - 1
     confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
     return Solved(equations.key(permutations), confidence)
 

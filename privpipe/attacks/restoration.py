@@ -122,7 +122,7 @@ class Prior:
 
 
 def restore(
-    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior, key_noise: Doubles | None = None
+    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior | None, key_noise: Doubles | None = None
 ) -> Floats:
     """Estimate the originals of `perturbed` images: exactly where the key undoes the method, else linearly.
 
@@ -131,7 +131,7 @@ def restore(
         method: the transformation; its own key is not used.
         key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
             for methods without a key, and for noise whose field is not known: that is denoised.
-        prior: of images of the same shape.
+        prior: of images of the same shape; None where the key undoes the method, which needs none.
         key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared grey levels.
 
     Returns:
@@ -143,14 +143,14 @@ def restore(
     """
     size = perturbed.shape[1]
     check_size(size)
-    if perturbed.shape[1:] != prior.mean.shape:
-        raise PrivpipeError(
-            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got {prior.mean.shape}. Make it "
-            "with Prior.of or Prior.generic for that shape."
-        )
     each = _one_for_each(key, method, perturbed.shape)
     if method.undone_by_key and (key is not None or not method.keyed):
         return _clipped(method.invert(perturbed, key))
+    if prior is None or perturbed.shape[1:] != prior.mean.shape:
+        raise PrivpipeError(
+            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got "
+            f"{None if prior is None else prior.mean.shape}. Make it with Prior.of or Prior.generic for that shape."
+        )
     observed = method.observations(pixel_values(perturbed))
     rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
     noises = [noise for noise in (method.noise_covariance(), key_noise) if noise is not None]

@@ -1,7 +1,5 @@
 """Intervals for measured fractions."""
 
-from scipy.stats import binomtest
-
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % score interval of a fraction (Wilson 1927, Journal of the American Statistical Association).
@@ -13,6 +11,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     Raises:
         ValueError: the counts are impossible.
     """
+    from scipy.stats import binomtest  # here: it takes a second to import
+
     low, high = binomtest(successes, trials).proportion_ci(method="wilson")
     fraction = successes / trials
     # The fraction itself bounds the ends, which rounding would else put just inside 0 and 1.

@@ -19,7 +19,7 @@ from typing import Any
 
 from privpipe.errors import PrivpipeError
 
-PACKAGES = ("privpipe", "stages")
+PACKAGES = ("privpipe", "stages", "studies")
 # Imports that change no output, by module. params.py asks the methods for their legal values, to refuse an experiment
 # early: that can refuse a run but change no result, and the stages that run the methods import them themselves.
 # Without this cut a line in the blur would download the images again.

@@ -170,15 +170,9 @@ def score_images(originals: Images, labels: NDArray[np.int64], images: Array, re
     )
 
 
-def score_record(
-    record: Record,
-    originals: Images,
-    labels: NDArray[np.int64],
-    recognise: Recognise,
-    found: KeyRecovery | None,
-) -> Row:
-    """Score an attempt: its images against `score_images`; `found` is what came of its key."""
-    scores = Scores() if record.images is None else score_images(originals, labels, record.images, recognise)
+def score_record(record: Record, score: Callable[[Array], Scores], found: KeyRecovery | None) -> Row:
+    """Score an attempt: its images by `score`, such as `score_images`; `found` is what came of its key."""
+    scores = Scores() if record.images is None else score(record.images)
     scores = replace(
         scores,
         key_recovery=None if found is None else found.pixels,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.attacks.base import LEVELS as ATTACKED
@@ -127,7 +126,8 @@ def judge(
         copies: from `count_copies`; None where no image stands before the originals.
     """
     copies = Copies() if copies is None else copies
-    recognise = _remembering(recognise)  # several attacks bring the originals themselves
+    # Several attacks bring the same images: the originals themselves, say.
+    score = _remembering(lambda images: privacy.score_images(originals, labels, images, recognise))
     problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
     tried = [record for record in records if record.problem is None]
     truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
@@ -143,7 +143,7 @@ def judge(
     attempts = [(record, found) for record, found in compared if record.stolen == whole]
     attempts += [(bound, recovered(bound))] if bound else []
     rows = [
-        privacy.score_record(record, originals, labels, recognise, found)
+        privacy.score_record(record, score, found)
         for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
     matching = problems.note(
@@ -152,10 +152,7 @@ def judge(
     rows += [matching] if matching else []
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if view.public is None else view.public
-    baselines = {
-        name: privacy.score_images(originals, labels, images, recognise)
-        for name, images in privacy.baseline_images(view.targets, others).items()
-    }
+    baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     measured = [(record, found) for record, found in compared if found is not None]
     original_recognised = float((recognise(originals) == labels).mean())
@@ -187,14 +184,15 @@ class _Problems:
             return None
 
 
-def _remembering(recognise: Recognise) -> Recognise:
-    """The same, asked once for the same images."""
-    answers: dict[bytes, NDArray[np.int64]] = {}
+def _remembering(score: Callable[[Array], privacy.Scores]) -> Callable[[Array], privacy.Scores]:
+    """The same, asked once for images that are the same in 8 bits."""
+    answers: dict[bytes, privacy.Scores] = {}
 
-    def ask(images: Images) -> NDArray[np.int64]:
-        name = hashlib.sha256(images.tobytes()).digest()
+    def ask(images: Array) -> privacy.Scores:
+        rounded = as_images(images)
+        name = hashlib.sha256(rounded.tobytes()).digest()
         if name not in answers:
-            answers[name] = recognise(images)
+            answers[name] = score(rounded)
         return answers[name]
 
     return ask
@@ -218,7 +216,8 @@ def upper_bound(
     """
     if not perturbation.keyed or view.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.known(view.public, view.image_size, view.channels)
+    undone = perturbation.undone_by_key
+    prior = None if undone else Prior.known(view.public, view.image_size, view.channels)
     parts = [
         restore(view.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from math import factorial
 
 import numpy as np
@@ -165,7 +166,8 @@ def test_a_record_is_scored_by_its_images_and_its_key() -> None:
     truth = np.array([[0, 1, 2, 3]])
     record = Record("L1", "trial", 0, 100, 2.5, 0.7, images, truth[:, ::-1])
     found = key_recovery(SCRAMBLE, record.key, truth)
-    row = score_record(record, ORIGINALS, LABELS, recognise, found)
+    score = partial(score_images, ORIGINALS, LABELS, recognise=recognise)
+    row = score_record(record, score, found)
     scores = row.scores
     assert (row.level, row.attack, row.pairs, row.stolen) == ("L1", "trial", 0, 100)
     assert scores.psnr == pytest.approx(psnr(ORIGINALS, images).mean())
@@ -173,7 +175,7 @@ def test_a_record_is_scored_by_its_images_and_its_key() -> None:
     assert (scores.reidentified_top1, scores.key_recovery, scores.blocks_recovered) == (1, 0, 0)
     assert (scores.confidence, scores.seconds) == (0.7, 2.5)
     assert row.cells()["stolen"] == 100 and row.cells()["psnr"] == scores.psnr
-    only_key = score_record(replace(record, images=None), ORIGINALS, LABELS, recognise, found)
+    only_key = score_record(replace(record, images=None), score, found)
     assert only_key.scores == Scores(key_recovery=0, blocks_recovered=0, confidence=0.7, seconds=2.5)
 
 
