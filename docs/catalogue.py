@@ -1,4 +1,4 @@
-"""What the documents say of methods, attacks, stages and parameters, from these themselves.
+"""What the documents say of methods, attacks, networks, scores, stages and parameters, from these themselves.
 
 Some pages hold markers, in whose place Sphinx reads what is written here: docstrings, legal settings, keys, guarantees
 and advice, and which attack applies to which method. So no page can fall behind the code. A page without its marker,
@@ -23,12 +23,14 @@ from sphinx.errors import ExtensionError
 from privpipe.attacks.base import Attack
 from privpipe.attacks.registry import ATTACKS
 from privpipe.data.synthetic import draw
+from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
 from privpipe.perturb import METHODS, Perturbation
 from privpipe.plugins import Registry
 from privpipe.report.advice import verdict
 from privpipe.report.figures import DEMONSTRATION, displayable
 from privpipe.scores.guarantee import guarantee
+from privpipe.scores.registry import SCORES
 from privpipe.store import PERTURBED, Header
 
 T = TypeVar("T")
@@ -227,8 +229,36 @@ def parameters(_: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def networks(_: Path) -> str:
+    """A table of the networks."""
+    lines = ["| `model.arch` | layers |", "|---|---|"]
+    for name, kind in own(NETWORKS).items():
+        recipe = f" (`{kind.stands_for}` under `train.recipe: modern`)" if kind.stands_for else ""
+        lines.append(f"| `{name}`{recipe} | {first_sentences(kind)} |")
+    return "\n".join([*lines, ""])
+
+
+def scores(_: Path) -> str:
+    """A table of the scores, in the order of the files that have them."""
+    lines = ["| score | what it is | better for the adversary |", "|---|---|---|"]
+    for name, kind in sorted(own(SCORES).items(), key=lambda pair: (pair[1].order, pair[0])):
+        lines.append(f"| `{name}` | {first_sentences(kind)} | {'higher' if kind.higher_is_better else 'lower'} |")
+    return "\n".join([*lines, ""])
+
+
+def first_sentences(kind: type) -> str:
+    """The first paragraph of a class's docstring.
+
+    Raises:
+        ExtensionError: there is none.
+    """
+    if not kind.__doc__:
+        raise ExtensionError(f"{kind.__module__}.{kind.__name__} needs a docstring: the documents show it.")
+    return escaped(" ".join(inspect.cleandoc(kind.__doc__).partition("\n\n")[0].split())).replace("|", "\\|")
+
+
 PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
     "methods": {"methods": methods},
-    "attacks": {"attacks": attacks},
-    "pipeline": {"stages": stages, "parameters": parameters},
+    "attacks": {"attacks": attacks, "scores": scores},
+    "pipeline": {"stages": stages, "parameters": parameters, "networks": networks},
 }

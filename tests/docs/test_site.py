@@ -12,9 +12,11 @@ from browser import PHONE, measured, needs_browser, opened
 from sphinx.errors import ExtensionError
 
 from privpipe.attacks.registry import ATTACKS
+from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
 from privpipe.perturb import METHODS
 from privpipe.scores.guarantee import table
+from privpipe.scores.registry import SCORES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -79,7 +81,7 @@ def test_no_page_asks_anything_of_another_host(site: Path) -> None:
         assert not re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//[^)]*", style.read_text()), style.name
 
 
-def test_methods_attacks_parameters_and_stages_are_described(site: Path) -> None:
+def test_all_that_is_found_is_described(site: Path) -> None:
     """What the code knows stands in the pages."""
     methods, attacks, pipeline = ((site / f"{name}.html").read_text() for name in ("methods", "attacks", "pipeline"))
     for kind in catalogue.own(METHODS).values():
@@ -88,6 +90,10 @@ def test_methods_attacks_parameters_and_stages_are_described(site: Path) -> None
         assert f'<section id="{name.replace("_", "-")}">' in attacks, name
     for name in (f"{group}.{field}" for group, fields in GROUPS.items() for field in fields.model_fields):
         assert f">{name}</span>" in pipeline, name
+    for score in catalogue.own(SCORES):
+        assert f">{score}</span>" in attacks
+    for network in catalogue.own(NETWORKS):
+        assert f">{network}</span>" in pipeline
     for stage in ("keygen", "train", "attack", "report"):
         assert f">{stage}</span>" in pipeline
 
