@@ -111,8 +111,6 @@ def undoing(kind: type[Perturbation]) -> str:
     """What whoever has the key gets back."""
     if kind.undone_by_key:
         return "the images come back, but for rounding"
-    if kind.invertible:
-        return "there is an inverse, as good as the draw of the key"
     return "no inverse; the best linear estimate restores images (level L3)"
 
 
