@@ -12,7 +12,8 @@ from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
 from privpipe.salt import salt_from
 from privpipe.store import LEAKED
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

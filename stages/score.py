@@ -8,13 +8,12 @@ from privpipe.files import write_csv, write_json
 from privpipe.owner.keyhome import read_key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import load_params
-from privpipe.report.figures import save
-from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.salt import salt_from
 from privpipe.scores.reference_classifier import load_reference_classifier
 from privpipe.scores.scoring import COST_COLUMNS, TABLE_COLUMNS, count_copies, judge, load_originals, published
 from privpipe.store import RAW
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
@@ -47,6 +46,9 @@ def main(
     params_file: str,
 ) -> None:
     with stage():
+        from privpipe.report.figures import save
+        from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
+
         params = load_params(params_file)
         how, machine = params.attack, params.train
         secret = read_key(key)
