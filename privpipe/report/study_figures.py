@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from privpipe.params import CLASSES
 from privpipe.perturb.base import Images
-from privpipe.report.figures import BLUE, GREY, ORANGE, STYLE, demonstration, displayable, examples, paper_examples
+from privpipe.report.display import displayable
+from privpipe.report.figures import BLUE, GREY, ORANGE, STYLE, demonstration, examples, paper_examples
 from privpipe.report.study_claims import BANDS, BLOCK, BLUR, FILTER, STATEMENTS, VALUES
 from privpipe.report.study_results import Estimate, accuracy
 from privpipe.scores.descrambler import chance_right

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Project, copy_project, environment
+from conftest import ROOT, Project, copy_files, environment
 from leaks.commands import in_page
 from PIL import Image
 from small_experiment import Experiment
@@ -24,7 +24,10 @@ pytestmark = pytest.mark.pipeline
 
 # Modules that an extra is for. All others import without any.
 NEED_AN_EXTRA = (
-    "privpipe.report.",
+    "privpipe.report.figures",
+    "privpipe.report.page",
+    "privpipe.report.privacy_figures",
+    "privpipe.report.study_",
     "privpipe.data.fetch",
     "privpipe.nn.export",
     "privpipe.pipeline.survey_tables",
@@ -62,9 +65,9 @@ SECTION = re.compile(r"\n## Without a clone\n(.*?)\n## ", re.DOTALL)
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as it is released: the files of git, a source archive of them, and the wheel of that."""
     folder = tmp_path_factory.mktemp("build")
-    (folder / "clone").mkdir()
-    clone = copy_project(folder / "clone")
-    clone.run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"))
+    copy_files(folder / "clone")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "clone"]
+    subprocess.run(build, check=True, capture_output=True, text=True, env=environment())
     (path,) = (folder / "dist").glob("*.whl")
     return path
 
@@ -104,7 +107,7 @@ def bare(wheel: Path, installed: Path, tmp_path: Path) -> Callable[..., subproce
     extras = set().union(*(needed[name] for name in ("pipeline", "onnx", "dask"))) - needed[""]
 
     def in_base_installation(*words: str, program: str = "") -> subprocess.CompletedProcess[str]:
-        program = program or f"from privpipe.cli.main import main\nmain({list(words)})"
+        program = program or f"from privpipe.cli.main import main\nmain({list(words)}, prog_name='privpipe')"
         script = WITHOUT.format(packages=sorted(extras), program=program)
         return run(installed, tmp_path, sys.executable, "-c", script)
 
@@ -112,8 +115,9 @@ def bare(wheel: Path, installed: Path, tmp_path: Path) -> Callable[..., subproce
 
 
 def test_the_wheel_holds_privpipe_alone_all_of_it_and_the_files_of_a_project(wheel: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "privpipe", "stages"], cwd=ROOT, capture_output=True, text=True)
-    ours = {name for name in listed.stdout.split() if (ROOT / name).is_file()}
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "privpipe", "stages"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    ours = {name for name in names if (ROOT / name).is_file()}
     expected = {f"privpipe/{name}" if name.startswith("stages/") else name for name in ours}
     expected |= {f"privpipe/template/{name}" for name in FILES}
     with zipfile.ZipFile(wheel) as archive:

@@ -12,7 +12,8 @@ from scipy import stats
 from test_study_results import row, table
 
 from privpipe.data.synthetic import draw
-from privpipe.report.figures import demonstration, displayable, save
+from privpipe.report.display import displayable
+from privpipe.report.figures import demonstration, save
 from privpipe.report.study_figures import (
     ACCURACY,
     EXAMPLES,
