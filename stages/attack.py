@@ -27,7 +27,7 @@ def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_
         params = load_params(params_file)
         how, machine = params.attack, params.train
         view = load_view(perturbed, public, leaked, how.targets, how.stolen)
-        tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
+        tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device, machine.precision)
         salt = salt_from(leaked, LEAKED, "reconstructions")
         records = suite(view, tools, target=reconstructions)
         write_or_keep("attack", {reconstructions: lambda path: save_records(path, records, salt)})
