@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from privpipe.attacks.correlations import CEILING, MAX_PIXELS, ROUNDING, attack
 from privpipe.errors import PrivpipeError
-from privpipe.nn.models import BlockFullyConnected
-from privpipe.params import descrambler_problem
+from privpipe.layers import BlockFullyConnected
+from privpipe.networks.descrambler import choice_problem
 from privpipe.perturb.base import to_blocks
 from privpipe.store import Header
 
@@ -54,7 +54,7 @@ def prepare(
     Raises:
         PrivpipeError: the choice does not fit the images, or these are too large or too few.
     """
-    problem = descrambler_problem(choice, method, scope, layer.k, images.shape[1])
+    problem = choice_problem(choice, method, scope, layer.k, images.shape[1])
     if problem is not None:
         raise PrivpipeError(problem)
     if choice == "learned":

@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
 from privpipe.errors import PrivpipeError
+from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import deterministic, resolve_device, resolve_precision
-from privpipe.nn.models import BlockFullyConnected
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.network_inputs import MIDDLE, SCALE, units

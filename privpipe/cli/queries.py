@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.data.image_files import find_images
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, unknown
 from privpipe.owner.key import Key
-from privpipe.params import unknown
 from privpipe.perturb import METHODS, Perturbation
 
 SCOPES = ("dataset", "image")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import resolve_precision
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import BlockFullyConnected
 
 MOMENTUM, LABEL_SMOOTHING, WARM_UP = 0.9, 0.1, 0.2  # of the modern recipe; the last as a share of all steps
 WARM_UP_STEPS = 3  # before a step is recorded, so that libraries have chosen their algorithms and allocated

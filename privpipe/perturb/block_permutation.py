@@ -83,6 +83,10 @@ class BlockPermutation(BlockPerturbation):
         blocks = to_blocks(images, self.k).reshape(len(images), self.n_blocks, -1)
         return np.stack([own[np.lexsort(own.T)] for own in blocks])
 
+    def orbit(self, images: Images) -> Array:
+        """The blocks, sorted by what they show."""
+        return self._sorted(images)
+
     def weakness(self) -> str | None:
         return "The image is a single block, which stays where it is." if self.n_blocks == 1 else None
 

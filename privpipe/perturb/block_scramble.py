@@ -21,7 +21,7 @@ from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, OwnStreams, order
 from privpipe.perturb.knowledge import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles, pixel_codes, squared_distances
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,6 +137,10 @@ class BlockScramble(BlockPerturbation):
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the sorted values of each block and colour, which no permutation changes."""
         return -squared_distances(*(np.sort(to_blocks(images, self.k), axis=2) for images in (targets, gallery)))
+
+    def orbit(self, images: Images) -> Array:
+        """The pixels of each block, sorted: a permutation moves each with all its colours."""
+        return np.sort(pixel_codes(to_blocks(images, self.k)), axis=2)
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is the mean of each block."""

@@ -6,7 +6,7 @@ by an error that names the method and the member that is missing.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from scipy.sparse import csr_array
 
@@ -184,6 +184,18 @@ class Knowledge(ABC):
         """
         raise self._lacks("chance_key_similarity", "does not say what a random key would score")
 
+    def keys_from_releases(self, other: "Self", first: Array, second: Array) -> tuple[Array, Array] | None:
+        """What two releases of the same images give away of their keys, without knowing either.
+
+        Args:
+            other: the same method with another setting.
+            first, second: the images as this one and as `other` released them, as stored, (N, H, W, C).
+
+        Returns:
+            Key material for each image, in the form of `image_keys`, of this one and of `other`; None: nothing known.
+        """
+        return None
+
     # What an image shows without its key.
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
@@ -201,6 +213,29 @@ class Knowledge(ABC):
         if self.keyed:
             raise self._lacks("log_likelihood", "does not say how likely an image is, given a candidate but no key")
         return -squared_distances(targets, self.apply(gallery))
+
+    def orbit(self, images: Images) -> Array:
+        """What the outputs of each image tell of it, whatever the key: rows (N, ...), for uint8 (N, H, W, C).
+
+        Images with equal rows have equally distributed outputs, the key being drawn uniformly; images with different
+        rows have no output in common. So an adversary without the key learns the row of an image, and nothing else.
+        Under permutations it is the orbit of the image (hence the name), written as its smallest member, say.
+
+        Raises:
+            PrivpipeError: there is no such division of the images, or the method does not say it.
+        """
+        if self.noisy:
+            raise PrivpipeError(
+                f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
+                "counted."
+            )
+        if self.keyed:
+            raise PrivpipeError(
+                f"{self.name} draws its key from a continuum, and nobody has summed the probabilities of its rounded "
+                f"outputs. Define {type(self).__name__}.orbit if images fall into classes that no key tells apart."
+            )
+        outputs: Array = self.apply(images)
+        return outputs.reshape(len(images), -1)
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """What a restoration network starts from: a first guess of the image, and the image itself, each (B, C, H, W).

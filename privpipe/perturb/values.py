@@ -30,6 +30,14 @@ def rounding_variance(perturbed: Array, white: float = 1.0, least: float = 1e-12
     return max(float((units**2).mean()) / 12 * white**2, least)
 
 
+def pixel_codes(images: Images) -> NDArray[np.uint32]:
+    """One number for the channels of each pixel, equal for equal pixels alone: (..., C), at most 4, to (...)."""
+    codes = np.zeros(images.shape[:-1], np.uint32)
+    for channel in range(images.shape[-1]):
+        codes = codes << np.uint32(8) | images[..., channel]
+    return codes
+
+
 DISTANCE_VALUES = 4 << 20  # compared at a time
 
 

@@ -22,9 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import Bundle, load_bundle, save_bundle
 from privpipe.nn.inference import Normalisation, predict
-from privpipe.nn.models import NETWORKS, Architecture, build, has_descrambler
+from privpipe.nn.models import build
 from privpipe.store import PERTURBED, Header
 
 NAMES = ("ant", "bee")
@@ -34,7 +36,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def bundle(arch: str = "descrambler", seed: int = 0) -> Bundle:
-    architecture = Architecture(arch, 8, 3, 2, 4 if has_descrambler(arch) else 1)
+    architecture = Architecture(arch, 8, 3, 2, 4 if NETWORKS[arch].descrambles else 1)
     model = build(architecture, torch.Generator().manual_seed(seed))
     for layer in model.modules():  # normalisation layers as after training
         if isinstance(layer, nn.BatchNorm2d):

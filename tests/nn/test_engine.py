@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.data import Resident
 from privpipe.nn.device import FLOAT32_IN, PRECISIONS, deterministic, resolve_precision
 from privpipe.nn.engine import CudaGraph, Engine, Recipe, Recorded
 from privpipe.nn.inference import measure
-from privpipe.nn.models import NETWORKS, Architecture, build
+from privpipe.nn.models import build
 from privpipe.nn.together import Job, train_together
 from privpipe.nn.training import Epoch, train
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
 from privpipe.nn.data import Resident
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.engine import Recipe, learning_rates
 from privpipe.nn.inference import EVALUATION_BATCH, Normalisation, evaluate, measure, predict
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.nn.training import Diverged, Epoch, train
 
 CPU = torch.device("cpu")
