@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 from click import ClickException
 
-ROOT = Path(__file__).parents[1]
-# The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.against import Build, checked_out, compare, row  # noqa: E402
-from benchmarks.page import PAGE, page_text, write_page  # noqa: E402
-from benchmarks.results import (  # noqa: E402
+from benchmarks.against import Build, checked_out, compare, row
+from benchmarks.page import PAGE, page_text, write_page
+from benchmarks.results import (
     FOLDER,
     Figure,
     Line,
@@ -30,7 +26,9 @@ from benchmarks.results import (  # noqa: E402
     save,
     summary_row,
 )
-from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side  # noqa: E402
+from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_contenders_take_turns_and_the_warm_up_does_not_count() -> None:
@@ -198,7 +196,7 @@ def test_builds_take_turns_and_change_the_order() -> None:
             asked.append(self.name)
             return float(self.name == "other"), 2.0
 
-    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)  # type: ignore[arg-type]
+    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)
     assert asked == ["other", "ours", "ours", "other"] * 2
     assert ours == [(0.0, 2.0)] * 3 and other == [(1.0, 2.0)] * 3
 

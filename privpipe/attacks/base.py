@@ -94,8 +94,8 @@ class Outcome:
     """What an attack believes.
 
     Args:
-        images: reconstructions of the targets, float32 (T, H, W, C) in levels of 0..255, not rounded; None where the
-            attack has nothing to show.
+        images: reconstructions of the targets, float32 (T, H, W, C) in grey levels of 0..255, not rounded; None where
+            the attack has nothing to show.
         confidence: 0..1, how far the attack itself believes its answer: near 0 where it found nothing, also under a
             wrong hypothesis about the data. None where it has no means to tell.
         key: the key material that it found, in the form of `Perturbation.dataset_key`; None where it seeks none.

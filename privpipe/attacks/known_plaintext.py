@@ -1,7 +1,7 @@
 """Find the key that all images share from known pairs of an original and its perturbed image (level L2).
 
     from privpipe.attacks.known_plaintext import solve
-    found = solve(pairs, BlockScramble(32, k=4))
+    solved = solve(pairs, BlockScramble(32, k=4))
 
 What it assumes: a keyed method under `scope: dataset` with known settings, and m pairs; a pair is an original that
 reached the adversary some other way. Each method says which equations its key solves
@@ -71,23 +71,23 @@ class KnownPlaintext(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.pairs is None:
             raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
-        found = solve(view.pairs, view.transformation)
-        return Outcome(_restored(view, found), found.confidence, found.key)
+        solved = solve(view.pairs, view.transformation)
+        return Outcome(_restored(view, solved), solved.confidence, solved.key)
 
 
-def _restored(view: AdversaryView, found: Solved) -> Floats | None:
+def _restored(view: AdversaryView, solved: Solved) -> Floats | None:
     """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
     method = view.transformation
     if method.undone_by_key:
-        return np.clip(method.invert(view.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
+        return np.clip(method.invert(view.targets, solved.key), 0, np.float32(WHITE)).astype(np.float32)
     if view.image_size**2 > MAX_PIXELS:
         return None
     prior = Prior.known(view.public, view.image_size, view.channels)
     noise = None
-    if found.covariances is not None:
+    if solved.covariances is not None:
         mean = prior.mean.reshape(-1, view.channels)
-        noise = method.key_error_noise(found.covariances, mean, prior.covariances.sum(axis=0))
-    return restore(view.targets, method, found.key, prior, noise)
+        noise = method.key_error_noise(solved.covariances, mean, prior.covariances.sum(axis=0))
+    return restore(view.targets, method, solved.key, prior, noise)
 
 
 def solve(pairs: Pairs, method: Perturbation) -> Solved:
@@ -95,8 +95,8 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
 
     How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
 
-    - a permutation: a right key explains every item. It is the share of items that can be told apart and lie in
-      systems that are explained to the last level.
+    - a permutation: a right key explains every item. It is the fraction of items that can be told apart and lie in
+      systems that are explained exactly.
     - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
       unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
       than its strength, `sigma`.

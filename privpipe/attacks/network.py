@@ -210,7 +210,7 @@ class _Trainer:
         optimiser.step()
 
     def _tensor(self, images: Array) -> Tensor:
-        """Stored images in levels, float32 (n, C, H, W), channels last in memory."""
+        """Stored images in grey levels, float32 (n, C, H, W), channels last in memory."""
         return torch.from_numpy(pixel_values(images)).to(self.device).permute(0, 3, 1, 2)
 
     def _state(self) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ class _Trainer:
 
     @torch.no_grad()
     def restore(self, perturbed: Array) -> Floats:
-        """Perturbed images as stored to images in levels, float32 (n, H, W, C)."""
+        """Perturbed images as stored to images in grey levels, float32 (n, H, W, C)."""
         out = np.empty(perturbed.shape, np.float32)
         for first in range(0, len(perturbed), 4 * BATCH):
             part = slice(first, first + 4 * BATCH)
@@ -231,7 +231,7 @@ class _Trainer:
 
 
 class Network(nn.Module):
-    """Perturbed images in levels (B, C, H, W) to images in network units of the same shape.
+    """Perturbed images in grey levels (B, C, H, W) to images in network units of the same shape.
 
     Args:
         method: the transformation, of images of a multiple of 8 pixels; its own key is not used.
@@ -290,14 +290,14 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):  # what is known of the image is not rounded
-            guess, levels = self.method.network_inputs(images)
-            unchanged = self.method.invariants(levels)
+            guess, image = self.method.network_inputs(images)
+            unchanged = self.method.invariants(image)
         gain, offset = self.get_buffer("fit")
         guess = guess * gain + offset
         places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
-        inputs = [guess, levels, places]
+        inputs = [guess, image, places]
         if self.shared:
-            inputs.append(self.place_map(levels) + self.place_bias)
+            inputs.append(self.place_map(image) + self.place_bias)
         if unchanged is not None:
             inputs.append(self.over_blocks(unchanged))
         full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))

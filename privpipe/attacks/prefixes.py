@@ -19,7 +19,7 @@ class Addable(Protocol):
 
 S = TypeVar("S", bound=Addable)
 
-MARKS = (10_000, 30_000)  # images: the largest numbers of `privpipe.attacks.suite.FRACTIONS` in a set such as CIFAR-10
+MARKS = (10_000, 30_000)  # images: the largest numbers of `privpipe.attacks.suite.COUNTS` in a set such as CIFAR-10
 KEPT = 4  # prefixes: those at the marks, all images, and the one before
 MOST_PIXELS = 32 * 32  # of images whose sums are kept: those of larger ones would take up the memory
 

@@ -31,7 +31,7 @@ class Record:
         stolen: perturbed images that it learned from.
         seconds: how long it took.
         confidence: see `privpipe.attacks.base.Outcome`.
-        images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in levels of 0..255; None where only
+        images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in grey levels of 0..255; None where only
             the key was sought.
         key: see `privpipe.attacks.base.Outcome`.
         problem: why the attack could not be run; None where it was.

@@ -54,12 +54,12 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
                 "images. Name a folder elsewhere."
             )
         try:
-            found = find_images(path)
+            inside = find_images(path)
         except PrivpipeError as error:
             problems.append(str(error))
             continue
-        queries += [Query(image, image.relative_to(path)) for image in found]
-        if not found:
+        queries += [Query(image, image.relative_to(path)) for image in inside]
+        if not inside:
             problems.append(f"{path} holds no images. Name a folder with images, or the files themselves.")
     return queries, problems
 

@@ -78,7 +78,7 @@ def training(
 ) -> Generator[Epoch | None, None, None]:
     """The work of `train` in small pieces: None after each step, an `Epoch` after each epoch.
 
-    So that several models can take turns (`privpipe.nn.together`).
+    So that several models can take turns (`benchmarks/together.py`).
     """
     engine = Engine(model, normalise, recipe, record)
     # Of a step on a GPU this thread sees no more than its launch.

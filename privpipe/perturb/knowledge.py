@@ -43,8 +43,7 @@ class Knowledge(ABC):
         keyed: whether it draws key material.
         blocks: whether `k` is the size of blocks that are perturbed apart.
         exact, noisy: whether the output is uint8, and whether `sigma` counts.
-        invertible: whether `invert` undoes it with the key.
-        undone_by_key: whether `invert` gives the image back up to rounding.
+        undone_by_key: whether there is `invert`, which gives the image back up to rounding.
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
@@ -66,7 +65,6 @@ class Knowledge(ABC):
     keyed: ClassVar[bool] = False
     blocks: ClassVar[bool] = False
     exact: ClassVar[bool] = False
-    invertible: ClassVar[bool] = False
     noisy: ClassVar[bool] = False
     undone_by_key: ClassVar[bool] = False
     operator_without_key: ClassVar[bool] = False
@@ -111,7 +109,7 @@ class Knowledge(ABC):
     # What is known of the image, given the key: restoration, level L3, known plaintext.
 
     def operator(self, key: Array | None) -> csr_array:
-        """K of y = K x + noise, (Q, H*W), for each colour alike, in levels; row by row, x and y are images.
+        """K of y = K x + noise, (Q, H*W), for each colour alike, in grey levels; row by row, x and y are images.
 
         Args:
             key: as `dataset_key`; None where `operator_without_key`.
@@ -129,12 +127,12 @@ class Knowledge(ABC):
         """A of `image_operator` = A ⊗ A, float32 (H, H), where rows and columns are treated alike; else None."""
         return None
 
-    def observations(self, levels: Floats) -> Floats:
-        """What the rows of `operator` give, (T, Q, C), from perturbed images in levels (T, H, W, C)."""
-        return levels.reshape(len(levels), -1, levels.shape[-1])
+    def observations(self, values: Floats) -> Floats:
+        """What the rows of `operator` give, (T, Q, C), from perturbed images in grey levels (T, H, W, C)."""
+        return values.reshape(len(values), -1, values.shape[-1])
 
     def noise_covariance(self) -> Doubles | None:
-        """Covariance (Q, Q) of the noise that is added to each colour, in squared levels; None without noise."""
+        """Covariance (Q, Q) of the noise that is added to each colour, in squared grey levels; None without noise."""
         return None
 
     # What is known of the key.
@@ -158,17 +156,19 @@ class Knowledge(ABC):
         raise self._lacks("key_equations", "does not say which equations its key solves, given known pairs")
 
     def key_error_noise(self, errors: Doubles, mean: Doubles, covariance: Doubles) -> Doubles | None:
-        """Covariance (Q, Q) of what errors of a key found from linear equations add, in squared levels; None: unknown.
+        """Covariance (Q, Q) of what errors of a key found from linear equations add, in squared grey levels.
+
+        None where it is not known.
 
         Args:
             errors: covariance of the errors of the weights, (systems, n, n), as `privpipe.perturb.equations.Linear`
                 counts them.
-            mean: of images, (H*W, C), in levels.
+            mean: of images, (H*W, C), in grey levels.
             covariance: of the pixels, summed over the colours, (H*W, H*W).
         """
         return None
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         """How much of `truth` was found, both as `dataset_key` or as `image_keys`; see `privpipe.perturb.keys`.
 
         Raises:
@@ -241,17 +241,17 @@ class Knowledge(ABC):
         """What a restoration network starts from: a first guess of the image, and the image itself, each (B, C, H, W).
 
         Args:
-            images: perturbed, in levels, float32 (B, C, H, W).
+            images: perturbed, in grey levels, float32 (B, C, H, W).
 
         Returns:
             Both in network units (`privpipe.perturb.network_inputs`); gain and offset of the guess are fitted.
         """
         from privpipe.perturb.network_inputs import units
 
-        levels = units(images)
-        return levels, levels
+        image = units(images)
+        return image, image
 
-    def invariants(self, levels: "Tensor") -> "Tensor | None":
+    def invariants(self, image: "Tensor") -> "Tensor | None":
         """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
         return None
 

@@ -114,8 +114,8 @@ class RandomFilter(FilterPerturbation):
             overdetermined=True,
         )
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 2)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 2)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.k**2)
@@ -168,8 +168,8 @@ class RandomFilter(FilterPerturbation):
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         spread = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
         # Images are positive: a negative mean tells that the filter turned the sign.
-        levels = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
-        return levels, levels
+        image = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
+        return image, image
 
     def weakness(self) -> str | None:
         if self.k > 1:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import hypot, inf, sqrt
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 from scipy.stats import f as fisher
@@ -261,23 +260,26 @@ def draw_spread(rows: pd.DataFrame) -> Quantity | None:
     Returns:
         sqrt(v / s), at least 0; None where no size has two draws.
     """
-    between, within, weight = np.zeros(2), np.zeros(2), 0.0  # sum of squares and degrees of freedom
     images = int(rows[f"n_{SPLIT}"].iloc[0]) if len(rows) else 1
+    between = within = weight = 0.0  # sums of squares, and of m over the draws
+    between_freedom = within_freedom = 0
     for _, of_k in rows.groupby("k"):
         draws = of_k.groupby("draw")[f"{SPLIT}_accuracy"].agg(["mean", "size", "var"])
         runs, mean = len(of_k), of_k[f"{SPLIT}_accuracy"].mean()
-        between += (draws["size"] * (draws["mean"] - mean) ** 2).sum(), len(draws) - 1
-        within += (draws["var"].fillna(0) * (draws["size"] - 1)).sum(), runs - len(draws)
+        between += (draws["size"] * (draws["mean"] - mean) ** 2).sum()
+        between_freedom += len(draws) - 1
+        within += (draws["var"].fillna(0) * (draws["size"] - 1)).sum()
+        within_freedom += runs - len(draws)
         weight += runs - (draws["size"] ** 2).sum() / runs
-    if between[1] == 0:
+    if between_freedom == 0:
         return None
-    if within[1] == 0:
-        seeds, quantiles = binomial_deviation(rows) ** 2, chi2.ppf((0.975, 0.025), between[1]) / between[1]
+    if within_freedom == 0:
+        of_seeds, law = binomial_deviation(rows) ** 2, chi2(between_freedom, scale=1 / between_freedom)
     else:
-        seeds, quantiles = within[0] / within[1], fisher.ppf((0.975, 0.025), between[1], within[1])
-    seeds = max(seeds, 1 / (12 * images**2))  # accuracy is rounded to whole images: no spread is below this
-    ratio, per_draw = between[0] / between[1] / seeds, weight / between[1]
-    mean, low, high = (sqrt(max(0.0, ratio / quantile - 1) / per_draw) for quantile in (1.0, *quantiles))
+        of_seeds, law = within / within_freedom, fisher(between_freedom, within_freedom)
+    of_seeds = max(of_seeds, 1 / (12 * images**2))  # accuracy is rounded to whole images: no spread is below this
+    ratio, per_draw = between / between_freedom / of_seeds, weight / between_freedom
+    mean, low, high = (sqrt(max(0.0, ratio / quantile - 1) / per_draw) for quantile in (1.0, *law.ppf((0.975, 0.025))))
     return Quantity(mean, low, high, f"{len(rows)} runs")
 
 

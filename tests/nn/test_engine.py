@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.together import Job, train_together
 from privpipe.errors import PrivpipeError
 from privpipe.networks.base import Architecture
 from privpipe.networks.registry import NETWORKS
@@ -15,7 +16,6 @@ from privpipe.nn.device import FLOAT32_IN, PRECISIONS, deterministic, resolve_pr
 from privpipe.nn.engine import CudaGraph, Engine, Recipe, Recorded
 from privpipe.nn.inference import measure
 from privpipe.nn.models import build
-from privpipe.nn.together import Job, train_together
 from privpipe.nn.training import Epoch, train
 
 CPU = torch.device("cpu")

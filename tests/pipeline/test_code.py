@@ -66,6 +66,8 @@ CHANGES = {
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
+    "privpipe/data/locate.py": {"download"},
+    "privpipe/data/sha256.py": {"download"},
     "privpipe/pipeline/executors.py": {GROUP, POINTS},
     "privpipe/pipeline/experiment.py": {GROUP, POINTS},
     "privpipe/pipeline/steps/attack.py": {"attack", POINTS},
