@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from privpipe.params import load_params
-from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
@@ -21,6 +21,8 @@ from stages import in_path, out_path, params_path, stage
 @params_path
 def main(images: str, perturbed: str, metrics: Path, plots: Path, figures: Path, page: str, params_file: str) -> None:
     with stage():
+        from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page
+
         inputs = Inputs(Path(images), Path(perturbed), metrics, plots, load_params(params_file))
         paths = {name: figures / f"{name}.png" for name in FIGURES}
         draw_figures(inputs, paths)
