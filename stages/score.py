@@ -58,7 +58,7 @@ def main(
         copies = count_copies(images, method)
         recognise = load_reference_classifier(reference_classifier, machine.device, machine.threads)
         found = judge(view, load_records(reconstructions), originals, labels, method, recognise, copies)
-        write_json(metrics, {name: published(name, value) for name, value in found.metrics.items()})
+        write_json(metrics, published(found.metrics))
         write_csv(table, TABLE_COLUMNS, found.table())
         write_csv(cost_in_images, COST_COLUMNS, found.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, found.cost(in_pairs=True))

@@ -52,7 +52,7 @@ def measure_point(params: Params, inputs: Inputs, scratch: Path) -> dict[str, An
     return {
         "parameters": params.perturb.model_dump(),
         "perturb": changed,
-        "train": training.metrics,
+        "train": {**training.metrics, **training.times},
         "evaluate": evaluation.metrics,
         "privacy": found.metrics,
         "attempts": [row.cells() for row in found.rows],

@@ -124,7 +124,7 @@ def _run(task: Task, place: Place) -> Row:
     save_bundle(model, training.bundle)
     accuracy = evaluate_file(perturbed, model, how.device, how.threads).metrics
     found = score(training.bundle, key)
-    figures = {**training.metrics, **accuracy, **found.metrics}
+    figures = {**training.metrics, **training.times, **accuracy, **found.metrics}
     row |= {name: figures[name] for name in COLUMNS if name in figures}
     row["blocks_by_right_pixels"] = " ".join(str(blocks) for _, blocks, _ in found.histogram())
     return {**row, "status": "done"}

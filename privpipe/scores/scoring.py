@@ -1,7 +1,7 @@
 """The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +28,33 @@ T = TypeVar("T")
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
-TABLE_COLUMNS = (*privacy.Row("", "", 0, 0, privacy.Scores()).cells(), "problem")
 # What is published of a number that follows from originals. With all its digits, whoever has a candidate for an
 # original could compute the number and would know for certain; so it has as many as a reader needs.
 DECIMALS = {"psnr": 1, "psnr_worst": 1, "ssim": 3, "ssim_worst": 3, "confidence": 3}
-COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
+COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence")
+
+
+def rounded(name: str, value: Any) -> Any:
+    """A value as it may be committed: rounded where it is one of `DECIMALS`, which `name` is or ends in.
+
+    Args:
+        name: of a metric or column, such as `l0_psnr_worst` or `ssim`.
+    """
+    if not isinstance(value, float):
+        return value
+    places = [places for ending, places in DECIMALS.items() if name == ending or name.endswith(f"_{ending}")]
+    return round(value, places[0]) if places else value
+
+
+def published(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics or cells as they may be committed: rounded, and without the seconds, which no two runs share.
+
+    The stage `attack` writes the seconds, into files of their own.
+    """
+    return {name: rounded(name, value) for name, value in values.items() if not name.endswith("seconds")}
+
+
+TABLE_COLUMNS = (*published(privacy.Row("", "", 0, 0, privacy.Scores()).cells()), "problem")
 
 
 @dataclass(frozen=True)
@@ -55,30 +77,17 @@ class Judgement:
 
     def table(self) -> list[tuple[Any, ...]]:
         """Rows of `TABLE_COLUMNS`: every attempt, then what was not run, with the reason. Rounded as published."""
-        tried = [(*(published(name, value) for name, value in row.cells().items()), None) for row in self.rows]
+        tried = [(*published(row.cells()).values(), None) for row in self.rows]
         empty = (None,) * (len(TABLE_COLUMNS) - 5)
         return tried + [(level, attack, pairs, None, *empty, why) for level, attack, pairs, why in self.problems]
 
     def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
         """Rows of `COST_COLUMNS`: key recovery against known pairs, or against stolen images without pairs."""
-        sure = "confidence"
         return [
-            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, published(sure, r.confidence), r.seconds)
+            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, rounded("confidence", r.confidence))
             for r, found in self.recoveries
             if (r.level == "L2") == in_pairs
         ]
-
-
-def published(name: str, value: Any) -> Any:
-    """A value as it may be committed: rounded where it is one of `DECIMALS`, which `name` is or ends in.
-
-    Args:
-        name: of a metric or column, such as `l0_psnr_worst` or `ssim`.
-    """
-    if not isinstance(value, float):
-        return value
-    places = [places for ending, places in DECIMALS.items() if name == ending or name.endswith(f"_{ending}")]
-    return round(value, places[0]) if places else value
 
 
 def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
