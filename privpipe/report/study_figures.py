@@ -96,7 +96,7 @@ def all_figures(results: pd.DataFrame, example: Images) -> dict[str, Figure]:
 
     Args:
         results: from `load_results`; groups without finished runs are drawn as not measured.
-        example: uint8 (H, W, C), for the examples.
+        example: uint8 (H, W, C), the image to show.
     """
     figures = {f"figure-{number:02}": example_figure(number, example) for number in EXAMPLES}
     figures |= {f"figure-{number:02}": accuracy_figure(number, results) for number in ACCURACY}
@@ -105,7 +105,7 @@ def all_figures(results: pd.DataFrame, example: Images) -> dict[str, Figure]:
 
 
 def example_figure(number: int, example: Images) -> Figure:
-    """Figure 4, 6, 8 or 10: one example, and what a method makes of it at each size, under the demonstration key.
+    """Figure 4, 6, 8 or 10: one image, and what a method makes of it at each size, under the demonstration key.
 
     Args:
         example: uint8 (H, W, C).

@@ -216,7 +216,7 @@ def best(rows: Sequence[Row], level: str) -> tuple[str | None, Scores]:
 def baseline_images(targets: Array, public: Images) -> dict[str, Array]:
     """Reconstructions that need no attack, each (T, H, W, C) in levels.
 
-    - `mean_image`: the mean of the public rounded, every time.
+    - `mean_image`: the mean of the public images, every time.
     - `perturbed`: the perturbed image as it is where it is uint8. As float16 it may have any range: one affine map per
       colour, the same for all images, gives it the mean and standard deviation of the public images.
     - `other_image`: a public image drawn at random, which has nothing to do with the target. In order it would: sets
@@ -224,7 +224,7 @@ def baseline_images(targets: Array, public: Images) -> dict[str, Array]:
 
     Args:
         targets: perturbed images as stored, (T, H, W, C).
-        public: other rounded, uint8 (M, H, W, C); fewer than T are used in turn.
+        public: other images, uint8 (M, H, W, C); fewer than T are used in turn.
     """
     mean = np.broadcast_to(public.mean(axis=0, dtype=np.float64).astype(np.float32), targets.shape)
     drawn = np.random.default_rng(0).permutation(len(public))
