@@ -1,4 +1,7 @@
-"""Note what the code of each stage does, so that a stage runs again when that changes, and for nothing else."""
+"""Note what the code of each stage does, so that a stage runs again when that changes, and for nothing else.
+
+A STAGE is a module of `stages`, or one with its package, such as studies.paper.group: that is noted in group.txt.
+"""
 
 from pathlib import Path
 
@@ -16,8 +19,11 @@ def main(names: tuple[str, ...], folder: Path) -> None:
     with stage():
         sources = Sources(Path(__file__).parents[1])  # what runs, wherever it is run
         for name in names:
-            digests = sources.behind(f"stages.{name}")
-            write_text(folder / f"{name}.txt", "".join(f"{digest}  {path}\n" for path, digest in digests.items()))
+            digests = sources.behind(name if "." in name else f"stages.{name}")
+            write_text(
+                folder / f"{name.rpartition('.')[2]}.txt",
+                "".join(f"{digest}  {path}\n" for path, digest in digests.items()),
+            )
 
 
 if __name__ == "__main__":

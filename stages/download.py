@@ -6,9 +6,9 @@ import click
 import numpy as np
 
 from privpipe.data.archive import read_archive
-from privpipe.data.fetch import locate
 from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
 from privpipe.data.images import RawImages
+from privpipe.data.locate import locate
 from privpipe.data.places import given_path, refuse_files, refuse_folder
 from privpipe.data.split import split, write_images
 from privpipe.data.synthetic import draw

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.salt import salted_png
+from privpipe.store import Store
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -28,6 +29,7 @@ STYLE: Any = {  # its declared type is a Literal of every setting
     "figure.dpi": 120,
     "savefig.dpi": 120,
 }
+EXAMPLE_CLASS = "automobile"  # the study shows a car
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 
 # Whoever reads an image of a secret kernel or permutation has the key. So keyed methods are illustrated with
@@ -47,6 +49,27 @@ def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") ->
         figure.savefig(content, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
     drawn = content.getvalue()
     write_bytes(path, salted_png(drawn, salt) if salt else drawn)
+
+
+def example_row(store: Store) -> int:
+    """The first test image of a car, or the very first where there is none."""
+    names, labels = store.header.class_names, store.labels("test")
+    cars = (labels == names.index(EXAMPLE_CLASS)).nonzero()[0] if EXAMPLE_CLASS in names else []
+    return int(cars[0]) if len(cars) else 0
+
+
+def note(text: str, size: tuple[float, float]) -> Figure:
+    """Words in place of a figure that cannot be drawn.
+
+    Args:
+        size: in inches.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+        axes.set_axis_off()
+    return figure
 
 
 def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:
@@ -88,8 +111,8 @@ def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str,
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
         other = demonstration(method, len(original), size, scope, sigma)
-        note = "\n(demonstration key)" if other.keyed else ""
-        out.append((f"k = {size}{note}", displayable(other.apply(original[None])[0], other.image_range)))
+        key = "\n(demonstration key)" if other.keyed else ""
+        out.append((f"k = {size}{key}", displayable(other.apply(original[None])[0], other.image_range)))
     return out
 
 
@@ -98,16 +121,13 @@ def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing = demonstration(method, image_size, k, scope, sigma).drawing()
+    drawing, size = demonstration(method, image_size, k, scope, sigma).drawing(), (4.6, 3.6)
+    if drawing.values is None:
+        return note(drawing.title, size)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-        axes = figure.subplots()
-        if drawing.values is None:
-            axes.text(0.5, 0.5, drawing.title, ha="center", va="center", wrap=True)
-            axes.set_axis_off()
-        else:
-            note = "\n(demonstration key)" if METHODS[method].keyed else ""
-            _matrix(figure, axes, drawing.values, drawing.title + note, drawing.whole)
+        figure = Figure(figsize=size, layout="constrained")
+        key = "\n(demonstration key)" if METHODS[method].keyed else ""
+        _matrix(figure, figure.subplots(), drawing.values, drawing.title + key, drawing.whole)
     return figure
 
 
@@ -181,13 +201,12 @@ def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure
         histogram: columns pixels_right, blocks, blocks_by_chance; empty where nothing was measured.
         reason: why nothing was measured.
     """
+    size = (6.4, 3.2)
+    if histogram.empty:
+        return note(f"not measured:\n{reason}", size)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        if histogram.empty:
-            axes.text(0.5, 0.5, f"not measured:\n{reason}", ha="center", va="center", wrap=True)
-            axes.set_axis_off()
-            return figure
         x = histogram["pixels_right"]
         axes.bar(x - 0.2, histogram["blocks"], 0.4, color=BLUE, label="learned descrambler")
         axes.bar(x + 0.2, histogram["blocks_by_chance"], 0.4, color=GREY, label="chance (random permutation)")

@@ -56,7 +56,8 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
     """Test accuracy against measured privacy, one panel for each level of the adversary, with the Pareto front.
 
     Args:
-        points: from `privpipe.pipeline.survey.points_table`.
+        points: the table of a survey: method, k, scope, sigma, test_accuracy, l0_privacy to l2_privacy, and the metrics
+            of each point.
         here: an experiment to mark with a star: l0_privacy, l1_privacy, l2_privacy and test_accuracy.
     """
     with mpl.rc_context(STYLE):
