@@ -1,4 +1,8 @@
-"""One thin command per DVC stage: paths in, one call, paths out. Run as `python -m stages.<name>`."""
+"""One thin command per DVC stage: paths in, one call, paths out. Run as `python -m stages.<name>`.
+
+In the wheel this folder is the package `privpipe.stages`, so imports among the stages are relative. What only an extra
+brings is imported inside `stage()`, which then names the extra.
+"""
 
 import logging
 import os
@@ -10,7 +14,7 @@ from typing import Any
 
 import click
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, extras_named
 from privpipe.files import SMALL_OUTPUT, need_space
 
 THREADS = 2  # of a stage that trains, by default
@@ -40,10 +44,11 @@ wait_passively_in_company()
 
 @contextmanager
 def stage() -> Iterator[None]:
-    """Show our own errors as a message without a traceback, and the library's warnings as lines."""
+    """Show our own errors and missing extras as a message without a traceback, the library's warnings as lines."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        yield
+        with extras_named():
+            yield
     except PrivpipeError as error:
         raise click.ClickException(str(error)) from error
 

@@ -11,7 +11,8 @@ from privpipe.pipeline.project import hide_raw_images
 from privpipe.pipeline.steps.attack import attack
 from privpipe.salt import salt_from
 from privpipe.store import LEAKED
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+import privpipe
 from privpipe.files import write_text
 from privpipe.pipeline.code import Sources
-from stages import stage
+
+from . import stage
 
 
 @click.command(help=__doc__)
@@ -17,9 +19,11 @@ from stages import stage
 @click.option("--folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
 def main(names: tuple[str, ...], folder: Path) -> None:
     with stage():
-        sources = Sources(Path(__file__).parents[1])  # what runs, wherever it is run
+        root = Path(privpipe.__file__).parents[1]  # of what runs: a clone, or the folder of installed packages
+        package = ".".join(Path(__file__).parent.relative_to(root).parts)  # stages; in the wheel privpipe.stages
+        sources = Sources(root)
         for name in names:
-            digests = sources.behind(name if "." in name else f"stages.{name}")
+            digests = sources.behind(name if "." in name else f"{package}.{name}")
             write_text(
                 folder / f"{name.rpartition('.')[2]}.txt",
                 "".join(f"{digest}  {path}\n" for path, digest in digests.items()),

@@ -8,7 +8,6 @@ import numpy as np
 from privpipe.data.archive import read_archive
 from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
 from privpipe.data.images import RawImages
-from privpipe.data.locate import locate
 from privpipe.data.places import given_path, refuse_files, refuse_folder
 from privpipe.data.split import split, write_images
 from privpipe.data.synthetic import draw
@@ -17,7 +16,8 @@ from privpipe.owner.order import salt_of, shuffler
 from privpipe.params import CLASSES, Data, load_params
 from privpipe.pipeline.project import hide_raw_images
 from privpipe.store import PUBLIC
-from stages import out_path, params_path, stage
+
+from . import out_path, params_path, stage
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # images drawn where data.n_train or data.n_test is null
 
@@ -51,6 +51,8 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
                 train, test = draw_synthetic(data, np.random.default_rng(image_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
+                from privpipe.data.fetch import locate
+
                 train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)

@@ -9,12 +9,11 @@ from privpipe.files import write_csv, write_json
 from privpipe.owner.keyhome import read_key
 from privpipe.params import load_params
 from privpipe.pipeline.steps.score import Inputs, score
-from privpipe.report.figures import save
-from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
 from privpipe.salt import salt_from
 from privpipe.scores.scoring import COST_COLUMNS, published, table_columns
 from privpipe.store import RAW
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
@@ -47,6 +46,9 @@ def main(
     params_file: str,
 ) -> None:
     with stage():
+        from privpipe.report.figures import save
+        from privpipe.report.privacy_figures import reconstructions as draw_reconstructions
+
         params = load_params(params_file)
         inputs = Inputs(Path(images), Path(public), Path(leaked), Path(reference_classifier))
         records = load_records(reconstructions)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, extras_named
 
 if TYPE_CHECKING:
     from privpipe.owner.key import Key
@@ -18,11 +18,12 @@ readable_option = click.option(
 
 
 class Commands(click.Group):
-    """A group that shows our own errors without a traceback."""
+    """A group that shows our own errors and missing extras without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with extras_named():
+                return super().invoke(ctx)
         except PrivpipeError as error:
             raise click.ClickException(str(error)) from error
 

@@ -11,6 +11,7 @@ import click
 from privpipe import __version__
 from privpipe.cli.console import FILE, Commands, exit_with, key_reader, readable_option, warn
 from privpipe.cli.keys import key
+from privpipe.cli.projects import doctor, init
 from privpipe.errors import PrivpipeError
 
 images_argument = click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -26,12 +27,14 @@ def main() -> None:
     """Perturb images with a key, see what an adversary of the result would see, and classify images with a model
     that was trained on perturbed ones.
 
-    The models are trained by the pipeline (`dvc repro`); these commands are for your own images.
+    The models are trained by a DVC pipeline, which `privpipe init` sets up; the other commands are for your own images.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
 
 main.add_command(key)
+main.add_command(init)
+main.add_command(doctor)
 
 
 @main.command()
@@ -178,61 +181,14 @@ def export(model: Path, out: Path) -> None:
 
     Its input `images` is float32 (N, H, W, C): perturbed images as they are stored, 0 to 255 for uint8. Its output
     `probabilities` is float32 (N, classes). Class names, method, k, scope, sigma and the fingerprint of the key are in
-    its metadata. The result is compared with the original before it is written. It needs the packages onnx and
-    onnxruntime.
+    its metadata. The result is compared with the original before it is written. It needs the extra `onnx`
+    (`pip install 'privpipe[onnx]'`).
 
     \b
     Examples:
       privpipe export --model models/model.safetensors --out out/model.onnx
     """
-    try:
-        from privpipe.nn.export import export_file
-    except ImportError as error:
-        raise PrivpipeError(
-            f"the export needs the packages onnx and onnxruntime ({error}). Run `pip install onnx onnxruntime`."
-        ) from error
+    from privpipe.nn.export import export_file
+
     difference = export_file(model, out)
     click.echo(f"{out}: agrees with {model} (greatest difference of a probability: {difference:.1e})")
-
-
-@main.command()
-@click.option("--fix", is_flag=True, help="Do the remedy of each problem, where that is possible.")
-@click.option(
-    "--cache", is_flag=True, help="Also compare every file of DVC's cache with its checksum (reads all of it)."
-)
-def doctor(fix: bool, cache: bool) -> None:
-    """Find, and with --fix repair, what killed runs left in the DVC project of the current folder.
-
-    Empty locks, half a dvc.lock, half-written files, temporary folders with raw images, and folders of raw images
-    that others can read. Nothing that cannot be made again is deleted: a secret key, a damaged file of the cache, is
-    moved and the new place named. The exit code is 0 when nothing is left to do.
-
-    \b
-    Examples:
-      privpipe doctor
-      privpipe doctor --fix
-      privpipe doctor --fix --cache
-    """
-    from privpipe.pipeline.doctor import examine
-    from privpipe.pipeline.project import find_project
-
-    project = find_project()
-    if project is None:
-        raise PrivpipeError("there is no DVC project here, nor in a folder above. Change to the folder of your clone.")
-    problems = left = 0
-    for problem in examine(project, cache):
-        problems += 1
-        click.echo(f"{problem.what}:\n  {problem.meaning}\n  remedy: {problem.remedy}")
-        if fix and problem.fix is not None:
-            try:
-                problem.fix()
-            except (OSError, PrivpipeError) as error:
-                click.echo(f"  that failed: {error}")
-            else:
-                click.echo("  done")
-                continue
-        left += 1
-    click.echo(f"{problems} problem{'s' * (problems != 1)} found in {project.root}, {problems - left} repaired")
-    if left:
-        click.echo("Run `privpipe doctor --fix` to do what can be done." if not fix else "See the remedies above.")
-        raise SystemExit(1)

@@ -94,12 +94,8 @@ def _start_worker() -> None:
 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise PrivpipeError(
-            f"sweep.scheduler={address} needs Dask. Install it with `pip install 'privpipe[dask]'`."
-        ) from error
+    from distributed import Client
+
     try:
         # A client that fails to start cannot be closed, and hangs when it is collected while another one starts. So
         # none is made before a scheduler answers.

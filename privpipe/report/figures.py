@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
 
@@ -70,16 +71,6 @@ def note(text: str, size: tuple[float, float]) -> Figure:
         axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
         axes.set_axis_off()
     return figure
-
-
-def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range."""
-    values = image.astype(np.float64)
-    low, high = image_range
-    if values.min() < low or values.max() > high:
-        low, high = float(values.min()), float(values.max())
-    shown = np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
-    return np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
 
 
 def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:

@@ -19,6 +19,7 @@ from privpipe.files import write_text
 from privpipe.params import Params
 from privpipe.report import figures
 from privpipe.report.advice import findings
+from privpipe.report.display import displayable
 from privpipe.report.privacy_figures import tradeoff
 from privpipe.salt import salt_from, salted_html
 from privpipe.scores.guarantee import guarantee
@@ -73,7 +74,7 @@ def draw_examples(inputs: Inputs) -> Figure:
     with open_store(inputs.images, RAW) as raw, open_store(inputs.perturbed, PERTURBED) as store:
         header, row = store.header, figures.example_row(raw)
         original = raw.rows("test", row, row + 1)[0]
-        perturbed = figures.displayable(store.rows("test", row, row + 1)[0], header.image_range)
+        perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
     how = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
     others = figures.paper_examples(original, header.method, header.k, header.scope, how.sigma)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
-from privpipe.report.figures import GREY, STYLE, displayable
+from privpipe.report.display import displayable
+from privpipe.report.figures import GREY, STYLE
 
 SHOWN = 8  # images side by side
 

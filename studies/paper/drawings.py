@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from privpipe.params import CLASSES
 from privpipe.perturb.base import Images
+from privpipe.report.display import displayable
 from privpipe.report.figures import (
     BLUE,
     GREY,
     ORANGE,
     STYLE,
     demonstration,
-    displayable,
     examples,
     note,
     paper_examples,

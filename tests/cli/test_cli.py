@@ -22,7 +22,7 @@ from privpipe.store import PERTURBED, RAW, open_store
 
 Make = Callable[..., Any]
 KEY_COMMANDS = [f"key {name}" for name in ("new", "show", "list", "import", "export", "replace")]
-COMMANDS = [*KEY_COMMANDS, "perturb", "inspect", "predict", "verify", "export"]
+COMMANDS = [*KEY_COMMANDS, "init", "perturb", "inspect", "predict", "verify", "export", "doctor"]
 FLOATS = ["random_filter", "gaussian_noise"]
 
 
@@ -357,5 +357,5 @@ def test_export_without_its_packages(experiment: Make, monkeypatch: pytest.Monke
     monkeypatch.delitem(sys.modules, "privpipe.nn.export", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = refused("export", "--model", made / "model.safetensors", "--out", "model.onnx")
-    assert "Run `pip install onnx onnxruntime`" in message
+    assert message.endswith("Run `pip install 'privpipe[onnx]'`.")
     assert not list(Path().iterdir())

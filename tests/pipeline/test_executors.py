@@ -17,7 +17,7 @@ import torch
 from distributed import Client
 from small_sweep import SECONDS
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, extras_named
 from privpipe.pipeline import executors
 from privpipe.pipeline.executors import Inline, available_cpus, open_executor
 
@@ -171,11 +171,9 @@ def test_a_dask_scheduler_that_does_not_answer_is_told(address: str, monkeypatch
 
 def test_a_scheduler_without_dask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(PrivpipeError) as caught:
+    with pytest.raises(PrivpipeError) as caught, extras_named():
         kind("tcp://127.0.0.1:8786")
-    assert str(caught.value) == (
-        "sweep.scheduler=tcp://127.0.0.1:8786 needs Dask. Install it with `pip install 'privpipe[dask]'`."
-    )
+    assert str(caught.value).endswith("Run `pip install 'privpipe[dask]'`.")
 
 
 def test_dask_is_not_needed_elsewhere() -> None:

@@ -12,7 +12,8 @@ from scipy import stats
 from test_table import row, table
 
 from privpipe.data.synthetic import draw
-from privpipe.report.figures import demonstration, displayable, save
+from privpipe.report.display import displayable
+from privpipe.report.figures import demonstration, save
 from privpipe.scores.descrambler import chance_right
 from studies.paper.drawings import (
     ACCURACY,

@@ -11,6 +11,9 @@ from small_sweep import ROOT
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_csv
 from privpipe.pipeline.grid import load_grid
+from privpipe.scores.base import Attempt, Score
+from privpipe.scores.privacy import Row, metrics
+from privpipe.scores.registry import SCORES, scores
 from studies.survey.columns import COLUMNS
 from studies.survey.tables import ACCURACY, attacks_table, load_points, points_table
 
@@ -41,6 +44,33 @@ def test_tables_have_a_row_for_each_point_and_each_attack(tmp_path: Path) -> Non
     attacks = attacks_table(points)
     assert list(attacks["point"]) == ["a", "a", "b", "b"]
     assert attacks["psnr"][0] == 7.0 and math.isnan(attacks["psnr"][1])
+
+
+class Sharpness(Score):
+    """A score of another package."""
+
+    name = "sharpness"
+    label = "sharpness"
+
+    def measure(self, attempt: Attempt) -> float | None:
+        return None
+
+
+def test_every_score_has_its_columns_also_those_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES._found, "sharpness", Sharpness)
+    names = [score.name for score in scores()]
+    rows = [Row("L0", "as_is", 0, 9, {"ssim": 0.5, "sharpness": 0.7})]
+    measured: dict[str, Any] = {
+        "group": "a",
+        "parameters": {"method": "a"},
+        "evaluate": dict.fromkeys(ACCURACY, 0.4),
+        "privacy": metrics(rows, {}, {}, {}),
+        "attempts": [row.cells() for row in rows],
+    }
+    points, attacks = points_table([measured]), attacks_table([measured])
+    assert "sharpness" in names and points["l1_sharpness"][0] == attacks["sharpness"][0] == 0.7
+    assert {f"l{level}_{name}" for level in range(4) for name in names} <= set(points.columns)
+    assert set(names) <= set(attacks.columns)
 
 
 @pytest.mark.parametrize("content", [None, "group,fingerprint\na,b\n", ",".join(COLUMNS) + "\n"])
