@@ -41,8 +41,8 @@ def test_what_succeeded_is_said(changes: dict[str, Any], words: list[str]) -> No
 )
 def test_a_finding_begins_at_its_mark(name: str, mark: float) -> None:
     """90 % of a key; else half of what lies between chance and all that could be lost."""
-    assert findings("block_scramble", HARMLESS | {name: mark - 1e-6}) == []
-    assert len(findings("block_scramble", HARMLESS | {name: mark + 1e-6})) == 1
+    assert findings(HARMLESS | {name: mark - 1e-6}) == []
+    assert len(findings(HARMLESS | {name: mark + 1e-6})) == 1
 
 
 def test_a_key_of_one_value_and_a_method_without_key_are_no_findings() -> None:
