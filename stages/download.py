@@ -51,7 +51,7 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
                 train, test = draw_synthetic(data, np.random.default_rng(image_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
-                from privpipe.data.fetch import locate
+                from privpipe.data.locate import locate
 
                 train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
