@@ -128,6 +128,9 @@ class Attack(Group):
     """How the perturbed images are attacked, to measure what they hide."""
 
     targets: Count = Field(description="test images to reconstruct, at most; re-identification is among these")
+    candidates: Count = Field(
+        description="images among which an upload is to be told, the right one among them, at most"
+    )
     stolen: Count | None = Field(description="perturbed training images that the adversary learns from; null: all")
     pairs: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         description="known pairs of level L2, at most; also measured with 1, 10, 100, ... of them"

@@ -19,8 +19,9 @@ Flow", 2020):
 Labels are published beside the uploads, so that the candidates of an upload are those of its class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.scores.guarantee import distances
 
+T = TypeVar("T")
 Labels = NDArray[np.int64]
 
 
@@ -57,7 +59,7 @@ class Identified:
         candidates: M.
         prior: 0..1, how often a guess by the class alone is right: classes / M.
         exactly, at_most, at_least: see the module's description; 0..1, but for `exactly`.
-        why: for each of `exactly` and `at_most`, in words, why it has no number.
+        why: in words, why one of them has no number.
     """
 
     candidates: int
@@ -79,11 +81,11 @@ def identified(method: Perturbation, candidates: Images, labels: Labels, targets
     """
     why: dict[str, str] = {}
 
-    def counted() -> Counted | None:
+    def noted(kind: str, measure: Callable[[], T]) -> T | None:
         try:
-            return exactly(method, candidates, labels)
+            return measure()
         except PrivpipeError as error:
-            why["exactly"] = str(error)
+            why[kind] = str(error)
             return None
 
     mus = distances(method, candidates.shape[3])
@@ -93,11 +95,38 @@ def identified(method: Perturbation, candidates: Images, labels: Labels, targets
     return Identified(
         len(candidates),
         len(sizes) / len(candidates),
-        counted(),
+        noted("exactly", lambda: exactly(method, candidates, labels)),
         None if isinstance(mus, str) else at_most(sizes, mus[1]),
-        None if targets is None else at_least(method, targets, candidates, labels),
+        None if targets is None else noted("at_least", lambda: at_least(method, targets, candidates, labels)),
         why,
     )
+
+
+def identification(
+    method: Perturbation, candidates: Images, labels: Labels, targets: Array | None = None
+) -> dict[str, str | float | None]:
+    """The flat metrics of `identified`, rounded as they are published, all beginning with `identified_`.
+
+    `identified_candidates` and `identified_prior`: how many, and how often the class alone tells. `identified_exactly`,
+    with `identified_bits` and `identified_guesses`, `identified_at_most` and `identified_at_least`: the three
+    statements. `identified_exactly_why`, `identified_at_most_why` and `identified_at_least_why`: why one has no number.
+    """
+    result = identified(method, candidates, labels, targets)
+    counted = result.exactly
+    metrics: dict[str, str | float | None] = {
+        "identified_candidates": result.candidates,
+        "identified_prior": _rounded(result.prior),
+        "identified_exactly": None if counted is None else _rounded(counted.identified),
+        "identified_bits": None if counted is None else round(counted.bits, 2),
+        "identified_guesses": None if counted is None else round(counted.guesses, 2),
+        "identified_at_most": _rounded(result.at_most),
+        "identified_at_least": _rounded(result.at_least),
+    }
+    return metrics | {f"identified_{kind}_why": result.why.get(kind) for kind in ("exactly", "at_most", "at_least")}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
 
 
 def exactly(method: Perturbation, candidates: Images, labels: Labels) -> Counted:

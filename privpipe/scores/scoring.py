@@ -1,6 +1,7 @@
 """The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from privpipe.store import RAW, SPLITS, open_store
 T = TypeVar("T")
 
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
+CANDIDATE_BYTES = 512 << 20
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
 CONFIDENCE_DECIMALS = 3  # of what is published, see `privpipe.scores.base.Score.decimals`
@@ -104,6 +106,25 @@ def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
                 f"{images} has {store.counts['test']} test images; {count} were attacked. Run `dvc repro attack`."
             )
         return store.rows("test", 0, count), store.labels("test")[:count]
+
+
+def load_candidates(images: str | Path, count: int) -> tuple[Images, Any]:
+    """Images of a RAW file among which an upload is to be told, the test images first, and their labels, int64.
+
+    Args:
+        count: how many, at most; fewer where the file has fewer, or where so many would take over half a gigabyte.
+
+    Raises:
+        PrivpipeError: the file is missing or damaged.
+    """
+    with open_store(images, RAW) as store:
+        count = min(count, CANDIDATE_BYTES // math.prod(store.header.shape))
+        parts = []
+        for split in ("test", "val", "train"):
+            rows = min(count, store.counts[split])
+            parts.append((store.rows(split, 0, rows), store.labels(split)[:rows]))
+            count -= rows
+        return np.concatenate([part for part, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
 def count_copies(images: str | Path, perturbation: Perturbation) -> Copies:

@@ -8,7 +8,7 @@ import pytest
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.scores.guarantee import distances
-from privpipe.scores.identification import at_least, at_most, exactly, identified
+from privpipe.scores.identification import at_least, at_most, exactly, identification, identified
 
 KEY = KeyStream(bytes(range(32)))
 SIGMA = 200.0
@@ -155,3 +155,26 @@ def test_fresh_noise_that_is_strong_enough_hides_whose_image_it_is() -> None:
 def test_one_field_of_noise_for_all_is_no_bound() -> None:
     result = identified(method("gaussian_noise", 4), sample_images(4, 4), np.zeros(4, np.int64))
     assert result.at_most is None and "the same noise" in result.why["at_most"]
+
+
+def test_the_metrics_have_a_number_or_a_reason() -> None:
+    images, labels = sample_images(30, 8), np.arange(30) % 3
+    for name in METHODS:
+        perturbation = settings(name, 8)
+        metrics = identification(perturbation, images, labels, perturbation.apply(images[:10]))
+        assert metrics["identified_candidates"] == 30 and metrics["identified_prior"] == 0.1
+        for kind in ("exactly", "at_most", "at_least"):
+            assert (metrics[f"identified_{kind}"] is None) == (metrics[f"identified_{kind}_why"] is not None)
+    counted = identification(settings("block_scramble", 8), images, labels)
+    assert (counted["identified_exactly"], counted["identified_bits"], counted["identified_guesses"]) == (1, 4.91, 1)
+
+
+def test_a_method_that_gives_no_likelihood_says_so() -> None:
+    class Silent(METHODS["block_scramble"]):  # type: ignore[misc]  # a registry's values are classes
+        def log_likelihood(self, targets: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+            raise PrivpipeError("silent says nothing")
+
+    perturbation = Silent(8, 2, "image", 0.0, KEY)
+    images = sample_images(4, 8)
+    metrics = identification(perturbation, images, np.zeros(4, np.int64), perturbation.apply(images))
+    assert (metrics["identified_at_least"], metrics["identified_at_least_why"]) == (None, "silent says nothing")

@@ -21,6 +21,7 @@ from privpipe.scores.scoring import (
     count_copies,
     data_needed,
     judge,
+    load_candidates,
     load_originals,
     published,
     table_columns,
@@ -185,6 +186,22 @@ def test_originals_of_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, LABELS[:8])
     with pytest.raises(PrivpipeError, match=r"images.h5 has 20 test images; 21 were attacked. Run `dvc repro attack`"):
         load_originals(tmp_path / "images.h5", 21)
+
+
+def test_candidates_are_the_test_images_first_and_no_more_than_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, test = draw(30, SIZE, rng=np.random.default_rng(7)), draw(20, SIZE, rng=np.random.default_rng(8))
+    path = tmp_path / "images.h5"
+    write_images(path, train, test, {"train": np.arange(20), "val": np.arange(20, 30), "test": np.arange(20)})
+    in_order = np.concatenate([test.images, train.images[20:], train.images[:20]])
+    for wanted, given in ((20, 20), (25, 25), (45, 45), (1000, 50)):
+        images, labels = load_candidates(path, wanted)
+        np.testing.assert_array_equal(images, in_order[:given])
+        np.testing.assert_array_equal(labels[:20], test.labels)
+        assert len(labels) == given
+    monkeypatch.setattr(scoring, "CANDIDATE_BYTES", 3 * SIZE * SIZE * 3)
+    assert len(load_candidates(path, 1000)[0]) == 3
 
 
 @pytest.mark.parametrize(

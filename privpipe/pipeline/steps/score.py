@@ -1,7 +1,7 @@
 """The owner's judgement of the attacks on an experiment, with its originals and its key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from privpipe.attacks.records import Record
@@ -10,8 +10,9 @@ from privpipe.owner.key import Key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import Params
 from privpipe.perturb.base import Array, Images
+from privpipe.scores.identification import identification
 from privpipe.scores.reference_classifier import load_reference_classifier
-from privpipe.scores.scoring import Judgement, count_copies, judge, load_originals
+from privpipe.scores.scoring import Judgement, count_copies, judge, load_candidates, load_originals
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,7 @@ def score(
     method = perturbation(params.perturb, view.image_size, key)
     copies = count_copies(inputs.images, method)
     recognise = load_reference_classifier(inputs.reference_classifier, params.train.device, params.train.threads)
-    return judge(view, records, originals, labels, method, recognise, copies), originals, view.targets
+    judgement = judge(view, records, originals, labels, method, recognise, copies)
+    candidates = load_candidates(inputs.images, max(params.attack.candidates, len(view.targets)))
+    identified = identification(method, *candidates, view.targets)
+    return replace(judgement, metrics={**judgement.metrics, **identified}), originals, view.targets
