@@ -52,5 +52,5 @@ def _extra_of(module: str) -> str | None:
         lines = requires("privpipe") or []
     except PackageNotFoundError:
         return None
-    found = [match for line in lines if (match := OPTIONAL.match(line))]
-    return next((match[2] for match in found if match[1] == module.partition(".")[0]), None)
+    matches = [match for line in lines if (match := OPTIONAL.match(line))]
+    return next((match[2] for match in matches if match[1] == module.partition(".")[0]), None)

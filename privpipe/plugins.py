@@ -43,7 +43,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def _found(self) -> dict[str, type[T]]:
         module, _, base = self.base.partition(":")
         kind: type[T] = getattr(import_module(module), base)
-        found: dict[str, type[T]] = {}
+        classes: dict[str, type[T]] = {}
         origins: dict[str, str] = {}
         for origin, offered in [*self._own(kind), *self._foreign(kind)]:
             for attribute in self.required:
@@ -52,13 +52,13 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                         f"{offered.__name__} of {origin} has no {attribute}. Set {attribute}, a text, in the class."
                     )
             name: str = offered.name  # type: ignore[attr-defined]  # it was looked at just now
-            if name in found:
+            if name in classes:
                 raise PrivpipeError(
                     f"two {self.group} are called {name}: one of {origins[name]} and one of {origin}. Rename one of "
                     "them, or remove one of the packages."
                 )
-            found[name], origins[name] = offered, origin
-        return dict(sorted(found.items()))
+            classes[name], origins[name] = offered, origin
+        return dict(sorted(classes.items()))
 
     def _own(self, kind: type[T]) -> Iterator[tuple[str, type[T]]]:
         """Classes of the folder with where they come from."""

@@ -18,8 +18,8 @@ from . import in_path, out_path, params_path, stage
 @params_path
 def main(perturbed: str, model: str, metrics: str, confusion: str, classes: str, params_file: str) -> None:
     with stage():
-        how = load_params(params_file).train
-        result = evaluate_file(perturbed, model, how.device, how.threads)
+        machine = load_params(params_file).train
+        result = evaluate_file(perturbed, model, machine.device, machine.threads)
         write_csv(confusion, ("actual", "predicted"), result.pairs())
         write_csv(classes, ("class", "accuracy", "images"), result.by_class())
         write_json(metrics, result.metrics)

@@ -17,9 +17,9 @@ from . import in_path, out_path, params_path, stage
 def main(images: str, model: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
-        how, machine = params.attack, params.train
+        attack, machine = params.attack, params.train
         bundle = train_reference_classifier(
-            images, how.reference_epochs, how.seed, machine.device, machine.threads, model
+            images, attack.reference_epochs, attack.seed, machine.device, machine.threads, model
         )
         write_or_keep("reference_classifier", {model: lambda path: save_bundle(path, bundle)})
 

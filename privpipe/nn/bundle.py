@@ -180,8 +180,8 @@ def _read_tensors(file: Any, model: nn.Sequential, architecture: Architecture) -
     """The tensors of an open file, by name; none is read before their shapes are those of `model`, which is on meta."""
     expected = {f"model.{name}": tuple(t.shape) for name, t in model.state_dict().items()}
     expected |= dict.fromkeys(("normalise.mean", "normalise.std"), (architecture.channels,))
-    found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    if found != expected:
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    if shapes != expected:
         raise ValueError("its tensors are not those of its architecture")
     tensors = {name: file.get_tensor(name) for name in expected}
     if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in tensors.values()):

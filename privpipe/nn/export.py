@@ -183,9 +183,9 @@ def verify(bundle: Bundle, content: bytes) -> float:
     options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
+    answers = session.run([OUTPUT], {INPUT: images.numpy()})[0]
     expected = predict(bundle.model, bundle.normalise, images).softmax(1).numpy()
-    difference = float(np.abs(found - expected).max())
+    difference = float(np.abs(answers - expected).max())
     if not difference < TOLERANCE:
         raise PrivpipeError(
             f"the exported model disagrees with torch: a probability differs by {difference:g}, and {TOLERANCE:g} is "

@@ -41,32 +41,34 @@ class Training:
     times: dict[str, float]
 
 
-def recipe_of(model: Model, how: Train) -> Recipe:
+def recipe_of(model: Model, settings: Train) -> Recipe:
     """How the parameters say to train."""
     return Recipe(
-        epochs=how.epochs,
-        batch_size=how.batch_size,
-        lr=how.lr,
-        reg=how.reg,
-        seed=how.seed,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        reg=settings.reg,
+        seed=settings.seed,
         penalty=model.penalty,
-        style=how.recipe,
-        lr_decay=how.lr_decay,
-        precision=how.precision,
+        style=settings.recipe,
+        lr_decay=settings.lr_decay,
+        precision=settings.precision,
     )
 
 
 def train_experiment(
     path: str | Path,
     model: Model,
-    how: Train,
+    settings: Train,
     prepare: Prepare | None = None,
     progress: bool = True,
     target: str | Path | None = None,
 ) -> Training:
     """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`."""
-    recipe = recipe_of(model, how)
-    return train_file(path, model.arch, recipe, how.device, how.threads, prepare, progress, how.memory_mb, target)
+    recipe = recipe_of(model, settings)
+    return train_file(
+        path, model.arch, recipe, settings.device, settings.threads, prepare, progress, settings.memory_mb, target
+    )
 
 
 def train_file(

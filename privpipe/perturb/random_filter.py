@@ -135,8 +135,8 @@ class RandomFilter(FilterPerturbation):
         for before, after in zip(first, second, strict=True):
             matrix = np.hstack([_surroundings(before, two, border), -_surroundings(after, one, border)])
             solutions.append(np.linalg.eigh(matrix.T @ matrix)[1][:, 0])
-        found = np.stack(solutions)
-        return found[:, two**2 :].reshape(-1, one, one), found[:, : two**2].reshape(-1, two, two)
+        kernels = np.stack(solutions)
+        return kernels[:, two**2 :].reshape(-1, one, one), kernels[:, : two**2].reshape(-1, two, two)
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """Squared length of the target's projection on what k×k kernels can make of a candidate.

@@ -18,12 +18,12 @@ def damaged(cache: Path) -> Iterator[tuple[Path, str]]:
                 continue  # a temporary file of DVC's
             try:
                 with path.open("rb") as file:
-                    found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                    digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
             except OSError as error:
                 yield path, f"cannot be read: {error.strerror}"
                 continue
-            if found != name:
-                yield path, f"its MD5 is {found}"
+            if digest != name:
+                yield path, f"its MD5 is {digest}"
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:

@@ -78,7 +78,7 @@ def examine(project: Project, cache: bool = False) -> Iterator[Problem]:
 
 def at_work(project: Project) -> list[psutil.Process]:
     """Processes of DVC or of our stages in the project or in a temporary folder of it; not this one."""
-    found, mine = [], {os.getpid()} | {parent.pid for parent in psutil.Process().parents()}
+    others, mine = [], {os.getpid()} | {parent.pid for parent in psutil.Process().parents()}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.pid in mine or process.status() == psutil.STATUS_ZOMBIE:
@@ -86,8 +86,8 @@ def at_work(project: Project) -> list[psutil.Process]:
             words = process.cmdline()
             ours = any(Path(word).name == "dvc" or word.startswith(STAGES) for word in words[:4])
             if ours and project.root in (folder := Path(process.cwd()), *folder.parents):
-                found.append(process)
-    return found
+                others.append(process)
+    return others
 
 
 def _name(process: psutil.Process) -> str:
@@ -185,13 +185,13 @@ def _temporary_folders(project: Project) -> Iterator[Problem]:
 def _secrets_only_in(folder: Path, project: Project) -> list[tuple[str, Path]]:
     """Real keys in a folder that the project itself does not hold, each with its fingerprint."""
     kept = {_secret(path) for path in project.root.glob("data/private/*.json")}
-    found = []
+    secrets = []
     for path in sorted(folder.rglob("*.json")):
         secret = _secret(path)
         if secret is not None and secret not in kept:
             kept.add(secret)
-            found.append((str(secret[0])[:16], path))
-    return found
+            secrets.append((str(secret[0])[:16], path))
+    return secrets
 
 
 def _secret(path: Path) -> tuple[str, str] | None:

@@ -47,10 +47,10 @@ def repair(path: Path) -> None:
     """
     making = _stages_that_make(path)
     text = path.read_text(encoding="utf-8", errors="replace")
-    found, committed = _entries(text), _entries(_committed(path))
-    if found and not text.endswith("\n"):
-        found.popitem()  # its last line may look whole
-    whole = {name: block for name, block in found.items() if _block_damage(name, block, making) is None}
+    entries, committed = _entries(text), _entries(_committed(path))
+    if entries and not text.endswith("\n"):
+        entries.popitem()  # its last line may look whole
+    whole = {name: block for name, block in entries.items() if _block_damage(name, block, making) is None}
     order = [*committed, *(name for name in whole if name not in committed)]
     if order:
         write_text(path, HEAD + "".join(whole.get(name) or committed[name] for name in order))
@@ -104,12 +104,12 @@ def _stages_that_make(path: Path) -> set[str]:
     except (YAMLError, OSError, ValueError):
         return set()
     stages = content.get("stages") if isinstance(content, dict) else None
-    found = set()
+    names = set()
     for name, stage in (stages or {}).items():
         body = stage.get("do", stage) if isinstance(stage, dict) else {}
         if isinstance(body, dict) and any(body.get(part) for part in PRODUCTS):
-            found.add(str(name))
-    return found
+            names.add(str(name))
+    return names
 
 
 def _committed(path: Path) -> str:

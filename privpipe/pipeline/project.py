@@ -54,7 +54,7 @@ def find_project(start: Path | None = None) -> Project | None:
 def _cache_settings(root: Path) -> dict[str, str]:
     """The section `cache` of DVC's configuration: the user's, the project's, this machine's; later ones win."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    found: dict[str, str] = {}
+    stages: dict[str, str] = {}
     for path in (base / "dvc" / "config", root / ".dvc" / "config", root / ".dvc" / "config.local"):
         parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
         try:
@@ -62,8 +62,8 @@ def _cache_settings(root: Path) -> dict[str, str]:
         except (configparser.Error, OSError, UnicodeDecodeError):
             continue  # DVC itself names a broken one
         if parser.has_section("cache"):
-            found |= {name: (value or "").strip("'\"") for name, value in parser.items("cache")}
-    return found
+            stages |= {name: (value or "").strip("'\"") for name, value in parser.items("cache")}
+    return stages
 
 
 def readable_by_others(folder: Path) -> bool:

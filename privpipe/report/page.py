@@ -75,15 +75,15 @@ def draw_examples(inputs: Inputs) -> Figure:
         header, row = store.header, figures.example_row(raw)
         original = raw.rows("test", row, row + 1)[0]
         perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
-    how = inputs.params.perturb
+    settings = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
-    others = figures.paper_examples(original, header.method, header.k, header.scope, how.sigma)
+    others = figures.paper_examples(original, header.method, header.k, header.scope, settings.sigma)
     return figures.examples(original, (title, perturbed), others)
 
 
 def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     """Draw every one of `FIGURES` to its path, PNG."""
-    params, how = inputs.params, inputs.params.perturb
+    params, settings = inputs.params, inputs.params.perturb
     classes = inputs.table("classes")
     pairs = inputs.table("confusion")
     shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
@@ -91,7 +91,9 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     reason = inputs.metric("descrambler")["not_measured"]
     drawn = {
         "examples": draw_examples(inputs),
-        "method": figures.method_figure(how.method, params.data.image_size, how.k, how.scope, how.sigma),
+        "method": figures.method_figure(
+            settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma
+        ),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
@@ -125,8 +127,8 @@ def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
 
 def _guarantee(params: Params, image_size: int, channels: int) -> str:
     """What holds against every adversary, with the key of this experiment."""
-    how = params.perturb
-    promised = guarantee(how.method, image_size, channels, how.k, how.scope, how.sigma)
+    settings = params.perturb
+    promised = guarantee(settings.method, image_size, channels, settings.k, settings.scope, settings.sigma)
     if promised.epsilon_pixel is not None and params.key.seed is not None:
         return f"Nothing, for this research key can be made again by anybody. With a secret one: {promised.statement}"
     return promised.statement

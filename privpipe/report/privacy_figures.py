@@ -21,18 +21,18 @@ def reconstructions(
     originals: Images,
     targets: Array,
     method: str,
-    found: Mapping[str, tuple[str, Images]],
+    reconstructed: Mapping[str, tuple[str, Images]],
 ) -> Figure:
     """The first test images: as they are, as they were uploaded, and as the best attack of each level shows them.
 
     Args:
         originals: uint8 (T, H, W, C).
         targets: the same perturbed, as stored.
-        found: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
+        reconstructed: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
     """
     image_range = (0.0, 255.0) if targets.dtype == np.uint8 else (0.0, 1.0)
     rows = [("original", [*originals[:SHOWN]]), (method, [*targets[:SHOWN]])]
-    rows += [(f"{level}: {attack}", [*images[:SHOWN]]) for level, (attack, images) in found.items()]
+    rows += [(f"{level}: {attack}", [*images[:SHOWN]]) for level, (attack, images) in reconstructed.items()]
     count = len(rows[0][1])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.8 + 1.05 * count, 1.1 * len(rows)), layout="constrained")

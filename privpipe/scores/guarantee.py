@@ -167,9 +167,10 @@ def table(image_size: int = 32, channels: int = 3, delta: float = DELTA) -> str:
     lines = ["| method | k | sigma | epsilon, one pixel | epsilon, whole image |", "|---|---|---|---|---|"]
     for method, k in (("gaussian_noise", 1), ("correlated_noise", 3), ("correlated_noise", 5)):
         for sigma in (10.0, 25.0, 50.0, 100.0):
-            found = guarantee(method, image_size, channels, k, "image", sigma, delta)
+            promised = guarantee(method, image_size, channels, k, "image", sigma, delta)
             pixel, image = (
-                "none" if value is None else f"{value:,.1f}" for value in (found.epsilon_pixel, found.epsilon_image)
+                "none" if value is None else f"{value:,.1f}"
+                for value in (promised.epsilon_pixel, promised.epsilon_image)
             )
             lines.append(f"| {method} | {k if k > 1 else ''} | {sigma:g} | {pixel} | {image} |")
     return "\n".join(lines)

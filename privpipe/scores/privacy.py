@@ -25,31 +25,31 @@ BASELINES = {"mean_image": "mean image", "perturbed": "as uploaded", "other_imag
 COLOURS = 3
 
 
-def key_recovery(method: Perturbation, found: Array | None, truth: Array | None) -> KeyRecovery | None:
+def key_recovery(method: Perturbation, guess: Array | None, truth: Array | None) -> KeyRecovery | None:
     """Compare a found key with the true one; None for methods without a key or where none was sought.
 
     Args:
         method: the transformation; its own key is not used.
-        found: as `Perturbation.dataset_key`, or as its `image_keys`.
+        guess: as `Perturbation.dataset_key`, or as its `image_keys`.
         truth: either again. Where one of them is of each image, the mean over the images is given; where both are,
             over those that both have, the first ones.
 
     Raises:
         PrivpipeError: the shapes do not go together, or the method does not say how its keys compare.
     """
-    if not method.keyed or found is None or truth is None:
+    if not method.keyed or guess is None or truth is None:
         return None
     form = method.key_form(COLOURS)
     axes = 0 if form is None else len(form)
-    if found.ndim == truth.ndim == axes + 1:
-        count = min(len(found), len(truth))
-        found, truth = found[:count], truth[:count]
-    if {found.ndim, truth.ndim} - {axes, axes + 1} or found.shape[-axes:] != truth.shape[-axes:]:
+    if guess.ndim == truth.ndim == axes + 1:
+        count = min(len(guess), len(truth))
+        guess, truth = guess[:count], truth[:count]
+    if {guess.ndim, truth.ndim} - {axes, axes + 1} or guess.shape[-axes:] != truth.shape[-axes:]:
         raise PrivpipeError(
-            f"a found key of {method.name} must have the shape of the true one, {truth.shape}; got {found.shape}. "
+            f"a found key of {method.name} must have the shape of the true one, {truth.shape}; got {guess.shape}. "
             "Return it in the form of Perturbation.dataset_key."
         )
-    return method.key_similarity(found, truth)
+    return method.key_similarity(guess, truth)
 
 
 def chance_key_recovery(method: Perturbation, channels: int = COLOURS) -> KeyRecovery | None:

@@ -52,9 +52,9 @@ def train_reference_classifier(
             need_space(target, model_bytes(model))
         normalise = measure(train_set.images)
         train(model, normalise, train_set, val_set, recipe)
-    how = ("none", 1, "dataset", header.dtype, header.image_range)
+    unperturbed = ("none", 1, "dataset", header.dtype, header.image_range)
     salt = derived_salt(header.salt, "reference_classifier")
-    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=salt)
+    return Bundle(model.cpu(), normalise, architecture, header.class_names, *unperturbed, salt=salt)
 
 
 def load_reference_classifier(path: str | Path, device: str, threads: int) -> Recognise:

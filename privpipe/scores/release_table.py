@@ -27,11 +27,11 @@ def table(images: Images, streams: Sequence[KeyStream]) -> str:
         k = 1 if legal is None else 3 if 3 in legal else 4
         for scope in ("image", "dataset") if method.keyed else ():
             owners = [method(images.shape[1], k, scope, 100.0, stream) for stream in streams]
-            found = [second_release(owner, images) for owner in owners]
+            measured = [second_release(owner, images) for owner in owners]
             first = "sigma=100" if method.noisy else f"k={k}"
-            columns = [[value for each in found if isinstance(value := each[key], float)] for key in NAMES]
+            columns = [[value for each in measured if isinstance(value := each[key], float)] for key in NAMES]
             values = " | ".join(f"{sum(column) / len(column):.4f}" if column else "" for column in columns)
-            lines.append(f"| {name} | {scope} | {first}, {found[0]['second_release_setting']} | {values} |")
+            lines.append(f"| {name} | {scope} | {first}, {measured[0]['second_release_setting']} | {values} |")
     return "\n".join(lines)
 
 

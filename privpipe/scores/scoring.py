@@ -61,8 +61,16 @@ class Judgement:
     def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
         """Rows of `COST_COLUMNS`: key recovery against known pairs, or against stolen images without pairs."""
         return [
-            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, rounded("confidence", r.confidence))
-            for r, found in self.recoveries
+            (
+                r.level,
+                r.attack,
+                r.stolen,
+                r.pairs,
+                recovery.pixels,
+                recovery.blocks,
+                rounded("confidence", r.confidence),
+            )
+            for r, recovery in self.recoveries
             if (r.level == "L2") == in_pairs
         ]
 
@@ -174,11 +182,11 @@ def judge(
         )
 
     compared = [(record, recovered(record)) for record in tried]
-    attempts = [(record, found) for record, found in compared if record.stolen == whole]
+    attempts = [(record, recovery) for record, recovery in compared if record.stolen == whole]
     attempts += [(bound, recovered(bound))] if bound else []
     rows = [
-        privacy.score_record(record, replace(attempt, key=found), score)
-        for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
+        privacy.score_record(record, replace(attempt, key=recovery), score)
+        for record, recovery in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
     matching = problems.note(
         ("L0", privacy.MATCHING), lambda: privacy.score_matching(view.targets, attempt, perturbation)
@@ -189,7 +197,7 @@ def judge(
     baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     guessing = {score.name: score.chance(labels, random) for score in scores()}
-    measured = [(record, found) for record, found in compared if found is not None]
+    measured = [(record, recovery) for record, recovery in compared if recovery is not None]
     attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
     whole_images = replace(attempt, images=originals)
     of_originals = {score.name: score.measure(whole_images) for score in scores() if score.of_originals}
@@ -198,7 +206,7 @@ def judge(
         {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
         measured,
-        problems.found,
+        problems.noted,
         best_images(rows[: len(attempts)], [record for record, _ in attempts]),
     )
 
@@ -206,8 +214,8 @@ def judge(
 class _Problems:
     """What was not run or not measured: level, attack, known pairs, and why."""
 
-    def __init__(self, found: list[tuple[str, str, int, str]]) -> None:
-        self.found = found
+    def __init__(self, noted: list[tuple[str, str, int, str]]) -> None:
+        self.noted = noted
 
     def note(self, what: tuple[str, str], measure: Callable[[], T], pairs: int = 0) -> T | None:
         """What `measure` returns; None where it refuses, with its reason among the problems, once."""
@@ -215,8 +223,8 @@ class _Problems:
             return measure()
         except PrivpipeError as error:
             problem = (*what, pairs, str(error))
-            if problem not in self.found:
-                self.found.append(problem)
+            if problem not in self.noted:
+                self.noted.append(problem)
             return None
 
 
@@ -285,10 +293,10 @@ def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, flo
     out: dict[str, float | None] = {}
     for name, with_pairs in (("images", False), ("pairs", True)):
         best: dict[int, float] = {}
-        for record, found in measured:
+        for record, recovery in measured:
             if (record.level == "L2") == with_pairs:
                 count = record.pairs if with_pairs else record.stolen
-                best[count] = max(best.get(count, 0.0), found.pixels)
+                best[count] = max(best.get(count, 0.0), recovery.pixels)
         counts = privacy.needed(list(best), list(best.values()), FRACTIONS)
         out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(FRACTIONS, counts, strict=True)}
     return out
@@ -305,6 +313,6 @@ def best_images(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict
             if order.index(row.level) <= order.index(level) and attempt.images is not None
         ]
         if within:
-            _, attack, images = max(within, key=lambda found: found[0])
+            _, attack, images = max(within, key=lambda entry: entry[0])
             out[level] = (attack, as_images(images))
     return out

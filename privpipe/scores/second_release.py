@@ -66,19 +66,19 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
     if len(images) < LEAST_IMAGES:
         return {**nothing, "second_release_problem": f"it takes {LEAST_IMAGES} images to measure; got {len(images)}"}
     changed, grown = _grown(perturbation, images)
-    found = {**nothing, "grown_release_changed": changed, "grown_release_gain_db": grown}
+    metrics = {**nothing, "grown_release_changed": changed, "grown_release_gain_db": grown}
     other = another_setting(perturbation)
     if other is None:
-        return {**found, "second_release_problem": f"{perturbation.name} has no other setting with a secret"}
+        return {**metrics, "second_release_problem": f"{perturbation.name} has no other setting with a secret"}
     setting = f"sigma={other.sigma:g}" if other.noisy else f"k={other.k}"
     first = perturbation.apply(images)
     try:
         second = other.apply(images)
         gains = [_gain(images, first, again) for again in (second, _independent(other).apply(images))]
     except PrivpipeError as error:
-        return {**found, "second_release_problem": f"{setting}: {error}"}
+        return {**metrics, "second_release_problem": f"{setting}: {error}"}
     return {
-        **found,
+        **metrics,
         "second_release_setting": setting,
         NAMES[0]: gains[0],
         NAMES[1]: gains[1],
@@ -116,11 +116,11 @@ def _keys_found(one: Perturbation, two: Perturbation, images: Images, first: Arr
     None for methods of which no such way is known.
     """
     images = images[:MOST_KEYS]
-    found = one.keys_from_releases(two, first[:MOST_KEYS], second[:MOST_KEYS])
-    if found is None:
+    both = one.keys_from_releases(two, first[:MOST_KEYS], second[:MOST_KEYS])
+    if both is None:
         return None
     recovered = []
-    for method, keys in zip((one, two), found, strict=True):
+    for method, keys in zip((one, two), both, strict=True):
         truth = method.image_keys(images) if method.scope == "image" else method.dataset_key
         assert truth is not None
         truths = truth if method.scope == "image" else [truth] * len(images)
@@ -138,8 +138,8 @@ def _grown(perturbation: Perturbation, images: Images) -> tuple[float, float]:
         pixel_values(release[:-1]) - pixel_values(before)
         for release in (after, _independent(perturbation).apply(images))
     ]
-    found, unavoidable = (_fitted_psnr(truth, [difference]) for difference in differences)
-    return changed, found - unavoidable
+    reached, unavoidable = (_fitted_psnr(truth, [difference]) for difference in differences)
+    return changed, reached - unavoidable
 
 
 def _fitted_psnr(truth: Array, known: Sequence[Array]) -> float:

@@ -127,8 +127,8 @@ def claims_table(results: pd.DataFrame) -> str:
     for claim in CLAIMS:
         line = [f"{claim.name}. Reproduced if {claim.rule}", claim.statement]
         for table in tables:
-            found = claim.evaluate(table)
-            line += [found.text, found.verdict]
+            finding = claim.evaluate(table)
+            line += [finding.text, finding.verdict]
         lines.append(line)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -156,13 +156,13 @@ def _mean(parts: list[Quantity]) -> Quantity:
     return Quantity(mean, mean - low, mean + high, "")
 
 
-def _quantity(found: Estimate | None) -> Quantity | None:
-    if found is None:
+def _quantity(estimate: Estimate | None) -> Quantity | None:
+    if estimate is None:
         return None
-    runs = f"{found.runs} run{'s' if found.runs > 1 else ''}"
-    runs += f" of {found.draws} draws" if found.draws > 1 else ""
-    runs += f", {found.diverged} diverged" if found.diverged else ""
-    return Quantity(found.mean, found.low, found.high, runs)
+    runs = f"{estimate.runs} run{'s' if estimate.runs > 1 else ''}"
+    runs += f" of {estimate.draws} draws" if estimate.draws > 1 else ""
+    runs += f", {estimate.diverged} diverged" if estimate.diverged else ""
+    return Quantity(estimate.mean, estimate.low, estimate.high, runs)
 
 
 def _accuracy(results: pd.DataFrame, group: str, column: str, value: str | int) -> Quantity | None:
@@ -290,8 +290,8 @@ def binomial_deviation(rows: pd.DataFrame) -> float:
 
 def _draws(results: pd.DataFrame) -> Finding:
     rows = results[(results["group"] == "random_filter") & (results["status"] == "done")]
-    found = draw_spread(rows)
-    if found is None:
+    ratio = draw_spread(rows)
+    if ratio is None:
         return Finding("", "not measured")
     by_draw = rows.groupby(["k", "draw"])[f"{SPLIT}_accuracy"]
     between, within = by_draw.mean().groupby("k").std(), by_draw.var().groupby("k").mean() ** 0.5
@@ -302,12 +302,12 @@ def _draws(results: pd.DataFrame) -> Finding:
     texts = [f"k = {k}: {_number(between[k])} and {_number(within[k])}" for k in between.index if between[k] >= 0]
     text = (
         f"standard deviation in points between draws and between {other}: {', '.join(texts)}; the draw adds "
-        f"{found.mean:.1f} times the spread of the latter ({found.low:.1f} to {found.high:.1f}; {found.runs})"
+        f"{ratio.mean:.1f} times the spread of the latter ({ratio.low:.1f} to {ratio.high:.1f}; {ratio.runs})"
     )
-    if found.high < 1:
+    if ratio.high < 1:
         return Finding(text, "not reproduced")
     # With one seed, nobody knows what seeds do beyond chance: draws that differ may be seeds that differ.
-    return Finding(text, "reproduced" if found.low > 0 and other == "seeds of one draw" else "open")
+    return Finding(text, "reproduced" if ratio.low > 0 and other == "seeds of one draw" else "open")
 
 
 def _fewer_exact(results: pd.DataFrame) -> Finding:

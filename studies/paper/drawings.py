@@ -214,8 +214,8 @@ def _paper(axes: Axes, drawing: Drawing, places: Sequence[int | str]) -> list[Pa
 
 def _runs(axes: Axes, rows: pd.DataFrame, series: Series, colour: str, left: float, width: float) -> None:
     """A dot for each finished run from `left` on, by draw and seed, and right of them the mean with its interval."""
-    found = accuracy(rows)
-    if found is None:
+    estimate = accuracy(rows)
+    if estimate is None:
         return
     runs = rows[rows["status"] == "done"].sort_values(["draw", "seed"])["val_accuracy"]
     face = "white" if series.hollow else colour
@@ -223,9 +223,9 @@ def _runs(axes: Axes, rows: pd.DataFrame, series: Series, colour: str, left: flo
         x = left + width * (0.12 + 0.48 * (np.arange(len(runs)) + 0.5) / len(runs))
         axes.scatter(x, runs, s=11, color=face, edgecolor=colour, linewidth=0.7, alpha=0.7, zorder=2)
     place = left + width * (0.76 if series.dots else 0.5)
-    error = [[found.mean - found.low], [found.high - found.mean]]
+    error = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
     axes.errorbar(
-        *(place, found.mean, error), fmt="o", markersize=6, color=colour, markerfacecolor=face, capsize=3, zorder=3
+        *(place, estimate.mean, error), fmt="o", markersize=6, color=colour, markerfacecolor=face, capsize=3, zorder=3
     )
 
 
@@ -243,10 +243,10 @@ def _baselines(axes: Axes, results: pd.DataFrame, recipes: Sequence[str]) -> lis
     """Our baseline on unperturbed images as a thin line, one for each recipe that has it."""
     lines, plain = [], results[(results["group"] == "plain") & (results["arch"] == "baseline")]
     for recipe in recipes:
-        found = accuracy(plain[plain["recipe"] == recipe])
-        if found is not None:
-            label = f"our baseline, unperturbed{_named(recipe, recipes)}: {100 * found.mean:.1f} %"
-            lines.append(axes.axhline(found.mean, color=RECIPES[recipe], linewidth=0.8, zorder=1, label=label))
+        estimate = accuracy(plain[plain["recipe"] == recipe])
+        if estimate is not None:
+            label = f"our baseline, unperturbed{_named(recipe, recipes)}: {100 * estimate.mean:.1f} %"
+            lines.append(axes.axhline(estimate.mean, color=RECIPES[recipe], linewidth=0.8, zorder=1, label=label))
     return lines
 
 

@@ -120,8 +120,8 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         row |= {"runs": len(done), "diverged": int((runs["status"] == "diverged").sum())}
         row |= {"draws": done["draw"].nunique(dropna=False), "seeds": done["seed"].nunique()}
         for split in ("val", "test"):
-            found = accuracy(runs, split)
-            values = (found.mean, found.low, found.high) if found else (float("nan"),) * 3
+            estimate = accuracy(runs, split)
+            values = (estimate.mean, estimate.low, estimate.high) if estimate else (float("nan"),) * 3
             row |= dict(zip([f"{split}_accuracy{end}" for end in ("", "_low", "_high")], values, strict=True))
         rows.append(row)
     columns = [*EXPERIMENT, "runs", "diverged", "draws", "seeds"]
