@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS
+from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
 SYNTHETIC_LARGEST = 256  # pixels
@@ -48,6 +49,22 @@ class Data(Group):
         description="folder source: a folder with one sub-folder per class, or with train/, val/ and test/ above these"
     )
     on_error: Literal["stop", "skip"] = Field(description="folder source: what to do about unreadable images")
+    channels: str | int | list[str | int] = Field(
+        default=AUTO,
+        description="auto (colour as seen; other channels are refused), composite (channels in their colours), or 1 to "
+        "4 channels by number or name",
+    )
+    stack: Literal["refuse", "first", "max"] = Field(
+        default="refuse", description="of several planes or frames: refuse, the first, or the greatest values"
+    )
+    range: Literal["declared", "type", "set", "image"] = Field(
+        default="declared",
+        description="black and white: as files declare, as their type has, or percentiles of the training set or of "
+        "each image",
+    )
+    saturated: Annotated[float, Field(ge=0, lt=50)] = Field(
+        default=0.1, description="range set and image: percent of values that become black, and as many white"
+    )
     image_size: Annotated[int, Field(ge=8, le=512)] = Field(description="height and width in pixels")
     n_train: Count | None = Field(description="training images, class-balanced; null: all")
     n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
@@ -63,6 +80,15 @@ class Data(Group):
     def public_fraction(self) -> float:
         """The share of the training part that is set aside; 0 where the public images come from a folder."""
         return 0.0 if isinstance(self.public, str) else self.public
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become arrays; without the limits that are measured over a set."""
+        named = self.channels if isinstance(self.channels, list) else [self.channels]
+        channels = tuple(str(channel) for channel in named)
+        if self.range in ("set", "image"):
+            return Reading(channels, self.stack, self.range, self.saturated)
+        return Reading(channels, self.stack, self.range)
 
 
 class Key(Group):
@@ -162,6 +188,7 @@ def _data_problems(data: Data) -> list[str]:
             f"data.sha256 is required with data.archive={data.archive}; got null. It guards the unpickling: "
             "run `sha256sum ARCHIVE` and set data.sha256 to the result."
         )
+    problems += _reading_problems(data)
     if data.source == "cifar10":
         if data.image_size != CIFAR10_SIZE:
             problems.append(
@@ -207,6 +234,23 @@ def _data_problems(data: Data) -> list[str]:
         count = getattr(data, name)
         if count is not None and count < CLASSES:
             problems.append(f"data.{name} must hold each of the {CLASSES} classes; got {count}. Use {CLASSES} or more.")
+    return problems
+
+
+def _reading_problems(data: Data) -> list[str]:
+    channels, problems = data.reading.channels, []
+    words = {AUTO, COMPOSITE} & set(channels)
+    if not 1 <= len(channels) <= MAX_CHANNELS or (words and len(channels) > 1) or len(set(channels)) < len(channels):
+        problems.append(
+            f"data.channels must be auto, composite, or 1 to {MAX_CHANNELS} different channels by number (from 1 on) "
+            f"or name; got {data.channels!r}. Use [1, 2], for example."
+        )
+    if data.source != "folder" and data.reading != Reading():
+        problems.append(
+            "data.channels, data.stack and data.range are for data.source=folder; got "
+            f"{data.channels!r}, {data.stack} and {data.range} with data.source={data.source}. Leave them at auto, "
+            "refuse and declared."
+        )
     return problems
 
 

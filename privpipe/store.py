@@ -63,6 +63,8 @@ class Header:
         key_fingerprint: of the key of a perturbed file; empty for keyless methods and all other kinds.
         salt: hexadecimal digits that follow from a real key, so that a public digest of a file of raw images
             confirms no guess of them; empty with a research key and in perturbed files.
+        reading: how image files became these arrays (`privpipe.reading`); empty for the usual way, and then not
+            in the file.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class Header:
     sigma: float = 0.0
     key_fingerprint: str = ""
     salt: str = ""
+    reading: str = ""
 
     @property
     def image_bytes(self) -> int:
@@ -87,7 +90,8 @@ class Writer:
     """An open file to fill; made by `create`."""
 
     def __init__(self, file: h5py.File, header: Header, counts: Mapping[str, int]):
-        self.file, self.dtype, self.counts = file, header.dtype, {split: counts[split] for split in SPLITS}
+        self.file, self.dtype, self.shape = file, header.dtype, header.shape
+        self.counts = {split: counts[split] for split in SPLITS}
         self.rows = block_rows(header.image_bytes)
         self.digests = {split: np.zeros(-(-n // self.rows), np.uint64) for split, n in self.counts.items()}
         self.pending = {split: np.ones(len(blocks), np.bool_) for split, blocks in self.digests.items()}
@@ -99,6 +103,8 @@ class Writer:
         file.attrs["sigma"] = np.float64(header.sigma)
         file.attrs["key_fingerprint"] = _text(header.key_fingerprint)
         file.attrs["salt"] = _text(header.salt)
+        if header.reading:
+            file.attrs["reading"] = _text(header.reading)
         file.attrs["class_names"] = np.array([name.encode() for name in header.class_names])
         file.attrs["image_range"] = np.array(header.image_range, np.float64)
         for split, n in self.counts.items():
@@ -344,7 +350,9 @@ def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
         sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
-        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt)
+        reading = _decode(attrs["reading"]) if "reading" in attrs else ""
+        about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading)
+        return Header(kind, method, *about)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error

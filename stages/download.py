@@ -7,7 +7,9 @@ import numpy as np
 
 from privpipe.data.archive import read_archive
 from privpipe.data.fetch import locate
-from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
+from privpipe.data.folder import FolderIndex, scan, scan_public
+from privpipe.data.folder_file import measure_limits, write_folder
+from privpipe.data.folder_split import split_folder
 from privpipe.data.images import RawImages
 from privpipe.data.places import given_path, refuse_files, refuse_folder
 from privpipe.data.split import split, write_images
@@ -36,16 +38,19 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
         secret = read_key(key) if key else None
         rng = shuffler(secret, data.split_seed, split_seed)
         salt, aside_salt = salt_of(secret, "images"), salt_of(secret, "public")
-        skip = data.on_error == "skip"
+        skip, reading = data.on_error == "skip", data.reading
         # All that is given is looked at before anything is read.
         owned = owned_images(data) if data.source == "folder" else None
         others = public_images(data) if isinstance(data.public, str) else None
         if owned is not None:
             rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_fraction)
-            write_folder(images, owned, rows, data.image_size, skip=skip, salt=salt)
+            reading = measure_limits(owned, rows["train"], data.image_size, reading)
+            write_folder(images, owned, rows, data.image_size, reading=reading, skip=skip, salt=salt)
             if others is None:
                 aside = {"train": rows["public"]}
-                write_folder(public, owned, aside, data.image_size, skip=skip, kind=PUBLIC, salt=aside_salt)
+                write_folder(
+                    public, owned, aside, data.image_size, reading=reading, skip=skip, kind=PUBLIC, salt=aside_salt
+                )
         else:
             if data.source == "synthetic":
                 train, test = draw_synthetic(data, np.random.default_rng(image_seed))
@@ -58,7 +63,7 @@ def main(folder: Path, key: str | None, images: str, public: str, params_file: s
             if others is None:
                 write_images(public, train, test, {"train": rows["public"]}, PUBLIC, aside_salt)
         if others is not None:
-            write_folder(public, others, others.parts, data.image_size, skip=skip, kind=PUBLIC)
+            write_folder(public, others, others.parts, data.image_size, reading=reading, skip=skip, kind=PUBLIC)
 
 
 def owned_images(data: Data) -> FolderIndex:

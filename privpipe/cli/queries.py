@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.params import unknown
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.reading import Reading
+from privpipe.store import PERTURBED, open_store
 
 SCOPES = ("dataset", "image")
 
@@ -98,6 +100,24 @@ def query_method(
     if method.keyed and key is None:
         raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
     return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
+
+
+def query_reading(settings: Reading, like: Path) -> Reading:
+    """How the files of queries are read: as `settings` say, with the limits of the set that `like` holds.
+
+    Raises:
+        PrivpipeError: the limits are needed and `like` is missing or damaged, or was read in another way.
+    """
+    if settings.range != "set":
+        return settings
+    with open_store(like, PERTURBED) as store:
+        found = Reading.parse(store.header.reading)
+    if replace(found, limits=()) != settings:
+        raise PrivpipeError(
+            f"the images of {like} were read in another way than the parameters say: {found.describe() or 'as usual'}. "
+            "Run `dvc repro perturb`, or name the file of this parameter file with --like."
+        )
+    return found
 
 
 def perturb_query(method: Perturbation, image: NDArray[np.uint8]) -> NDArray[Any]:

@@ -17,8 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from privpipe.data.raster import Array, Raster, RefusedError, centre, render, selected
 from privpipe.data.readers import dicom, pillow, tiff
-from privpipe.data.reading import Reading, Sample
+from privpipe.data.sample import Sample
 from privpipe.errors import PrivpipeError
+from privpipe.reading import Reading
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 MAX_BYTES = 2**30  # of a file

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from privpipe.data.reading import AUTO, COMPOSITE, Reading
+from privpipe.reading import AUTO, COMPOSITE, Reading
 
 COLOUR_NAMES = ("red", "green", "blue")
 # The colours of ImageJ's composite images, in the order of the channels.

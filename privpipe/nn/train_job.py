@@ -125,6 +125,7 @@ def train_file(
         header.sigma,
         header.key_fingerprint,
         header.salt,
+        header.reading,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_seconds": round(descrambler_seconds, 2),

@@ -56,7 +56,7 @@ def train_reference_classifier(
         train(model, normalise, train_set, val_set, recipe)
     how = ("none", 1, "dataset", header.dtype, header.image_range)
     salt = derived_salt(header.salt, "reference_classifier")
-    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=salt)
+    return Bundle(model.cpu(), normalise, architecture, header.class_names, *how, salt=salt, reading=header.reading)
 
 
 def load_reference_classifier(path: str | Path, device: str, threads: int) -> Recognise:

@@ -74,8 +74,14 @@ BROKEN = {
     "damaged checksum": (SAMPLES["PNG"].replace(b"IDAT", b"IDAT\1"), "cut short or damaged"),
     "announces 400 megapixels": (bomb(20_000, 20_000), "has more pixels than the 67,108,864 that are allowed"),
     "announces 100 megapixels": (bomb(10_000, 10_000), "has 10,000 x 10,000 pixels, more than the 67,108,864"),
-    "floats": (as_bytes(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "its pixels are floating-point numbers of 32"),
-    "32-bit": (as_bytes(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "its pixels are signed integers of 32 bits"),
+    "floats": (
+        as_bytes(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
+        "its pixels are floating-point numbers of 32",
+    ),
+    "32-bit": (
+        as_bytes(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"),
+        "its pixels are signed integers of 32 bits",
+    ),
     "LAB": (as_bytes(Image.new("LAB", (4, 4)), "TIFF"), "its pixels are LAB colours"),
 }
 

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privpipe.data import folder as folder_module
-from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
+from privpipe.data.folder import FolderIndex, scan, scan_public
+from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_split import split_folder
 from privpipe.errors import PrivpipeError
 from privpipe.store import PUBLIC, RAW, SPLITS, open_store
 

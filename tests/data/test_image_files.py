@@ -12,8 +12,8 @@ from drawn import Pixels, rounded, saved, smooth
 from PIL import Image
 
 from privpipe.data.image_files import read_image
-from privpipe.data.reading import Reading
 from privpipe.errors import PrivpipeError
+from privpipe.reading import Reading
 
 N = 16
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from privpipe.data.raster import COLOUR_NAMES, Array, Raster, RefusedError
 from privpipe.data.readers.stack import one_of
-from privpipe.data.reading import Reading
+from privpipe.reading import Reading
 
 SIGNATURE = b"DICM"  # after a preamble of 128 bytes
 MAX_BYTES = 2**28  # of the decoded pixels, all frames together

@@ -22,7 +22,7 @@ from PIL import (
 )
 
 from privpipe.data.raster import COLOUR_NAMES, Raster, RefusedError, upright
-from privpipe.data.reading import Reading
+from privpipe.reading import Reading
 
 READERS = {  # importing them is what lets Pillow read these formats, and no other is asked for
     "PNG": PngImagePlugin,

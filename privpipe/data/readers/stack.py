@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.data.raster import RefusedError
-from privpipe.data.reading import Stack
+from privpipe.reading import Stack
 
 
 def one_of(planes: NDArray[Any], stack: Stack, what: str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffFi
 
 from privpipe.data.raster import COLOUR_NAMES, Array, Raster, RefusedError, upright
 from privpipe.data.readers.stack import one_of
-from privpipe.data.reading import AUTO, Reading
+from privpipe.reading import AUTO, Reading
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_BYTES = 2**28  # of a decoded file, all its planes together: what 2**26 pixels of 8-bit RGBA take

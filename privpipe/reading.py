@@ -9,8 +9,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from privpipe.errors import PrivpipeError
 
 Stack = Literal["refuse", "first", "max"]
@@ -91,34 +89,3 @@ class Reading:
                 "make it again with `dvc repro`."
             ) from error
         return found
-
-
-class Sample:
-    """Values of a set, evenly spaced over each image, of which percentiles are taken: in bounded memory, for any type.
-
-    Args:
-        images: how many there will be.
-        channels: of each.
-    """
-
-    VALUES = 2**24  # in all
-    LEAST = 256  # of each image
-
-    def __init__(self, images: int, channels: int):
-        self.each = max(self.LEAST, self.VALUES // max(1, images * channels))
-        self.parts: list[np.ndarray[Any, Any]] = []
-
-    def of(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """What an image (H, W, C) adds, float32 (n, C)."""
-        flat = values.reshape(-1, values.shape[2])
-        return flat[:: -(-len(flat) // self.each)].astype(np.float32)
-
-    def add(self, part: np.ndarray[Any, Any]) -> None:
-        self.parts.append(part)
-
-    def limits(self, saturated: float, common: bool) -> tuple[Any, Any]:
-        """The percentiles `saturated` and 100 - `saturated`, float (C,) each; one of all channels where `common`."""
-        values = np.concatenate(self.parts)
-        if common:
-            values = values.reshape(-1, 1)
-        return tuple(np.percentile(values, [saturated, 100 - saturated], axis=0))
