@@ -61,9 +61,8 @@ def write_folder(
             disk is full, or `path` cannot be written.
     """
     shape, white = (image_size, image_size, reading.count), (0.0, 255.0)
-    header = Header(
-        kind, "none", 1, "dataset", index.class_names, white, shape, "uint8", 0.0, "", salt, reading.describe()
-    )
+    about = reading.describe()
+    header = Header(kind, "none", 1, "dataset", index.class_names, white, shape, "uint8", salt=salt, reading=about)
     asked = {split: rows.get(split, np.empty(0, np.int64)) for split in SPLITS}
     # Room for every image cannot be taken back; where some are left out, the others are copied to a smaller file.
     spacious = temporary(Path(path))

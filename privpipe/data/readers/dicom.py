@@ -8,6 +8,8 @@ import logging
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from privpipe.data.raster import COLOUR_NAMES, Array, Raster, RefusedError
 from privpipe.data.readers.stack import one_of
 from privpipe.reading import Reading
@@ -15,6 +17,12 @@ from privpipe.reading import Reading
 SIGNATURE = b"DICM"  # after a preamble of 128 bytes
 MAX_BYTES = 2**28  # of the decoded pixels, all frames together
 GREY, COLOUR = {"MONOCHROME1", "MONOCHROME2"}, {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+CODECS = {  # transfer syntaxes: what of imagecodecs decodes them
+    "1.2.840.10008.1.2.4.57": "ljpeg_decode",
+    "1.2.840.10008.1.2.4.70": "ljpeg_decode",
+    "1.2.840.10008.1.2.4.80": "jpegls_decode",
+    "1.2.840.10008.1.2.4.81": "jpegls_decode",
+}
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it logs values of tags
 
 
@@ -77,11 +85,35 @@ def _pixels(data: Any) -> Array:
     kind = str(data.PhotometricInterpretation)
     if kind not in GREY | COLOUR | {"PALETTE COLOR"}:
         raise RefusedError("is DICOM with colours of an unusual kind; save it as RGB or MONOCHROME2")
-    values: Array = pixel_array(data)
+    values: Array = _by_imagecodecs(data) if _needs_imagecodecs(data) else pixel_array(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)[..., :3]
     count, samples = int(data.get("NumberOfFrames") or 1), 1 if kind in GREY else 3
     return values.reshape(count, int(data.Rows), int(data.Columns), samples)
+
+
+def _needs_imagecodecs(data: Any) -> bool:
+    """Whether the pixels are grey values in a compression that pydicom itself does not decode."""
+    return data.file_meta.TransferSyntaxUID in CODECS and int(data.SamplesPerPixel) == 1
+
+
+def _by_imagecodecs(data: Any) -> Array:
+    """Grey values (frames, H, W) of lossless JPEG or JPEG-LS."""
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise NotImplementedError from error
+    from pydicom.encaps import generate_frames
+
+    decode = getattr(imagecodecs, CODECS[data.file_meta.TransferSyntaxUID])
+    count, bits = int(data.get("NumberOfFrames") or 1), int(data.BitsStored)
+    values: Array = np.stack([decode(frame) for frame in generate_frames(data.PixelData, number_of_frames=count)])
+    if values.dtype.kind != "u":
+        raise NotImplementedError
+    if int(data.PixelRepresentation) == 1:  # two's complement of `bits` bits
+        spare = 8 * values.dtype.itemsize - bits
+        values = (values << spare).view(f"i{values.dtype.itemsize}") >> spare
+    return values
 
 
 def _interpreted(data: Any, values: Array, windowed: bool) -> Raster:
