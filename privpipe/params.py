@@ -65,6 +65,14 @@ class Data(Group):
     saturated: Annotated[float, Field(ge=0, lt=50)] = Field(
         default=0.1, description="range set and image: percent of values that become black, and as many white"
     )
+    groups: str | None = Field(
+        default=None,
+        description="folder source: images that must not be parted: folders (those below each class), or a CSV file "
+        "with the columns file, class and group",
+    )
+    on_duplicates: Literal["warn", "stop", "drop", "ignore"] = Field(
+        default="warn", description="folder source: identical and nearly identical images across sets or classes"
+    )
     image_size: Annotated[int, Field(ge=8, le=512)] = Field(description="height and width in pixels")
     n_train: Count | None = Field(description="training images, class-balanced; null: all")
     n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
@@ -244,6 +252,11 @@ def _reading_problems(data: Data) -> list[str]:
         problems.append(
             f"data.channels must be auto, composite, or 1 to {MAX_CHANNELS} different channels by number (from 1 on) "
             f"or name; got {data.channels!r}. Use [1, 2], for example."
+        )
+    if data.source != "folder" and data.groups is not None:
+        problems.append(
+            f"data.groups is for data.source=folder; got {data.groups!r} with data.source={data.source}. Set it to "
+            "null."
         )
     if data.source != "folder" and data.reading != Reading():
         problems.append(

@@ -12,6 +12,7 @@ from stages import in_path, out_path, params_path, stage
 @click.command(help=__doc__)
 @in_path("--images")
 @in_path("--perturbed")
+@in_path("--summary")
 @click.option("--metrics", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to read")
 @click.option(
     "--plots", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder of tables to read"
@@ -19,9 +20,18 @@ from stages import in_path, out_path, params_path, stage
 @click.option("--figures", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to write")
 @out_path("--page")
 @params_path
-def main(images: str, perturbed: str, metrics: Path, plots: Path, figures: Path, page: str, params_file: str) -> None:
+def main(
+    images: str,
+    perturbed: str,
+    summary: str,
+    metrics: Path,
+    plots: Path,
+    figures: Path,
+    page: str,
+    params_file: str,
+) -> None:
     with stage():
-        inputs = Inputs(Path(images), Path(perturbed), metrics, plots, load_params(params_file))
+        inputs = Inputs(Path(images), Path(perturbed), Path(summary), metrics, plots, load_params(params_file))
         paths = {name: figures / f"{name}.png" for name in FIGURES}
         draw_figures(inputs, paths)
         write_page(inputs, paths, Path(page))

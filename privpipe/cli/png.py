@@ -107,6 +107,7 @@ def write_queries(
         except PrivpipeError as error:
             report(str(error))
             continue
-        write_png(target, perturbed if method.exact else displayable(perturbed, method.image_range))
+        exact = method.exact and perturbed.shape[2] in (1, 3)
+        write_png(target, perturbed if exact else displayable(perturbed, method.image_range))
         written += 1
     return written

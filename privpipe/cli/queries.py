@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.data.image_files import find_images
+from privpipe.data.listing import find_images
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.params import unknown

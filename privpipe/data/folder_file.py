@@ -7,7 +7,7 @@ write_folder("images.h5", index, split_folder(index, None, 1000, None, rng), ima
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from privpipe.data.audit import Audit
 from privpipe.data.folder import FolderIndex
 from privpipe.data.image_files import PLAIN, read_image, sample_values
 from privpipe.data.sample import Sample
@@ -24,7 +25,7 @@ from privpipe.data.split import Rows
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, temporary
 from privpipe.reading import Reading
-from privpipe.store import CHUNK_BYTES, RAW, SPLITS, Header, Writer, create, open_store
+from privpipe.store import CHUNK_BYTES, PUBLIC, RAW, SPLITS, Header, Writer, create, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def write_folder(
     threads: int | None = None,
     kind: str = RAW,
     salt: str = "",
+    audit: Audit | None = None,
 ) -> None:
     """Read the chosen images (see `read_image`) into one HDF5 file (see `privpipe.store`), with a progress bar.
 
@@ -55,10 +57,11 @@ def write_folder(
         threads: images read at a time; None for one per processor.
         kind: of the file.
         salt: see `privpipe.salt`.
+        audit: looks for duplicates and takes note of what is left out.
 
     Raises:
-        PrivpipeError: images cannot be read (the message lists them), none are left of a class or a split, the
-            disk is full, or `path` cannot be written.
+        PrivpipeError: images cannot be read (the message lists them), none are left of a class or a split,
+            there are duplicates and the audit's policy is to stop, the disk is full, or `path` cannot be written.
     """
     shape, white = (image_size, image_size, reading.count), (0.0, 255.0)
     about = reading.describe()
@@ -68,9 +71,11 @@ def write_folder(
     spacious = temporary(Path(path))
     try:
         with create(spacious, header, {name: len(asked[name]) for name in SPLITS}) as writer:
-            failures = _read_all(writer, index, asked, reading, threads or os.cpu_count() or 1)
+            auditor = _Auditor(audit or Audit("ignore"), kind)
+            failures = _read_all(writer, index, asked, reading, threads or os.cpu_count() or 1, auditor)
             if failures and not skip:
                 raise PrivpipeError(_list(failures, sum(map(len, asked.values()))))
+            failures += auditor.duplicates(index.class_names)
         if failures:
             good = _without(failures, index, asked, every_class=kind == RAW)
             with create(path, header, {name: len(good[name]) for name in SPLITS}) as writer:
@@ -124,8 +129,40 @@ class _Failure:
     message: str
 
 
+@dataclass(frozen=True)
+class _Auditor:
+    """An audit of one file; the images of a public file are one set, whatever split they stand in."""
+
+    audit: Audit
+    kind: str
+
+    def see(
+        self,
+        split: str,
+        start: int,
+        images: NDArray[np.uint8],
+        paths: list[Path],
+        labels: Rows,
+        failures: list[_Failure],
+    ) -> None:
+        """Take note of images (n, H, W, C) from place `start` on, but for those that could not be read."""
+        new = [failure for failure in failures if failure.split == split and failure.place >= start]
+        self.audit.unreadable += [failure.message for failure in new]
+        bad = [failure.place - start for failure in new]
+        good = np.delete(np.arange(len(images)), bad)
+        name = "public" if self.kind == PUBLIC else split
+        if len(good):
+            chosen = images if not bad else images[good]
+            self.audit.see(name, start + good, [paths[i] for i in good], labels[good], chosen)
+
+    def duplicates(self, class_names: Sequence[str]) -> list[_Failure]:
+        """The images that must be dropped."""
+        drop = self.audit.compare(class_names)
+        return [_Failure("train" if name == "public" else name, place, reason) for name, place, reason in drop]
+
+
 def _read_all(
-    writer: Writer, index: FolderIndex, rows: dict[str, Rows], reading: Reading, threads: int
+    writer: Writer, index: FolderIndex, rows: dict[str, Rows], reading: Reading, threads: int, auditor: _Auditor
 ) -> list[_Failure]:
     """Read and write every row; an unreadable image leaves any pixels in its place."""
     failures: list[_Failure] = []
@@ -142,6 +179,7 @@ def _read_all(
                 if problem is not None:
                     failures.append(_Failure(split, start + place, problem))
             writer.write(split, start, images, index.labels[chosen])
+            auditor.see(split, start, images, paths, index.labels[chosen], failures)
             bar.update(len(chosen))
     return failures
 

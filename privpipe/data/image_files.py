@@ -1,11 +1,9 @@
 """Images as people have them: any common file to an upright, square, 8-bit array.
 
-from privpipe.data.image_files import find_images, read_image
-images = [read_image(path, 32) for path in find_images(Path("photos"))]
+image = read_image(Path("photo.jpg"), 32)
 """
 
 import errno
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -21,50 +19,12 @@ from privpipe.data.sample import Sample
 from privpipe.errors import PrivpipeError
 from privpipe.reading import Reading
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 MAX_BYTES = 2**30  # of a file
 HEAD = 132  # bytes that tell the kind of a file
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 PLAIN = Reading()
 Result = TypeVar("Result")
 KINDS = "PNG, JPEG, BMP, TIFF, WebP, GIF, AVIF, JPEG 2000 or DICOM image"
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The images below a folder by their suffix (see SUFFIXES, in any case), sorted by path.
-
-    Hidden files and folders are skipped, links to folders are followed, and a folder that links lead to twice is
-    searched once, one above `folder` not at all. A link to a missing image is listed, so that reading it says so.
-
-    Raises:
-        PrivpipeError: the folder, or one below it, is missing or may not be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise PrivpipeError(f"cannot list {error.filename}: {error.strerror}. Check the path and its rights.")
-
-    # A link to a folder above leads to what is not asked for: to the other classes, say.
-    seen = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if (identity := _identity(place)) in seen:
-            folders.clear()
-            continue
-        seen.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if is_image_name(name)]
-    return sorted(found, key=str)
-
-
-def _identity(folder: str | Path) -> tuple[int, int]:
-    """What tells folders apart, whatever path leads to them."""
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def read_image(path: Path, image_size: int, reading: Reading = PLAIN) -> NDArray[np.uint8]:

@@ -34,6 +34,7 @@ class Inputs:
 
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
+        summary: what came of the images (see `privpipe.data.summary`), JSON.
         metrics: folder with the JSON file of each of `METRICS`.
         plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, privacy.csv,
             cost_in_images.csv, cost_in_pairs.csv and reconstructions.png.
@@ -41,17 +42,24 @@ class Inputs:
 
     images: Path
     perturbed: Path
+    summary: Path
     metrics: Path
     plots: Path
     params: Params
 
     def metric(self, name: str) -> dict[str, Any]:
-        path = self.metrics / f"{name}.json"
+        return self._json(self.metrics / f"{name}.json")
+
+    def _json(self, path: Path) -> dict[str, Any]:
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
         return values
+
+    def about_images(self) -> dict[str, Any]:
+        """What was not taken, duplicates, and what the split guarantees."""
+        return self._json(self.summary)
 
     def table(self, name: str) -> pd.DataFrame:
         path = self.plots / f"{name}.csv"
@@ -67,7 +75,7 @@ def draw_examples(inputs: Inputs) -> Figure:
         names, labels, header = raw.header.class_names, raw.labels("test"), store.header
         cars = (labels == names.index(EXAMPLE_CLASS)).nonzero()[0] if EXAMPLE_CLASS in names else []
         row = int(cars[0]) if len(cars) else 0
-        original = raw.rows("test", row, row + 1)[0]
+        original = figures.displayable(raw.rows("test", row, row + 1)[0], raw.header.image_range)
         perturbed = figures.displayable(store.rows("test", row, row + 1)[0], header.image_range)
     how = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
@@ -127,6 +135,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     page = environment.get_template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
+        about=inputs.about_images(),
         findings=findings(how.method, privacy),
         cost=[row for name in ("cost_in_images", "cost_in_pairs") for row in inputs.table(name).to_dict("records")],
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from privpipe.data import image_files
-from privpipe.data.image_files import find_images, read_image
+from privpipe.data.image_files import read_image
+from privpipe.data.listing import find_images
 from privpipe.data.readers import pillow
 from privpipe.errors import PrivpipeError
 
@@ -205,7 +206,17 @@ def names(folder: Path) -> list[str]:
 
 def test_images_are_found_by_suffix_in_order(tmp_path: Path) -> None:
     wanted = ["B.JPG", "a.png", "a/1.jpeg", "a/b/c.WebP", "a/b/d.tiff", "é.bmp", "z.tif"]
-    others = ["notes.txt", "Thumbs.db", ".DS_Store", ".hidden.png", ".git/x.png", "a/._c.jpg", "png", "x.gif", "x.png~"]
+    others = [
+        "notes.txt",
+        "Thumbs.db",
+        ".DS_Store",
+        ".hidden.png",
+        ".git/x.png",
+        "a/._c.jpg",
+        "png",
+        "x.heic",
+        "x.png~",
+    ]
     touch(tmp_path, *wanted, *others)
     assert names(tmp_path) == sorted(wanted)
     assert find_images(tmp_path / ".git") == [tmp_path / ".git" / "x.png"]  # asked for by name

@@ -183,7 +183,8 @@ def quiet() -> Iterator[None]:
         if _Silence.readers == 0:
             _Silence.saved = warnings.catch_warnings()
             _Silence.saved.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata, and sizes that are checked here
+            # Odd metadata, and sizes that are checked here; pydicom's quote the values of tags.
+            warnings.filterwarnings("ignore", module=r"(PIL|pydicom|tifffile|privpipe\.data\.readers)\.")
         _Silence.readers += 1
     try:
         yield
