@@ -30,9 +30,9 @@ test: setup  ## the tests
 repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
 	dvc repro
 
-survey: setup  ## accuracy against measured privacy for many perturbations (more than an hour on 2 cores)
+survey: setup  ## accuracy against measured privacy for many perturbations (more than an hour on 2 cores; goes on where it stopped)
 	dvc --cd studies/survey repro
-	cp studies/survey/results.csv privpipe/report/survey.csv
+	cp studies/survey/results.csv metrics/survey.csv
 
 study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
 	dvc --cd studies/paper repro

@@ -13,6 +13,7 @@ from pathlib import Path
 
 Call = Callable[[], object]
 SIGMA = 25.0
+THREADS, STOLEN = 2, 44_000  # of attacks
 # Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a share of it.
 SIZES = ((32, 2000), (224, 40))
 # method, k, scope
@@ -47,8 +48,47 @@ def perturbation() -> dict[str, tuple[int, Call]]:
     return cases
 
 
+def attack() -> dict[str, tuple[int, Call]]:
+    """What the stages `attack` and `score` do in the default experiment, without their files; an item is an image."""
+    import numpy as np
+    import torch
+
+    from privpipe.attacks.base import AdversaryView, Pairs
+    from privpipe.attacks.registry import attacks
+    from privpipe.attacks.suite import suite
+    from privpipe.data.synthetic import draw
+    from privpipe.owner.key import new_key
+    from privpipe.perturb import METHODS
+    from privpipe.scores.scoring import judge
+
+    torch.set_num_threads(THREADS)
+    drawn = draw(10_000, 32, rng=np.random.default_rng(0))
+    public, originals, labels, others = drawn.images[:5000], drawn.images[5000:6000], drawn.labels[5000:6000], 4000
+    method = METHODS["block_scramble"](32, 4, "dataset", 0.0, new_key(0).stream)
+    private = np.concatenate([drawn.images[-others:]] * (STOLEN // others))
+    stolen, targets = method.apply(private), method.apply(originals)
+    tools = attacks(0, 0, THREADS, "cpu")  # no network: another attack is sure of the key
+
+    def view() -> AdversaryView:
+        pairs = Pairs(private[:1000], stolen[:1000])
+        return AdversaryView("block_scramble", 4, "dataset", 0.0, stolen, targets, public, pairs)
+
+    def brightness(images: np.ndarray) -> np.ndarray:
+        """In place of the reference classifier, which costs the same everywhere."""
+        return np.asarray(images.mean(axis=(1, 2, 3)) // 26, np.int64)
+
+    records = suite(view(), tools)
+    return {
+        f"attack, {STOLEN:,} stolen images": (STOLEN, lambda: suite(view(), tools)),
+        f"score, {len(originals):,} targets": (
+            len(originals),
+            lambda: judge(view(), records, originals, labels, method, brightness),
+        ),
+    }
+
+
 # For each topic: the cases by name, each with the number of items that a call handles.
-TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {"perturbation": perturbation}
+TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {"perturbation": perturbation, "attack": attack}
 
 
 def serve(topic: str, build: str) -> None:

@@ -129,9 +129,10 @@ def model_samples(folder: Path) -> list[Path]:
     """A small model of each architecture."""
     import torch
 
+    from privpipe.networks.base import Architecture
     from privpipe.nn.bundle import Bundle, save_bundle
     from privpipe.nn.inference import Normalisation
-    from privpipe.nn.models import Architecture, build
+    from privpipe.nn.models import build
 
     paths = []
     for arch, k in (("three_layer", 1), ("descrambler", 4)):

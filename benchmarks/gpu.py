@@ -21,18 +21,18 @@ from benchmarks.machine import describe
 from benchmarks.operators import on_gpu, operators
 from benchmarks.results import Cell, Outcome, Result, Table, Target, save, show, summary_row
 from benchmarks.timing import Spread, clocked, faster, side_by_side
+from benchmarks.together import Job, train_together
 from privpipe.nn.data import Resident
 from privpipe.nn.device import deterministic
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.inference import measure as normalisation
-from privpipe.nn.together import Job, train_together
 
 TITLE = "Training on a GPU"
 ABOUT = """
 Epochs in batches of 64 on random images of 32x32. *Ours* is `privpipe.nn.training.train` at `train.precision:
 auto` (and float32), with the images as uint8 on the GPU. The *plain loop* is eager torch on the whole set as float32 on
 the GPU; the *DataLoader* has torch's defaults and sends its batches there. Ours records its step anew for each
-training, which its seconds include. Many models at once are `privpipe.nn.together.train_together`, in one process
+training, which its seconds include. Many models at once are `benchmarks.together.train_together`, in one process
 on one GPU, all with the same images.
 """
 AGAINST_LOADER, AGAINST_PLAIN, GRID_SECONDS = 20.0, 3.0, 60.0

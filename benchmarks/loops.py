@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from privpipe.layers import BlockFullyConnected
+from privpipe.networks.base import Architecture
 from privpipe.nn.data import Resident
 from privpipe.nn.device import deterministic
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import Architecture, BlockFullyConnected, build
+from privpipe.nn.models import build
 from privpipe.nn.training import train
 
 BATCH = 64

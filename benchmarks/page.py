@@ -32,8 +32,10 @@ def page_text(results: list[Result]) -> str:
     order = [*TOPICS, GPU]
     results = sorted(results, key=lambda result: (order.index(module_name(result)), result.topic))
     parts = [INTRODUCTION, *machines(results), "## Targets\n", summary(results), *missed(results)]
+    told: set[str] = set()
     for result in results:
-        parts += section(result)
+        parts += section(result, about=module_name(result) not in told)
+        told.add(module_name(result))
     return "\n".join(parts)
 
 
@@ -89,12 +91,12 @@ def missed(results: list[Result]) -> list[str]:
     return ["What a profile says of those that are missed:\n", lines + "\n"]
 
 
-def section(result: Result) -> list[str]:
-    """A topic: what it is, how to measure it again, its tables and figures."""
+def section(result: Result, about: bool) -> list[str]:
+    """A topic: how to measure it again, what it is where the page has not told it yet, its tables and figures."""
     module = topic(module_name(result))
     parts = [f"## {module.TITLE}{elsewhere(result)}\n", f"`{result.command}`\n"]
     parts += [f"{result.note}\n"] if result.note else []
-    parts += [] if elsewhere(result) and module_name(result) != GPU else [module.ABOUT.strip() + "\n"]
+    parts += [module.ABOUT.strip() + "\n"] if about else []
     for table in result.outcome.tables:
         parts += table_text(table)
     for figure in result.outcome.figures:

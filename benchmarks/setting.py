@@ -49,7 +49,7 @@ class Setting:
     def images_name(self) -> str:
         return name(self.source)
 
-    def sample_images(self, count: int, size: int = 32) -> NDArray[np.uint8]:
+    def images(self, count: int, size: int = 32) -> NDArray[np.uint8]:
         """uint8 (count, size, size, 3): `DRAWN` different ones over and over; those of 32 pixels from the source."""
         different = min(count, self.pick(DRAWN, 500)) if size == 32 else min(count, 200)
         if len(self._drawn.get(size, ())) < different:

@@ -4,8 +4,8 @@
     perturbed = privpipe.perturb(images, "block_scramble", k=4, key=secrets.token_bytes(32))
     found = privpipe.attack(perturbed, "block_scramble", k=4, public=public)
 
-The packages are by subject (see `docs/design.md`): `data`, `perturb`, `owner`, `nn`, `attacks`, `scores`, `report`,
-`pipeline`, `cli`; each imports only those below it.
+The packages are by subject (see `docs/design.md`): `data`, `perturb`, `networks`, `owner`, `nn`, `attacks`, `scores`,
+`report`, `pipeline`, `cli`; each imports only those below it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,15 +4,17 @@
 work is done. Each message says what was given, what is allowed and what to do.
 """
 
-from difflib import get_close_matches
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, unknown
+from privpipe.networks.registry import architectures, network_for
 from privpipe.perturb import METHODS
 from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
@@ -24,6 +26,14 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _network_name(given: Any) -> Any:
+    """`given`, where it is a registered name."""
+    legal = architectures()
+    if given not in legal:
+        raise PydanticCustomError("unknown_network", "no network", {"legal": legal})
+    return given
 
 
 class Group(BaseModel):
@@ -117,7 +127,7 @@ class Perturb(Group):
 class Model(Group):
     """The classifier."""
 
-    arch: Literal["baseline", "three_layer", "descrambler"] = Field(description="see privpipe/nn/models.py")
+    arch: Annotated[str, BeforeValidator(_network_name)] = Field(description="a network, see privpipe/networks")
     descrambler: Literal["learned", "learned_smooth", "inferred"] = Field(
         description="what the descrambler's BFC layer knows before training, see privpipe/attacks/descrambler_init.py"
     )
@@ -130,7 +140,7 @@ class Train(Group):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="passes over the training images")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(description="images per step")
     recipe: Literal["paper", "modern"] = Field(
-        description="optimiser, schedule, loss and layers, see privpipe/nn/training.py and models.py"
+        description="optimiser, schedule, loss and layers, see privpipe/nn/training.py and privpipe/networks"
     )
     lr: Positive = Field(description="learning rate: at the start (paper), at its peak (modern)")
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -177,141 +187,152 @@ class Params(Group):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        problems = [*_data_problems(self.data), *_perturb_problems(self)]
+        problems = [*_data_problems(self.data), *_experiment_problems(self)]
         if problems:
             raise PrivpipeError("\n".join(problems))
         return self
 
 
+Rule = Callable[[Data], str | None]  # why the data are impossible, with the remedy; None where they are not
+
+
 def _data_problems(data: Data) -> list[str]:
-    problems = []
-    if not 0 <= data.public_fraction <= 0.5 or data.public == "":  # also NaN
-        problems.append(
+    if not 0 <= data.public_fraction <= 0.5 or data.public == "":  # also NaN; the other rules count with it
+        return [
             "data.public must be a fraction of the training part from 0 to 0.5, or the path of a folder of images; got "
             f"{data.public!r}. Use 0.1, for example."
-        )
-        return problems
-    if data.archive is not None and data.sha256 is None:
-        problems.append(
-            f"data.sha256 is required with data.archive={data.archive}; got null. It guards the unpickling: "
-            "run `sha256sum ARCHIVE` and set data.sha256 to the result."
-        )
-    problems += _reading_problems(data)
-    if data.source == "cifar10":
-        if data.image_size != CIFAR10_SIZE:
-            problems.append(
-                f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
-                f"Set data.image_size={CIFAR10_SIZE}."
-            )
-        public = CLASSES * int(CIFAR10_TRAIN / CLASSES * data.public_fraction)
-        owned = CIFAR10_TRAIN - public
-        if data.n_val > owned - CLASSES:
-            problems.append(
-                f"data.n_val must leave data.n_train at least {CLASSES} of the {owned:,} images in the training part "
-                f"of CIFAR-10 that are not public; got {data.n_val}. Use {owned - CLASSES} or less."
-            )
-        elif (data.n_train or 0) + data.n_val > owned:
-            problems.append(
-                f"data.n_train + data.n_val must be at most {owned:,}, the training part of CIFAR-10 without the "
-                f"{public:,} public images; got {data.n_train} + {data.n_val}. Use data.n_train <= "
-                f"{owned - data.n_val}, null for all, or a smaller data.public."
-            )
-        if data.n_test is not None and data.n_test > CIFAR10_TEST:
-            problems.append(
-                f"data.n_test must be at most {CIFAR10_TEST:,}, the test part of CIFAR-10; got {data.n_test}. "
-                "Use null for all."
-            )
-    elif data.image_size % 8:
-        problems.append(
-            f"data.image_size must be a multiple of 8 for data.source={data.source}; got {data.image_size}. "
-            f"Use {data.image_size // 8 * 8 or 8}."
-        )
-    elif data.source == "synthetic" and data.image_size > SYNTHETIC_LARGEST:
-        problems.append(
-            f"data.image_size must be at most {SYNTHETIC_LARGEST} for data.source=synthetic; got {data.image_size}. "
-            f"Use {SYNTHETIC_LARGEST} or less."
-        )
-    if data.source == "folder":
-        if not data.path:
-            problems.append(
-                f"data.path is required with data.source=folder; got {data.path!r}. Set it to a folder with one "
-                "sub-folder of images per class."
-            )
-        return problems  # how many classes there are, the folder tells
-    for name in ("n_train", "n_val", "n_test"):
-        count = getattr(data, name)
-        if count is not None and count < CLASSES:
-            problems.append(f"data.{name} must hold each of the {CLASSES} classes; got {count}. Use {CLASSES} or more.")
-    return problems
+        ]
+    rules = (_archive_problem, _channels_problem, *DATA_RULES[data.source])
+    return [problem for rule in rules if (problem := rule(data)) is not None]
 
 
-def _reading_problems(data: Data) -> list[str]:
-    channels, problems = data.reading.channels, []
+def _channels_problem(data: Data) -> str | None:
+    channels = data.reading.channels
     words = {AUTO, COMPOSITE} & set(channels)
-    if not 1 <= len(channels) <= MAX_CHANNELS or (words and len(channels) > 1) or len(set(channels)) < len(channels):
-        problems.append(
-            f"data.channels must be auto, composite, or 1 to {MAX_CHANNELS} different channels by number (from 1 on) "
-            f"or name; got {data.channels!r}. Use [1, 2], for example."
-        )
-    if data.source != "folder" and data.groups is not None:
-        problems.append(
-            f"data.groups is for data.source=folder; got {data.groups!r} with data.source={data.source}. Set it to "
-            "null."
-        )
-    if data.source != "folder" and data.reading != Reading():
-        problems.append(
-            "data.channels, data.stack and data.range are for data.source=folder; got "
-            f"{data.channels!r}, {data.stack} and {data.range} with data.source={data.source}. Leave them at auto, "
-            "refuse and declared."
-        )
-    return problems
-
-
-def _perturb_problems(params: Params) -> list[str]:
-    perturb, size = params.perturb, params.data.image_size
-    method = METHODS.get(perturb.method)
-    if method is None:
-        return [unknown("perturb.method", perturb.method, list(METHODS))]
-    problems = method.setting_problems(size, perturb.k, perturb.sigma)
-    if params.model.arch == "descrambler" and not method.blocks:
-        blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
-        problems.append(
-            f"model.arch=descrambler needs a method that works on blocks ({blocks}); got perturb.method={method.name}. "
-            "Set model.arch=baseline, or one of these methods."
-        )
-    elif params.model.arch == "descrambler":
-        problem = descrambler_problem(params.model.descrambler, perturb.method, perturb.scope, perturb.k, size)
-        problems += [problem] if problem else []
-    return problems
-
-
-def descrambler_problem(choice: str, method: str, scope: str, k: int, image_size: int) -> str | None:
-    """Why `model.descrambler` cannot be `choice` with such images; None where it can."""
-    if choice == "learned":
+    if 1 <= len(channels) <= MAX_CHANNELS and len(set(channels)) == len(channels) and not (words and len(channels) > 1):
         return None
-    if choice not in ("learned_smooth", "inferred"):
-        return unknown("model.descrambler", choice, ["learned", "learned_smooth", "inferred"])
-    permuting = [name for name, kind in METHODS.items() if kind.permutes_within_blocks]
-    if method not in permuting or scope != "dataset":
+    return (
+        f"data.channels must be auto, composite, or 1 to {MAX_CHANNELS} different channels by number (from 1 on) or "
+        f"name; got {data.channels!r}. Use [1, 2], for example."
+    )
+
+
+def _groups_problem(data: Data) -> str | None:
+    if data.groups is None:
+        return None
+    return f"data.groups is for data.source=folder; got {data.groups!r} with data.source={data.source}. Set it to null."
+
+
+def _reading_problem(data: Data) -> str | None:
+    if data.reading == Reading():
+        return None
+    return (
+        f"data.channels, data.stack and data.range are for data.source=folder; got {data.channels!r}, {data.stack} and "
+        f"{data.range} with data.source={data.source}. Leave them at auto, refuse and declared."
+    )
+
+
+def _archive_problem(data: Data) -> str | None:
+    if data.archive is None or data.sha256 is not None:
+        return None
+    return (
+        f"data.sha256 is required with data.archive={data.archive}; got null. It guards the unpickling: "
+        "run `sha256sum ARCHIVE` and set data.sha256 to the result."
+    )
+
+
+def _cifar10_size_problem(data: Data) -> str | None:
+    if data.image_size == CIFAR10_SIZE:
+        return None
+    return (
+        f"data.image_size must be {CIFAR10_SIZE} for data.source=cifar10; got {data.image_size}. "
+        f"Set data.image_size={CIFAR10_SIZE}."
+    )
+
+
+def _cifar10_training_problem(data: Data) -> str | None:
+    public = CLASSES * int(CIFAR10_TRAIN / CLASSES * data.public_fraction)
+    owned = CIFAR10_TRAIN - public
+    if data.n_val > owned - CLASSES:
         return (
-            f"model.descrambler={choice} looks for the permutations that all images share, so it needs "
-            f"perturb.method={' or '.join(permuting)} and perturb.scope=dataset; got {method} and {scope}. "
-            "Set model.descrambler=learned, or these."
+            f"data.n_val must leave data.n_train at least {CLASSES} of the {owned:,} images in the training part "
+            f"of CIFAR-10 that are not public; got {data.n_val}. Use {owned - CLASSES} or less."
         )
-    if k >= image_size:
+    if (data.n_train or 0) + data.n_val > owned:
         return (
-            f"model.descrambler={choice} compares the pixels of a block with other blocks, so perturb.k must "
-            f"be smaller than data.image_size={image_size}; got {k}. Set model.descrambler=learned, or a smaller "
-            "perturb.k."
+            f"data.n_train + data.n_val must be at most {owned:,}, the training part of CIFAR-10 without the "
+            f"{public:,} public images; got {data.n_train} + {data.n_val}. Use data.n_train <= "
+            f"{owned - data.n_val}, null for all, or a smaller data.public."
         )
     return None
 
 
-def unknown(name: str, given: str, legal: list[str]) -> str:
-    """The message for a value that is none of the `legal` names."""
-    near = get_close_matches(given, legal, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{name} must be one of {', '.join(legal)}; got {given!r}.{hint}"
+def _cifar10_test_problem(data: Data) -> str | None:
+    if data.n_test is None or data.n_test <= CIFAR10_TEST:
+        return None
+    return (
+        f"data.n_test must be at most {CIFAR10_TEST:,}, the test part of CIFAR-10; got {data.n_test}. Use null for all."
+    )
+
+
+def _multiple_problem(data: Data) -> str | None:
+    if data.image_size % 8 == 0:
+        return None
+    return (
+        f"data.image_size must be a multiple of 8 for data.source={data.source}; got {data.image_size}. "
+        f"Use {data.image_size // 8 * 8}."
+    )
+
+
+def _synthetic_size_problem(data: Data) -> str | None:
+    if data.image_size <= SYNTHETIC_LARGEST or data.image_size % 8:
+        return None
+    return (
+        f"data.image_size must be at most {SYNTHETIC_LARGEST} for data.source=synthetic; got {data.image_size}. "
+        f"Use {SYNTHETIC_LARGEST} or less."
+    )
+
+
+def _path_problem(data: Data) -> str | None:
+    if data.path:
+        return None
+    return (
+        f"data.path is required with data.source=folder; got {data.path!r}. Set it to a folder with one "
+        "sub-folder of images per class."
+    )
+
+
+def _classes_problem(name: str) -> Rule:
+    def problem(data: Data) -> str | None:
+        count = getattr(data, name)
+        if count is None or count >= CLASSES:
+            return None
+        return f"data.{name} must hold each of the {CLASSES} classes; got {count}. Use {CLASSES} or more."
+
+    return problem
+
+
+NO_FOLDER = (*map(_classes_problem, ("n_train", "n_val", "n_test")), _groups_problem, _reading_problem)
+# By `data.source`. How many classes a folder has, only the folder tells.
+DATA_RULES: dict[str, tuple[Rule, ...]] = {
+    "cifar10": (_cifar10_size_problem, _cifar10_training_problem, _cifar10_test_problem, *NO_FOLDER),
+    "synthetic": (_multiple_problem, _synthetic_size_problem, *NO_FOLDER),
+    "folder": (_multiple_problem, _path_problem),
+}
+
+
+def _experiment_problems(params: Params) -> list[str]:
+    """What the method and the network ask, as they say themselves."""
+    perturb, model, size = params.perturb, params.model, params.data.image_size
+    kind = METHODS.get(perturb.method)
+    if kind is None:
+        return [unknown("perturb.method", perturb.method, list(METHODS))]
+    network = network_for(model.arch, params.train.recipe)()
+    method = kind(size, perturb.k, perturb.scope, perturb.sigma)
+    return [
+        *kind.setting_problems(size, perturb.k, perturb.sigma),
+        *network.experiment_problems(method, model.descrambler),
+    ]
 
 
 def load_params(path: str | Path) -> Params:
@@ -360,6 +381,8 @@ def _explain(problem: dict[str, Any]) -> str:
         case "literal_error":
             legal = [word.strip("'") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
             return unknown(name, str(given), legal)
+        case "unknown_network":
+            return unknown(name, str(given), problem["ctx"]["legal"])
         case "model_type":
             return f"{name} must hold {', '.join(fields)}; got {given!r}. Write one per line, indented: `name: value`."
         case "string_type":

@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,63 +26,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.checksum import PIECE, USER_BLOCK, Extent, block_rows, check, digest, read_into, seal
-from privpipe.errors import CACHE_REMEDY, PrivpipeError
+from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, need_space, write_error
-
-RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
-PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
-FORMAT_VERSION = 2
-SPLITS = ("train", "val", "test")
-ATTRIBUTES = (
-    *("format", "format_version", "method", "k", "scope", "sigma", "key_fingerprint", "salt"),
-    *("class_names", "image_range"),
+from privpipe.header import (
+    FORMAT_VERSION,
+    LEAKED,
+    MAX_CLASSES,
+    PERTURBED,
+    PUBLIC,
+    RAW,
+    SPLITS,
+    Header,
+    damaged,
+    read_header,
+    write_header,
 )
-DTYPES = {"uint8", "float16"}
+
+# What a file says of itself is `privpipe.header`'s; whoever reads or writes one finds it here.
+__all__ = [
+    "FORMAT_VERSION",
+    "LEAKED",
+    "MAX_CLASSES",
+    "PERTURBED",
+    "PUBLIC",
+    "RAW",
+    "SPLITS",
+    "Header",
+    "Store",
+    "Writer",
+]
+__all__ += ["create", "new_hdf5", "open_store"]
+
+
 METADATA_BYTES = 16 * 2**10  # of a file, at most: what is in it besides images, labels and class names
 CHUNK_BYTES = 16 * 2**20  # of images handled at once: memory stays bounded whatever the number of images
-MAX_CLASSES = 10_000
-MAX_VALUES = 2**24  # of one image
 POSITIVE, NEGATIVE = 0x7C00, 0xFC00  # the infinities of float16
 CHECKED_VALUES = 2**17  # float16 values at a time, so that they stay in the cache
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself.
-
-    Args:
-        kind: RAW, PERTURBED, PUBLIC or LEAKED.
-        method, k, scope: the transformation (`none` for raw images).
-        class_names: name of label i at place i.
-        image_range: the values that stand for black and white.
-        shape: (H, W, C) of one image.
-        dtype: `uint8` or `float16`.
-        sigma: noise strength in levels of 0..255; 0 for methods without noise.
-        key_fingerprint: of the key of a perturbed file; empty for keyless methods and all other kinds.
-        salt: hexadecimal digits that follow from a real key, so that a public digest of a file of raw images
-            confirms no guess of them; empty with a research key and in perturbed files.
-        reading: how image files became these arrays (`privpipe.reading`); empty for the usual way, and then not
-            in the file.
-    """
-
-    kind: str
-    method: str
-    k: int
-    scope: str
-    class_names: tuple[str, ...]
-    image_range: tuple[float, float]
-    shape: tuple[int, int, int]
-    dtype: str
-    sigma: float = 0.0
-    key_fingerprint: str = ""
-    salt: str = ""
-    reading: str = ""
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of one image."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Writer:
@@ -95,18 +74,7 @@ class Writer:
         self.rows = block_rows(header.image_bytes)
         self.digests = {split: np.zeros(-(-n // self.rows), np.uint64) for split, n in self.counts.items()}
         self.pending = {split: np.ones(len(blocks), np.bool_) for split, blocks in self.digests.items()}
-        file.attrs["format"] = _text(header.kind)
-        file.attrs["format_version"] = np.int64(FORMAT_VERSION)
-        file.attrs["method"] = _text(header.method)
-        file.attrs["k"] = np.int64(header.k)
-        file.attrs["scope"] = _text(header.scope)
-        file.attrs["sigma"] = np.float64(header.sigma)
-        file.attrs["key_fingerprint"] = _text(header.key_fingerprint)
-        file.attrs["salt"] = _text(header.salt)
-        if header.reading:
-            file.attrs["reading"] = _text(header.reading)
-        file.attrs["class_names"] = np.array([name.encode() for name in header.class_names])
-        file.attrs["image_range"] = np.array(header.image_range, np.float64)
+        write_header(file, header)
         for split, n in self.counts.items():
             group = file.create_group(split, track_times=False)
             group.create_dataset("images", (n, *header.shape), header.dtype, track_times=False)
@@ -303,7 +271,7 @@ def open_store(path: str | Path, kind: str) -> Iterator[Store]:
         except (OSError, ValueError) as error:
             raise damaged(path, str(error)) from error
         with file:
-            header = _read_header(file, path, kind)
+            header = read_header(file, path, kind)
             if places != _image_places(file):
                 raise damaged(path, "its checksums are not those of its images")
             yield Store(file, raw.fileno(), path, header)
@@ -313,73 +281,6 @@ def _image_places(file: h5py.File) -> list[Extent]:
     """Where the images of a checked file lie in it, in the order of their places."""
     images = [file[split]["images"].id for split in SPLITS]
     return sorted((one.get_offset(), one.get_storage_size()) for one in images if one.get_storage_size())
-
-
-def damaged(path: Path, what: str) -> PrivpipeError:
-    """The error for content of `path` that does not fit the format."""
-    return PrivpipeError(f"{path} is damaged: {what}. Make it again with `dvc repro`, or pull it again. {CACHE_REMEDY}")
-
-
-def _read_header(file: h5py.File, path: Path, kind: str) -> Header:
-    try:
-        attrs = file.attrs
-        missing = [name for name in ATTRIBUTES if name not in attrs]
-        if missing:
-            raise ValueError(f"it has no attribute {', '.join(missing)}")
-        found, version = _decode(attrs["format"]), int(attrs["format_version"])
-        if found != kind:
-            raise PrivpipeError(
-                f"{path} must be a {kind} file; its format is {found!r}. Pass the file that the stage names."
-            )
-        if version != FORMAT_VERSION:
-            raise PrivpipeError(
-                f"{path} has format version {version}; this privpipe reads version {FORMAT_VERSION}. "
-                "Make it again with this version, or install the one that wrote it."
-            )
-        names = tuple(_decode(name) for name in np.atleast_1d(attrs["class_names"]))
-        low, high = (float(value) for value in attrs["image_range"])
-        if not -math.inf < low < high < math.inf:
-            raise ValueError(f"image_range is {low}, {high}")
-        method, scope = _decode(attrs["method"]), _decode(attrs["scope"])
-        shapes = {split: _check_split(file, split) for split in SPLITS}
-        shape, dtype = shapes["train"]
-        if any(other != (shape, dtype) for other in shapes.values()):
-            raise ValueError("the splits differ in image shape or type")
-        if not 0 < len(names) <= MAX_CLASSES:
-            raise ValueError(f"{len(names)} class names")
-        sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
-        if not 0 <= sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}")
-        reading = _decode(attrs["reading"]) if "reading" in attrs else ""
-        about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading)
-        return Header(kind, method, *about)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
-        what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
-        raise damaged(path, str(what)) from error
-
-
-def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:
-    """Shape (H, W, C) and type of a split's images; ValueError where the split is not as the format says."""
-    for name in (split, f"{split}/images", f"{split}/labels", f"{split}/digests"):
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is missing or a link to elsewhere")
-    images, labels, digests = (file[split][name] for name in ("images", "labels", "digests"))
-    for data in (images, labels, digests):
-        # Contiguous, in this file and complete: so no header asks for more memory than the file has bytes.
-        if not isinstance(data, h5py.Dataset) or data.chunks or data.external or data.is_virtual:
-            raise ValueError(f"{split} is not stored contiguously in the file itself")
-        if data.id.get_storage_size() != data.size * data.dtype.itemsize:
-            raise ValueError(f"{split} is not stored completely")
-    if str(images.dtype) not in DTYPES or str(labels.dtype) != "int64":
-        raise ValueError(f"{split} has types {images.dtype} and {labels.dtype}; expected uint8 or float16, and int64")
-    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or min(images.shape[1:]) < 1:
-        raise ValueError(f"{split} has shapes {images.shape} and {labels.shape}; expected (N, H, W, C) and (N,)")
-    if math.prod(images.shape[1:]) > MAX_VALUES:  # an empty split may declare any shape
-        raise ValueError(f"{split} has images of shape {images.shape[1:]}, more than {MAX_VALUES:,} values each")
-    blocks = -(-len(images) // block_rows(math.prod(images.shape[1:]) * images.dtype.itemsize))
-    if str(digests.dtype) != "uint64" or digests.shape != (blocks,):
-        raise ValueError(f"{split}/digests has {digests.dtype} {digests.shape}; expected uint64 ({blocks},)")
-    return images.shape[1:], str(images.dtype)
 
 
 def _blocks(start: int, stop: int, rows: int, count: int) -> Iterator[tuple[int, int]]:
@@ -401,18 +302,6 @@ def _finite(values: NDArray[np.float16]) -> bool:
     signed, unsigned = (values.reshape(-1).view(kind) for kind in (np.int16, np.uint16))
     pieces = (slice(first, first + CHECKED_VALUES) for first in range(0, len(signed), CHECKED_VALUES))
     return all(signed[piece].max() < POSITIVE and unsigned[piece].max() < NEGATIVE for piece in pieces)
-
-
-def _text(value: str) -> np.bytes_:
-    """A fixed-length string: variable ones live in a heap of the file, whose layout may vary."""
-    return np.bytes_(value.encode())
-
-
-def _decode(value: Any) -> str:
-    """The text of a fixed-length string; ValueError for all else (`bytes(n)` of a number takes n bytes of memory)."""
-    if not isinstance(value, bytes):
-        raise ValueError(f"an attribute is {type(value).__name__}; expected a string of fixed length")
-    return value.decode()
 
 
 def _as_os_error(error: OSError | RuntimeError) -> OSError:

@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from privpipe.attacks.records import save_records
-from privpipe.attacks.registry import attacks
-from privpipe.attacks.suite import load_view, suite
 from privpipe.files import write_or_keep
 from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
+from privpipe.pipeline.steps.attack import attack
 from privpipe.salt import salt_from
 from privpipe.store import LEAKED
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
@@ -24,12 +24,8 @@ from stages import in_path, out_path, params_path, stage
 def main(perturbed: str, public: str, leaked: str, reconstructions: str, params_file: str) -> None:
     with stage():
         hide_raw_images(Path(reconstructions).parent)
-        params = load_params(params_file)
-        how, machine = params.attack, params.train
-        view = load_view(perturbed, public, leaked, how.targets, how.stolen)
-        tools = attacks(how.network_epochs, how.seed, machine.threads, machine.device)
         salt = salt_from(leaked, LEAKED, "reconstructions")
-        records = suite(view, tools, target=reconstructions)
+        records = attack(load_params(params_file), perturbed, public, leaked, target=reconstructions)
         write_or_keep("attack", {reconstructions: lambda path: save_records(path, records, salt)})
 
 

@@ -6,7 +6,8 @@ from privpipe.files import write_csv, write_json
 from privpipe.nn.bundle import load_bundle
 from privpipe.owner.keyhome import check_key, read_key
 from privpipe.scores.descrambler import score
-from stages import in_path, out_path, stage
+
+from . import in_path, out_path, stage
 
 
 @click.command(help=__doc__)

@@ -8,7 +8,6 @@ import numpy as np
 
 from privpipe.data.archive import read_archive
 from privpipe.data.audit import Audit
-from privpipe.data.fetch import locate
 from privpipe.data.folder import FolderIndex, scan, scan_public, warn_of_left_out
 from privpipe.data.folder_file import measure_limits, write_folder
 from privpipe.data.folder_split import split_folder
@@ -24,7 +23,8 @@ from privpipe.owner.order import salt_of, shuffler
 from privpipe.params import CLASSES, Data, load_params
 from privpipe.pipeline.project import hide_raw_images
 from privpipe.store import PUBLIC
-from stages import out_path, params_path, stage
+
+from . import out_path, params_path, stage
 
 PUBLISHED = (
     "The test images are those of CIFAR-10; training and validation images were drawn one by one from its others."
@@ -66,6 +66,8 @@ def main(folder: Path, key: str | None, images: str, public: str, found: str | N
                 train, test = draw_synthetic(data, np.random.default_rng(image_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
+                from privpipe.data.fetch import locate
+
                 train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)

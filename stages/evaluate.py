@@ -5,7 +5,8 @@ import click
 from privpipe.files import write_csv, write_json
 from privpipe.nn.evaluate_job import evaluate_file
 from privpipe.params import load_params
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

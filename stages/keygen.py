@@ -5,7 +5,8 @@ import click
 from privpipe.owner.keygen import ensure_key
 from privpipe.owner.keyhome import place
 from privpipe.params import load_params
-from stages import out_path, params_path, stage
+
+from . import out_path, params_path, stage
 
 
 @click.command(help=__doc__)

@@ -7,7 +7,8 @@ import click
 from privpipe.owner.leaking import leak
 from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

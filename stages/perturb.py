@@ -6,7 +6,8 @@ from privpipe.files import write_json
 from privpipe.owner.keyhome import read_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.params import load_params
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

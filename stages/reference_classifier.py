@@ -6,7 +6,8 @@ from privpipe.files import write_or_keep
 from privpipe.nn.bundle import save_bundle
 from privpipe.params import load_params
 from privpipe.scores.reference_classifier import train_reference_classifier
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from privpipe.params import load_params
-from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
@@ -31,6 +31,8 @@ def main(
     params_file: str,
 ) -> None:
     with stage():
+        from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page
+
         inputs = Inputs(Path(images), Path(perturbed), Path(summary), metrics, plots, load_params(params_file))
         paths = {name: figures / f"{name}.png" for name in FIGURES}
         draw_figures(inputs, paths)

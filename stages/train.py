@@ -7,7 +7,8 @@ from privpipe.files import write_csv, write_json, write_or_keep
 from privpipe.nn.bundle import save_bundle
 from privpipe.nn.train_job import history_rows, train_experiment
 from privpipe.params import load_params
-from stages import in_path, out_path, params_path, stage
+
+from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)

@@ -15,9 +15,10 @@ from privpipe.data.images import RawImages
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.files import write_json
+from privpipe.networks.base import Architecture
 from privpipe.nn.bundle import Bundle, save_bundle
 from privpipe.nn.inference import measure
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.owner.key import new_key, write_key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.params import Perturb

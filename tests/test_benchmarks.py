@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 from click import ClickException
 
-ROOT = Path(__file__).parents[1]
-# The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.against import Build, checked_out, compare, row  # noqa: E402
-from benchmarks.page import PAGE, page_text, write_page  # noqa: E402
-from benchmarks.results import (  # noqa: E402
+from benchmarks.against import Build, checked_out, compare, row
+from benchmarks.page import PAGE, page_text, write_page
+from benchmarks.results import (
     FOLDER,
     Figure,
     Line,
@@ -30,7 +26,9 @@ from benchmarks.results import (  # noqa: E402
     save,
     summary_row,
 )
-from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side  # noqa: E402
+from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_contenders_take_turns_and_the_warm_up_does_not_count() -> None:
@@ -143,6 +141,15 @@ def test_results_of_another_machine_stand_beside_the_others(made_up: Result, tmp
     assert "images/performance-made-up.png" in page and "images/performance-made-up-epyc.png" in page
 
 
+def test_the_page_takes_results_of_gpus(made_up: Result) -> None:
+    """Last, and each with its machine; what was measured is said once."""
+    results = [replace(made_up, topic=f"gpu-{name}", command="python -m benchmarks.gpu") for name in ("h100", "h200")]
+    page = page_text([*results, made_up])
+    assert page.index("\n## Storage\n") < page.index("\n## Training on a GPU (h100)\n")
+    assert "| HDF5 write (h200) | 70.0% |" in page and "`python -m benchmarks.gpu`" in page
+    assert page.count("Epochs in batches of 64 on random images of 32x32.") == 1
+
+
 def test_the_page_comes_with_its_figures(made_up: Result, tmp_path: Path) -> None:
     save(made_up, tmp_path)
     write_page(tmp_path, tmp_path / "page.md", tmp_path)
@@ -189,7 +196,7 @@ def test_builds_take_turns_and_change_the_order() -> None:
             asked.append(self.name)
             return float(self.name == "other"), 2.0
 
-    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)  # type: ignore[arg-type]
+    ours, other = compare(Asked("ours"), Asked("other"), "case", rounds=3, warmup=1)
     assert asked == ["other", "ours", "ours", "other"] * 2
     assert ours == [(0.0, 2.0)] * 3 and other == [(1.0, 2.0)] * 3
 

@@ -1,4 +1,4 @@
-"""Methods and attacks of other packages are found, used like ours, and to blame by name where they are broken."""
+"""What other packages offer is found, used like ours, and to blame by name where it is broken."""
 
 import json
 import os
@@ -11,8 +11,10 @@ import pytest
 from privpipe.attacks.base import Attack
 from privpipe.attacks.registry import ATTACKS, attacks
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS, Perturbation, block_scramble
 from privpipe.plugins import Registry
+from privpipe.scores.registry import SCORES
 
 ATTACK = """
 import numpy as np
@@ -32,6 +34,48 @@ class Grey(Attack):
         return Outcome(np.full(view.targets.shape, 127, np.float32))
 """
 
+NETWORK = """
+from privpipe.networks.base import Network
+from privpipe.layers import plain
+
+
+class Narrow(Network):
+    name = "narrow"
+    halvings = 1
+
+    def layers(self, sizes):
+        return plain(sizes.channels, sizes.image_size, sizes.classes, (4, 4))
+
+    def experiment_problems(self, method, descrambler):
+        problems = super().experiment_problems(method, descrambler)
+        return problems if method.blocks else [*problems, f"narrow needs blocks; got {method.name}."]
+"""
+
+SCORE = """
+import numpy as np
+
+from privpipe.scores.base import ImageScore
+
+
+class Contrast(ImageScore):
+    name = "contrast"
+    label = "contrast kept"
+    mark = "the whole contrast"
+
+    @staticmethod
+    def values(originals, images):
+        return images.std(axis=(1, 2, 3)) / np.maximum(originals.std(axis=(1, 2, 3)), 1)
+
+    def chance(self, labels, key):
+        return 0.25
+
+    def finding(self, level, known, metrics):
+        return f"With {known}, contrast is kept." if metrics[f"{level}_contrast"] > metrics["chance_contrast"] else None
+
+    def note(self, metrics):
+        return "Contrast kept: of an example."
+"""
+
 # What a user does with a method of another package; prints what came of it.
 USE = """
 import json, sys
@@ -41,15 +85,23 @@ from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.suite import suite
 from privpipe.attacks.registry import attacks
 from privpipe.data.synthetic import draw
+from privpipe.errors import PrivpipeError
 from privpipe.params import check_params
 from privpipe.perturb import METHODS, KeyStream
+from privpipe.report.advice import findings
 from privpipe.report.figures import method_figure
 from privpipe.scores.scoring import judge
 from ruamel.yaml import YAML
 
 NAME, SIZE = "foreign_scramble", 16
 values = YAML(typ="safe").load(open(sys.argv[1]))
-chosen = check_params(values | {"perturb": {"method": NAME, "k": 4, "scope": "dataset", "sigma": 0.0}})
+perturb = {"method": NAME, "k": 4, "scope": "dataset", "sigma": 0.0}
+model = values["model"] | {"arch": "narrow"}
+chosen = check_params(values | {"perturb": perturb, "model": model})
+try:
+    check_params(values | {"perturb": perturb | {"method": "none"}, "model": model})
+except PrivpipeError as error:
+    demand = str(error)
 drawn = draw(70, SIZE, rng=np.random.default_rng(0))
 images = drawn.images
 perturbed = privpipe.perturb(images, NAME, k=4, key=bytes(range(32)))
@@ -65,6 +117,11 @@ print(json.dumps({
     "runs": [[run.level, run.attack, run.problem] for run in runs],
     "l3_ssim": found.metrics["l3_ssim"],
     "problems": found.problems,
+    "arch": chosen.model.arch,
+    "demand": demand,
+    "scores": {name: value for name, value in found.metrics.items() if "contrast" in name},
+    "columns": [name for name in found.rows[0].cells() if "contrast" in name],
+    "findings": findings(found.metrics),
     "title": method_figure(NAME, SIZE, 4, "dataset", 0.0).axes[0].get_title(),
 }))
 """
@@ -89,16 +146,18 @@ def methods() -> Registry[Perturbation]:
     return Registry("privpipe.perturb", "privpipe.perturb.base:Perturbation", "privpipe.methods", METHODS.required)
 
 
-def test_a_method_and_an_attack_of_another_package_work_as_ours(tmp_path: Path) -> None:
+def test_what_another_package_offers_works_as_ours(tmp_path: Path) -> None:
     # The very file of one of our methods, under another name and in another package.
     source = Path(block_scramble.__file__).read_text().replace('name = "block_scramble"', 'name = "foreign_scramble"')
     folder = package(
         tmp_path / "site",
         "foreign",
-        {"scramble": source, "grey": ATTACK},
+        {"scramble": source, "grey": ATTACK, "narrow": NETWORK, "contrast": SCORE},
         {
             "privpipe.methods": ["foreign_scramble = foreign.scramble:BlockScramble"],
             "privpipe.attacks": ["grey = foreign.grey:Grey"],
+            "privpipe.networks": ["narrow = foreign.narrow:Narrow"],
+            "privpipe.scores": ["contrast = foreign.contrast:Contrast"],
         },
     )
     root = Path(__file__).parents[1]
@@ -113,12 +172,21 @@ def test_a_method_and_an_attack_of_another_package_work_as_ours(tmp_path: Path) 
     assert found["runs"] == [[level, attack, None] for level, attack in runs]
     assert found["l3_ssim"] == pytest.approx(1) and found["problems"] == []
     assert found["title"].startswith("one block of 4×4")
+    assert (found["arch"], found["demand"]) == ("narrow", "narrow needs blocks; got none.")
+    assert found["scores"].keys() == {
+        *(f"l{level}_contrast" for level in range(4)),
+        *(f"{name}_contrast" for name in ("mean_image", "perturbed", "other_image", "chance")),
+    }
+    assert found["scores"]["l3_contrast"] == pytest.approx(1) and found["scores"]["chance_contrast"] == 0.25
+    assert found["columns"] == ["contrast"]
+    assert "With the stolen file alone, contrast is kept." in found["findings"]
 
 
 def test_ours_are_those_of_the_folders() -> None:
-    for registry, folder in ((METHODS, "perturb"), (ATTACKS, "attacks")):
+    for registry, folder in ((METHODS, "perturb"), (ATTACKS, "attacks"), (NETWORKS, "networks")):
         ours = [kind for kind in registry.values() if kind.__module__ == f"privpipe.{folder}.{kind.name}"]
-        assert len(ours) >= 8 and list(registry) == sorted(registry)
+        assert len(ours) >= 6 and list(registry) == sorted(registry)
+    assert len(SCORES) == 9 and all(kind.__module__.startswith("privpipe.scores.measures.") for kind in SCORES.values())
 
 
 def test_attacks_are_tried_in_their_order_and_costly_ones_last() -> None:

@@ -16,10 +16,11 @@ from privpipe.attacks.records import Record, save_records
 from privpipe.cli.png import write_png
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, hide_folder, leftovers, write_csv, write_json, write_text
+from privpipe.networks.base import Architecture
 from privpipe.nn.bundle import Bundle, save_bundle
 from privpipe.nn.export import export_file
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.owner.key import new_key, write_key
 from privpipe.report.figures import save
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, Header, create

@@ -9,4 +9,4 @@ GPU = "gpu"
 
 def topic(name: str) -> ModuleType:
     """The module of a topic, or of the GPU's measurements; imported when asked for."""
-    return import_module(f"benchmarks.topics.{name}")
+    return import_module(f"benchmarks.{name}" if name == GPU else f"benchmarks.topics.{name}")

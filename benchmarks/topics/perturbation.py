@@ -115,9 +115,9 @@ class GivenKernels(RandomFilter):
         return super()._own(images, copies)
 
     def _kernels(self, images: Array, own: OwnStreams) -> Array:
-        first, stop = self.place, self.place + len(images)  # type: ignore[attr-defined,has-type]
+        first, stop = self.place, self.place + len(images)
         object.__setattr__(self, "place", stop)
-        return self.kernels[first:stop]  # type: ignore[attr-defined,no-any-return]
+        return self.kernels[first:stop]
 
 
 @dataclass(frozen=True)

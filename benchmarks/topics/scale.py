@@ -14,7 +14,7 @@ Nothing here was run. The rates are those above; the formulas:
   (images per second · operations per image): larger images fill the processor no worse;
 - a grid: models · epochs · images / images per second of all workers / machines.
 
-What carries it: a grid goes over machines with `study.scheduler: tcp://...`, a Dask scheduler whose workers train one
+What carries it: a grid goes over machines with `sweep.scheduler: tcp://...`, a Dask scheduler whose workers train one
 model each at a time; no model waits for another, so N machines take an Nth of the time as long as there are many more
 models than workers. Sets that do not fit into memory are streamed from the disk in training (`train.memory_mb`) and in
 perturbing. *Not built*: training one model on several machines or GPUs (torchrun), and perturbing one file on several

@@ -68,7 +68,7 @@ def measure_model(setting: Setting, arch: str) -> tuple[Target, list[Cell], floa
     normalise = normalisation(images)
     floats, planes = ready(images, normalise), images.permute(0, 3, 1, 2).contiguous()
     # torch's stubs lack memory_format
-    default = new_model(arch).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    default = new_model(arch).to(memory_format=torch.contiguous_format)
     auto, single = recipe(arch, "auto"), recipe(arch, "float32")
     contenders = {
         "ours": partial(ours, new_model(arch), normalise, images, labels, auto),

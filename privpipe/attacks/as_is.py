@@ -6,7 +6,7 @@ from privpipe.perturb.values import pixel_values
 
 
 class AsIs(Attack):
-    """The targets as they are, in levels of 0..255. It believes nothing, so it has no confidence."""
+    """The targets as they are, in grey levels of 0..255. It believes nothing, so it has no confidence."""
 
     name = "as_is"
     levels = ("L0",)

@@ -14,7 +14,7 @@ Levels of knowledge, each including those before it:
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -51,6 +51,8 @@ class AdversaryView:
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
         public: unperturbed images of other images, uint8 (M, H, W, C); None at level L0.
         pairs: known pairs; None below level L2.
+        kept: what attacks keep of the images for their next run, by names of their own. `replace` hands it on, to other
+            levels and to fewer stolen images.
     """
 
     method: str
@@ -61,6 +63,7 @@ class AdversaryView:
     targets: Array
     public: Images | None = None
     pairs: Pairs | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def image_size(self) -> int:
@@ -91,8 +94,8 @@ class Outcome:
     """What an attack believes.
 
     Args:
-        images: reconstructions of the targets, float32 (T, H, W, C) in levels of 0..255, not rounded; None where the
-            attack has nothing to show.
+        images: reconstructions of the targets, float32 (T, H, W, C) in grey levels of 0..255, not rounded; None where
+            the attack has nothing to show.
         confidence: 0..1, how far the attack itself believes its answer: near 0 where it found nothing, also under a
             wrong hypothesis about the data. None where it has no means to tell.
         key: the key material that it found, in the form of `Perturbation.dataset_key`; None where it seeks none.

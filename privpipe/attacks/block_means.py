@@ -20,7 +20,7 @@ from privpipe.perturb.base import Array, to_blocks
 from privpipe.perturb.linear import block_means
 from privpipe.perturb.values import Floats, pixel_values
 
-NOISE = 1e-3  # squared levels; the means are exact, and this keeps the system regular
+NOISE = 1e-3  # squared grey levels; the means are exact, and this keeps the system regular
 
 
 class BlockMeans(Attack):
@@ -48,5 +48,5 @@ class BlockMeans(Attack):
 
 
 def _means(images: Array, k: int) -> Floats:
-    """The means of the blocks of stored images, in levels, (N, blocks, C)."""
+    """The means of the blocks of stored images, in grey levels, (N, blocks, C)."""
     return np.asarray(to_blocks(pixel_values(images), k).mean(axis=2))

@@ -1,7 +1,7 @@
 """Undo a block scramble that all images share, from the correlations between pixels alone.
 
     from privpipe.attacks.correlations import attack
-    found = attack(stolen, k=4, public=public)
+    recovered = attack(stolen, k=4, public=public)
 
 What it assumes: `block_scramble` under `scope: dataset`, with a k that the file's header tells. Level L0: the adversary
 has nothing but the perturbed images. Level L1: they also have public images of the same kind, disjoint from the
@@ -36,16 +36,19 @@ way: Chuman and Kiya, "A jigsaw puzzle solver-based attack on block-wise image e
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 
+from privpipe.attacks.moments import Sums, parts_of
+from privpipe.attacks.prefixes import Prefixes
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
 
-Floats = NDArray[np.float32]
 Permutations = NDArray[np.int32]
 
 # Correlation matrices of 64x64 pixels in three colours take 200 MB each, and about ten of them are alive at once.
@@ -54,7 +57,6 @@ MIN_IMAGES = 4  # two in each half
 CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
 MAX_ROUNDS = 10  # of refinement; three are usual
 CEILING = 0.9999  # of a correlation: artanh(1) is infinite
-ROUNDING = 1 / 12  # variance that rounding to whole levels adds; keeps pixels that never change finite
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ class Recovered:
 
     Args:
         permutations: int32 (blocks, k*k), as `BlockScramble.permutations`: pixel j of block b of a perturbed image
-            comes from pixel `permutations[b, j]`. `BlockScramble.undo` takes them.
-        agreement: 0..1, share of pixels that the attack puts in the same place from either half of the stolen images,
-            corrected for chance. The halves share no image, so this is 0 where there is no one permutation to find
-            (`scope: image`, noise) and a cautious estimate of the share that is right where there is one. Without
-            public images one half is compared with the model and the other with the correlations by displacement
-            that the first one's answer shows, so that an answer which depends on the model counts as none.
-        match: 0..1, share of what the placed pixels' correlations have beyond those of whole blocks that is as
+            comes from pixel `permutations[b, j]`. `BlockScramble.invert` takes them.
+        agreement: 0..1, fraction of pixels that the attack puts in the same place from either half of the stolen
+            images, corrected for chance. The halves share no image, so this is 0 where there is no one permutation to
+            find (`scope: image`, noise) and a cautious estimate of the fraction that is right where there is one.
+            Without public images one half is compared with the model and the other with the correlations by
+            displacement that the first one's answer shows, so that an answer which depends on the model counts as none.
+        match: 0..1, fraction of what the placed pixels' correlations have beyond those of whole blocks that is as
             expected of true images (a squared correlation), corrected for the sampling error of the stolen images:
             that of pairs across blocks times that of pairs within blocks, which play no part in the search. It is
             low where something reproducible was found that is no image, as with a k below the true one. Against a
@@ -86,7 +88,7 @@ class Recovered:
         return self.agreement * self.match
 
 
-def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
+def attack(stolen: Images, k: int, public: Images | None = None, shared: "SharedSums | None" = None) -> Recovered:
     """Recover the permutations of a block scramble with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations; memory is
@@ -97,6 +99,7 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
         k: the block size, at least 2; divides height and width.
         public: unperturbed images of other images, uint8 (M, H, W, C), M at least 4 (level L1); None for
             level L0, which fits the correlation model and needs more stolen images.
+        shared: what a call leaves for others on the same images, or on the first of them, with the same k.
 
     Raises:
         PrivpipeError: an array is not as described, or k does not fit.
@@ -116,14 +119,15 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
                 "Resize or convert them."
             )
     shape = (height, width)
-    sums = [_Sums.of(stolen[first::2], k) for first in (0, 1)]
+    shared = SharedSums.of(k) if shared is None else shared
+    sums = shared.stolen.halves(stolen)
     whole = (sums[0] + sums[1]).covariances()
-    expected = _View.of(_model(whole, shape, k) if public is None else _Sums.of(public, k).covariances(), k)
+    expected = _View.of(_model(whole, shape, k) if public is None else shared.of_public(public).covariances(), k)
     target = _Target.of(expected)
     permutations = _solve(_View.of(whole, k), target)
     del whole
     halves = [_View.of(part.covariances(), k) for part in sums]
-    del sums
+    del sums, shared
     first = _solve(halves[0], target)
     if public is None:
         target = _Target.of(_View.of(_by_displacement(halves[0], first, shape, k), k))
@@ -134,39 +138,35 @@ def attack(stolen: Images, k: int, public: Images | None = None) -> Recovered:
     return Recovered(permutations, agreement, _match(halves, permutations, expected))
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over images: how many, of the values (C, P), and of the products of two pixels of a colour (C, P, P).
+def _sums(images: Images, k: int) -> Sums:
+    """Sums over images (N, H, W, C), pixels block by block as `to_blocks` orders them, about the middle of the range.
 
-    P counts the pixels of an image block by block, k*k for each, as `to_blocks` orders them.
+    Products are summed in float32.
     """
+    _, height, width, channels = images.shape
+    size = height * width
 
-    count: int
-    values: NDArray[np.float64]
-    products: Floats
+    def centred(part: Images) -> Floats:
+        pixels = to_blocks(part, k).reshape(-1, size, channels).transpose(2, 0, 1)
+        return pixels.astype(np.float32, order="C") - np.float32(127.5)
+
+    return Sums.of(map(centred, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
+
+
+@dataclass(frozen=True)
+class SharedSums:
+    """The sums over stolen and over public images that calls of `attack` with the same k share."""
+
+    stolen: Prefixes[Sums]
+    public: Prefixes[Sums]
 
     @classmethod
-    def of(cls, images: Images, k: int) -> "_Sums":
-        _, height, width, channels = images.shape
-        size = height * width
-        values = np.zeros((channels, size))
-        products = np.zeros((channels, size, size), dtype=np.float32)
-        step = max(1, CHUNK_VALUES // (size * channels))
-        for start in range(0, len(images), step):
-            pixels = to_blocks(images[start : start + step], k).reshape(-1, size, channels).transpose(2, 0, 1)
-            # About the middle of the range, so that little cancels when the mean is taken off.
-            centred = pixels.astype(np.float32, order="C") - np.float32(127.5)
-            values += centred.sum(axis=1, dtype=np.float64)
-            products += centred.transpose(0, 2, 1) @ centred
-        return cls(len(images), values, products)
+    def of(cls, k: int) -> "SharedSums":
+        return cls(*(Prefixes(partial(_sums, k=k)) for _ in range(2)))
 
-    def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.count + other.count, self.values + other.values, self.products + other.products)
-
-    def covariances(self) -> Floats:
-        """(C, P, P)."""
-        mean = (self.values / self.count).astype(np.float32)
-        return np.asarray(self.products / np.float32(self.count) - mean[:, :, None] * mean[:, None, :])
+    def of_public(self, images: Images) -> Sums:
+        even, odd = self.public.halves(images)
+        return even + odd
 
 
 @dataclass(frozen=True)
@@ -205,15 +205,15 @@ class _Target:
 def _solve(view: _View, target: _Target) -> Permutations:
     """Steps 1 and 2 of the module's description."""
     colours, blocks, n, _ = view.means.shape
-    found = _assign(view.means, target.means)
+    permutations = _assign(view.means, target.means)
     if blocks == 1:  # no other pixels to compare with
-        return found
+        return permutations
     for _ in range(MAX_ROUNDS):
-        placed = view.pixels[:, :, _sources(found)].reshape(colours, blocks, n, blocks * n)
-        before, found = found, _assign(placed, target.pixels)
-        if np.array_equal(before, found):
+        placed = view.pixels[:, :, _sources(permutations)].reshape(colours, blocks, n, blocks * n)
+        before, permutations = permutations, _assign(placed, target.pixels)
+        if np.array_equal(before, permutations):
             break
-    return found
+    return permutations
 
 
 def _assign(observed: Floats, expected: Floats) -> Permutations:
@@ -226,8 +226,8 @@ def _match(halves: list[_View], permutations: Permutations, expected: _View) -> 
     """See `Recovered.match`."""
     sources, blocks = _sources(permutations), len(permutations)
     placed = [half.pixels[:, sources][:, :, sources] for half in halves]
-    shares = (_explained(*(pairs(z, blocks) for z in (*placed, expected.pixels))) for pairs in (_across, _within))
-    return math.prod(shares)
+    fractions = (_explained(*(pairs(z, blocks) for z in (*placed, expected.pixels))) for pairs in (_across, _within))
+    return math.prod(fractions)
 
 
 def _explained(one: Floats, other: Floats, expected: Floats) -> float:
@@ -345,7 +345,7 @@ def _sources(permutations: Permutations) -> NDArray[np.int64]:
 
 def _inverse_deviation(covariances: Floats) -> Floats:
     """(C, P) from (C, P, P)."""
-    variances = np.diagonal(covariances, axis1=1, axis2=2) + np.float32(ROUNDING)
+    variances = np.diagonal(covariances, axis1=1, axis2=2) + np.float32(ROUNDING_OF_INTEGERS)
     inverse: Floats = np.reciprocal(np.sqrt(variances))
     return inverse
 

@@ -1,7 +1,7 @@
 """Undo a block mix that all images share, from the correlations between blocks.
 
     from privpipe.attacks.cross_block import attack
-    found = attack(stolen, k=4, public=public)
+    recovered = attack(stolen, k=4, public=public)
 
 What it assumes: `block_mix` under `scope: dataset`, with a k that the file's header tells, and public images of the
 same kind, disjoint from the owner's (level L1). No key and no known pair.
@@ -33,17 +33,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
+from privpipe.attacks.moments import parts_of, squares
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images, to_blocks
 from privpipe.perturb.block_mix import BlockMix
-from privpipe.perturb.values import Floats, pixel_values
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 # Covariances of 64x64 pixels in three colours take 200 MB each, and about eight of them are alive at once.
 MAX_PIXELS = 64 * 64
@@ -65,7 +63,7 @@ class Recovered:
         agreement: 0..1, how far either half of the stolen images leads to the same rotations Q, less the direction of a
             block's mean, which is known at once. The halves share no image, so this is near 0 where there are no
             matrices to find (`scope: image`, noise).
-        match: 0..1, share of the correlations between stolen blocks that the rotations make out of those of public
+        match: 0..1, fraction of the correlations between stolen blocks that the rotations make out of those of public
             images (a squared correlation, corrected for sampling errors), again less the direction of the mean. It is
             low where something reproducible was found that is no mixing of blocks, as with a k below the true one.
     """
@@ -94,9 +92,9 @@ class CrossBlock(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(view.stolen, view.k, view.public)
-        images = restore(view.targets, view.transformation, found.matrices, Prior.of(view.public))
-        return Outcome(images, found.confidence, found.matrices)
+        recovered = attack(view.stolen, view.k, view.public)
+        images = restore(view.targets, view.transformation, recovered.matrices, Prior.of(view.public))
+        return Outcome(images, recovered.confidence, recovered.matrices)
 
 
 def attack(stolen: Array, k: int, public: Images) -> Recovered:
@@ -193,12 +191,12 @@ def _solve(observed: Floats, expected: Floats, start: Doubles, variance: float) 
     for turn in range(MAX_ROUNDS):
         targets = _targets(observed, expected, rotations)
         left, strengths, right = np.linalg.svd(targets)
-        shares = np.ones_like(strengths)
+        kept = np.ones_like(strengths)
         if turn < ANNEALING:
             factor = STRICT * (LENIENT / STRICT) ** (turn / ANNEALING)
             noise = n * (factor * error[:, None]) ** 2
-            shares = strengths**2 / np.maximum(strengths**2 + noise, 1e-300)
-        before, rotations = rotations, (left * shares[:, None]) @ right
+            kept = strengths**2 / np.maximum(strengths**2 + noise, 1e-300)
+        before, rotations = rotations, (left * kept[:, None]) @ right
         if turn > ANNEALING and np.abs(rotations - before).max() < SETTLED:
             break
     return rotations
@@ -229,56 +227,50 @@ def _targets(observed: Floats, expected: Floats, rotations: Doubles) -> Doubles:
     """R_a of the module's description for every block, (blocks, k*k, k*k), summed over colours."""
     blocks, n, _ = rotations.shape
     size = blocks * n
-    found = np.zeros((blocks, n, n))
+    targets = np.zeros((blocks, n, n))
     for seen, known in zip(observed, expected, strict=True):
         turned = seen.reshape(size, blocks, n).transpose(1, 0, 2) @ rotations.astype(np.float32)
         rows = turned.reshape(blocks, blocks, n, n).transpose(1, 2, 0, 3).reshape(blocks, n, size)
-        found += rows @ known.reshape(size, blocks, n).transpose(1, 0, 2)
-    return found
+        targets += rows @ known.reshape(size, blocks, n).transpose(1, 0, 2)
+    return targets
 
 
 def _block_moments(images: Array, k: int, colours: Doubles) -> tuple[Doubles, Doubles]:
     """Means (blocks, k*k, C), and covariances within blocks averaged over the C colours, (blocks, k*k, k*k)."""
     n, channels = k * k, images.shape[3]
     blocks = images.shape[1] * images.shape[2] // n
-    values, products = np.zeros((blocks, n, channels)), np.zeros((blocks, n, n))
-    for chunk in _chunks(images, k, colours):
-        values += chunk.sum(axis=2)
-        flat = chunk.reshape(blocks, n, -1)
-        products += flat @ flat.swapaxes(1, 2)
-    mean = values / len(images)
+    mean = sum(chunk.sum(axis=2) for chunk in _chunks(images, k, colours)) / len(images)
+    products = squares(chunk.reshape(blocks, n, -1).swapaxes(1, 2) for chunk in _chunks(images, k, colours))
     return mean, (products / len(images) - mean @ mean.swapaxes(1, 2)) / channels
 
 
 def _contrast_moments(images: Array, k: int, colours: Doubles, mean: Doubles, whiten: Doubles) -> Floats:
     """Half the mean of products of whitened blocks, each divided by its root mean square, (C, P, P)."""
     blocks, n, channels = mean.shape
-    products = np.zeros((channels, blocks * n, blocks * n), np.float32)
-    for chunk in _chunks(images, k, colours):
+
+    def contrasts(chunk: Doubles) -> Floats:
+        """(C, count, P)."""
         centred = chunk - mean[:, :, None]
         white = (whiten @ centred.reshape(blocks, n, -1)).reshape(chunk.shape)
         white /= np.sqrt((white**2).mean(axis=(1, 3), keepdims=True) + CONTRAST)
         flat = white.transpose(3, 0, 1, 2).reshape(channels, blocks * n, -1).astype(np.float32)
-        products += flat @ flat.swapaxes(1, 2)
+        return flat.swapaxes(1, 2)
+
+    products = squares(map(contrasts, _chunks(images, k, colours)), np.float32)
     return np.asarray(products / np.float32(2 * len(images)))
 
 
 def _chunks(images: Array, k: int, colours: Doubles) -> Iterator[Doubles]:
     """Some images at a time, in the given components of colour: (blocks, k*k, count, C)."""
-    step = max(1, CHUNK_VALUES // images[0].size)
-    for start in range(0, len(images), step):
-        blocks = to_blocks(pixel_values(images[start : start + step]) @ colours, k)
-        yield np.ascontiguousarray(blocks.transpose(1, 2, 0, 3))
+    for part in parts_of(images, max(1, CHUNK_VALUES // images[0].size)):
+        yield np.ascontiguousarray(to_blocks(pixel_values(part) @ colours, k).transpose(1, 2, 0, 3))
 
 
 def _colour_axes(public: Images) -> Doubles:
     """(C, C): columns make uncorrelated components of variance 1 from the colours of a pixel, the strongest first."""
-    products = np.zeros((public.shape[3], public.shape[3]))
     mean = public.mean(axis=(0, 1, 2), dtype=np.float64)
     step = max(1, CHUNK_VALUES // public[0].size)
-    for start in range(0, len(public), step):
-        centred = public[start : start + step].reshape(-1, len(mean)) - mean
-        products += centred.T @ centred
+    products = squares(part.reshape(-1, len(mean)) - mean for part in parts_of(public, step))
     values, axes = np.linalg.eigh(products / (public.size / len(mean)))
     return np.asarray((axes / np.sqrt(np.maximum(values, FLOOR * values[-1] + 1e-12)))[:, ::-1])
 

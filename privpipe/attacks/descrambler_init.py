@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from privpipe.attacks.correlations import CEILING, MAX_PIXELS, ROUNDING, attack
+from privpipe.attacks.correlations import CEILING, MAX_PIXELS, attack
 from privpipe.errors import PrivpipeError
-from privpipe.nn.models import BlockFullyConnected
-from privpipe.params import descrambler_problem
-from privpipe.perturb.base import to_blocks
+from privpipe.layers import BlockFullyConnected
+from privpipe.networks.descrambler import choice_problem
+from privpipe.perturb.linear import block_places
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS
 from privpipe.store import Header
 
 STEPS = 100  # of the smooth fit
@@ -54,7 +55,7 @@ def prepare(
     Raises:
         PrivpipeError: the choice does not fit the images, or these are too large or too few.
     """
-    problem = descrambler_problem(choice, method, scope, layer.k, images.shape[1])
+    problem = choice_problem(choice, method, scope, layer.k, images.shape[1])
     if problem is not None:
         raise PrivpipeError(problem)
     if choice == "learned":
@@ -84,12 +85,12 @@ def inferred_weights(images: Tensor, k: int) -> tuple[Tensor, float]:
     Raises:
         PrivpipeError: see `privpipe.attacks.correlations.attack`.
     """
-    found = attack(images.cpu().numpy(), k)
-    permutations = torch.from_numpy(found.permutations).long()
+    recovered = attack(images.cpu().numpy(), k)
+    permutations = torch.from_numpy(recovered.permutations).long()
     blocks, n = permutations.shape
     # Pixel j of a block belongs where permutations[b, j] says: row permutations[b, j], column j.
     weights = torch.zeros(blocks, n, n).scatter_(1, permutations[:, None], 1.0)
-    return weights.to(images.device), found.confidence
+    return weights.to(images.device), recovered.confidence
 
 
 def smooth_weights(images: Tensor, k: int, progress: bool = True) -> Tensor:
@@ -139,7 +140,7 @@ def _correlations(images: Tensor, k: int) -> Tensor:
             f"model.descrambler=learned_smooth takes images of at most {MAX_PIXELS:,} pixels, since memory grows with "
             f"their square; got {height}x{width}. Set data.image_size=64 or less, or model.descrambler=learned."
         )
-    places = torch.from_numpy(_places(height, k)).to(images.device)
+    places = torch.from_numpy(block_places(height, k).ravel()).to(images.device)
     sums = torch.zeros(channels, size, dtype=torch.float64, device=images.device)
     products = torch.zeros(channels, size, size, device=images.device)
     for part in torch.split(images, max(1, CHUNK_VALUES // (size * channels))):
@@ -148,24 +149,18 @@ def _correlations(images: Tensor, k: int) -> Tensor:
         products += pixels @ pixels.transpose(1, 2)
     mean = (sums / count).float()
     covariances = products / count - mean[:, :, None] * mean[:, None]
-    scale = (covariances.diagonal(dim1=1, dim2=2) + ROUNDING).rsqrt()
+    scale = (covariances.diagonal(dim1=1, dim2=2) + ROUNDING_OF_INTEGERS).rsqrt()
     return (covariances * scale[:, :, None] * scale[:, None]).clamp(-CEILING, CEILING).atanh().mean(0)
 
 
 def _smoothness(image_size: int, k: int) -> Tensor:
     """The prior S (P, P) of `smooth_weights`, in the order of `to_blocks`; 0 within blocks, rows sum to 0."""
-    y, x = (torch.from_numpy(axis).float() for axis in np.divmod(_places(image_size, k), image_size))
+    y, x = (torch.from_numpy(axis).float() for axis in np.divmod(block_places(image_size, k).ravel(), image_size))
     closeness = torch.exp(-torch.hypot(y[:, None] - y, x[:, None] - x) / (RANGE * image_size))
     block = torch.arange(len(y)) // (k * k)
     across = (block[:, None] != block).float()
     closeness *= across
     return closeness - across * closeness.sum(1, keepdim=True) / across.sum(1, keepdim=True)
-
-
-def _places(image_size: int, k: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Where in an image, row by row, the pixels lie that `to_blocks` lists, int64 (P,)."""
-    places = np.arange(image_size**2).reshape(1, image_size, image_size, 1)
-    return to_blocks(places, k).ravel()
 
 
 def _sinkhorn(logits: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Find the secret kernel of a random filter that all images share, and restore images with it.
 
     from privpipe.attacks.filter_likelihood import attack
-    found = attack(stolen, k=5, public=public, seed=0)
+    recovered = attack(stolen, k=5, public=public, seed=0)
 
 What it assumes: `random_filter` under `scope: dataset`, with a k that the file's header tells, and public images of the
 same kind (level L1). No key and no known pair.
@@ -27,34 +27,27 @@ The combination is our own.
 """
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.signal import oaconvolve
 from scipy.stats import norm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome
 from privpipe.attacks.filter_restoration import restore_filtered
 from privpipe.attacks.kernel_phases import centred, kernel_from_autocorrelation, lags, turned
+from privpipe.attacks.patches import CHUNK, Model, Windows, colour_basis, cut_windows, middle_of, whitener_of
 from privpipe.attacks.restoration import Prior
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.random_filter import RandomFilter
-from privpipe.perturb.values import rounding_variance
-
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
+from privpipe.perturb.values import Doubles, Floats, rounding_variance
 
 MIN_IMAGES = 100
 MAX_SIDE = 64
 MAX_K = 7  # larger kernels were not tried: starts that end in the right one get rare, and time grows with k^10
-WINDOW = 32  # larger images are cut: what a kernel does shows within few pixels, and covariances grow with side^4
-MARGIN = 4  # of a patch over k. Patches of k pixels would do; larger ones see more of the spectrum
-CHUNK = 1000  # images turned to float32 at a time
 TURN_IMAGES = 2000  # that are restored to find the turn
 TOLERANCE = 0.05  # relative error of the spectrum at which confidence has fallen to 1/e
 
@@ -84,9 +77,9 @@ class FilterLikelihood(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
-        found = attack(view.stolen, view.k, view.public, self.seed)
-        images = restore_filtered(view.targets, found.weights, found.weight_error, Prior.of(view.public))
-        return Outcome(images, found.confidence, found.weights)
+        recovered = attack(view.stolen, view.k, view.public, self.seed)
+        images = restore_filtered(view.targets, recovered.weights, recovered.weight_error, Prior.of(view.public))
+        return Outcome(images, recovered.confidence, recovered.weights)
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ class Recovered:
             different starts. The sign and the turn are left out of it.
         spectrum: 0..1, how well the kernel explains the covariances: 1 where up to sampling errors, 1/e where the root
             mean square relative error beyond those, over all directions and colours, is `TOLERANCE`.
-        mean: 0..1, share of the mean stolen image that the kernel explains, up to sampling errors.
+        mean: 0..1, fraction of the mean stolen image that the kernel explains, up to sampling errors.
         turn: 0..1, how sure it is which way round the kernel is: 0 where either way is as good.
     """
 
@@ -137,17 +130,17 @@ def attack(stolen: NDArray[np.float16], k: int, public: Images, seed: int = 0) -
         PrivpipeError: an array is not as described, or k does not fit.
     """
     _check_arguments(stolen, k, public)
-    basis = _colour_basis(public)
-    unfiltered = _Sums.of(public, basis, _middle(public) @ basis)
-    halves = [_Sums.of(stolen[first::2], basis, _middle(stolen) @ basis) for first in (0, 1)]
+    basis = colour_basis(public)
+    unfiltered = Windows.of(public, basis, middle_of(public) @ basis)
+    halves = [Windows.of(stolen[first::2], basis, middle_of(stolen) @ basis) for first in (0, 1)]
     noise = rounding_variance(stolen[:CHUNK])
     of_halves = [
-        _search(_Model.of(unfiltered, half, k, noise), np.random.default_rng([seed, number]))
+        _search(Model.of(unfiltered, half, k, noise), np.random.default_rng([seed, number]))
         for number, half in enumerate(halves)
     ]
-    model = _Model.of(unfiltered, halves[0] + halves[1], k, noise)
+    model = Model.of(unfiltered, halves[0] + halves[1], k, noise)
     weights = _most_likely(model, of_halves)
-    luminance = _windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32)
+    luminance = cut_windows(stolen[:TURN_IMAGES]) @ basis[:, -1].astype(np.float32)
     weights, turn = _choose_turn(model, weights, luminance)
     weights, mean = _choose_sign(model, weights)
     spectrum = _explained(model, weights, halves, len(stolen) / len(public))
@@ -171,123 +164,12 @@ def _check_arguments(stolen: Array, k: int, public: Array) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over windows of images: how many, of the values (C, P), and of the products of two pixels (C, P, P).
-
-    C counts principal components of colour, P = side² the pixels of a window. Values are taken from `centre` (C,), so
-    that little cancels when the mean is taken off.
-    """
-
-    centre: Doubles
-    count: int
-    values: Doubles
-    products: Doubles
-
-    @classmethod
-    def of(cls, images: Array, basis: Doubles, centre: Doubles) -> "_Sums":
-        colours, side = len(basis), int(min(WINDOW, *images.shape[1:3]))
-        count, values, products = 0, np.zeros((colours, side**2)), np.zeros((colours, side**2, side**2))
-        for start in range(0, len(images), CHUNK):
-            windows = _windows(images[start : start + CHUNK]) @ basis.astype(np.float32) - centre.astype(np.float32)
-            pixels = np.ascontiguousarray(windows.reshape(-1, side**2, colours).transpose(2, 0, 1))
-            count += pixels.shape[1]
-            values += pixels.sum(axis=1, dtype=np.float64)
-            products += pixels.transpose(0, 2, 1) @ pixels
-        return cls(centre, count, values, products)
-
-    def __add__(self, other: "_Sums") -> "_Sums":
-        """Of both sets; they have the same centre."""
-        products = self.products + other.products
-        return _Sums(self.centre, self.count + other.count, self.values + other.values, products)
-
-    def patches(self, size: int, margin: int) -> tuple[Doubles, Doubles]:
-        """Of the patches of size×size pixels that keep `margin` from a window's borders: the covariances averaged over
-        positions (C, size², size²), and the means at each position (C, positions, size²)."""
-        mean = self.values / self.count
-        side = int(np.sqrt(mean.shape[1]))
-        covariances = self.products / self.count - mean[:, :, None] * mean[:, None, :]
-        grid = np.arange(side**2).reshape(side, side)
-        corners = product(range(margin, side - margin - size + 1), repeat=2)
-        places = [grid[y : y + size, x : x + size].ravel() for y, x in corners]
-        total = sum(covariances[:, place[:, None], place] for place in places)
-        return np.asarray(total / len(places)), np.stack([mean[:, place] for place in places], axis=1) + self.centre[
-            :, None, None
-        ]
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What is known of patches: p×p pixels of filtered images and q×q of unfiltered ones, q = p + k - 1.
-
-    Args:
-        unfiltered, filtered: covariances, (C, q², q²) and (C, p², p²).
-        unfiltered_mean, filtered_mean: (C, positions, q²) and (C, positions, p²).
-        taps: (p², k²), the pixel of a q×q patch that each weight meets for each pixel of a p×p patch.
-        noise: variance that rounding to float16 adds.
-        mean_error: variance of the difference of the two mean images, relative to that of an image.
-    """
-
-    unfiltered: Doubles
-    filtered: Doubles
-    unfiltered_mean: Doubles
-    filtered_mean: Doubles
-    taps: NDArray[np.int64]
-    noise: float
-    mean_error: float
-
-    @classmethod
-    def of(cls, unfiltered: _Sums, filtered: _Sums, k: int, noise: float) -> "_Model":
-        side = int(np.sqrt(unfiltered.values.shape[1]))
-        p = min(k + MARGIN, side - k + 1)
-        q = p + k - 1
-        grid = np.arange(q * q).reshape(q, q)
-        taps = np.stack([grid[y : y + p, x : x + p].ravel() for y, x in product(range(k), repeat=2)], axis=1)
-        before, before_mean = unfiltered.patches(q, 0)
-        after, after_mean = filtered.patches(p, k // 2)
-        # A little variance everywhere keeps directions that hold none, as in images of one colour, from dividing by 0.
-        after += noise * np.eye(p * p)
-        mean_error = 1 / unfiltered.count + 1 / filtered.count
-        return cls(before, after, before_mean, after_mean, taps, noise, mean_error)
-
-    @property
-    def k(self) -> int:
-        return int(np.sqrt(self.taps.shape[1]))
-
-    def matrix(self, weights: Doubles) -> Doubles:
-        """K, (p², q²)."""
-        matrix = np.zeros((len(self.taps), self.unfiltered.shape[1]))
-        np.put_along_axis(matrix, self.taps, np.broadcast_to(weights.ravel(), self.taps.shape), axis=1)
-        return matrix
-
-    def covariances(self, weights: Doubles) -> Doubles:
-        """C(w), (C, p², p²)."""
-        matrix = self.matrix(weights)
-        return np.asarray(matrix @ self.unfiltered @ matrix.T + 2 * self.noise * np.eye(len(matrix)))
-
-    def cost_and_gradient(self, weights: Doubles) -> tuple[float, Doubles]:
-        """tr(C⁻¹ S) + log det C per value of a patch, and its derivatives by the weights, (k²,)."""
-        matrix, expected = self.matrix(weights), self.covariances(weights)
-        inverse = np.linalg.inv(expected)
-        ratio = inverse @ self.filtered
-        cost = np.trace(ratio, axis1=1, axis2=2).sum() + np.linalg.slogdet(expected)[1].sum()
-        slopes = (2 * (inverse - ratio @ inverse) @ matrix @ self.unfiltered).sum(axis=0)
-        gradient = np.take_along_axis(slopes, self.taps, axis=1).sum(axis=0)
-        values = self.filtered.shape[0] * self.filtered.shape[1]
-        return float(cost) / values, gradient / values
-
-    def relative(self, error: Doubles) -> float:
-        """Mean square of an error of `filtered`, (C, p², p²), per direction and relative to the variance in it."""
-        whitener = _whitener(self.filtered)
-        return float(((whitener @ error @ whitener.swapaxes(1, 2)) ** 2).sum(axis=(1, 2)).mean() / error.shape[1])
-
-
-def _autocorrelation(model: _Model) -> tuple[Doubles, Doubles]:
+def _autocorrelation(model: Model) -> tuple[Doubles, Doubles]:
     """Step 1: the kernel's autocorrelation (L,), numbered as by `lags`, and its precision matrix (L, L)."""
     places, values = lags(model.k), model.filtered.shape[1]
     count = int(places.max()) + 1
     precision, moments = np.zeros((count, count)), np.zeros(count)
-    for before, whitener in zip(model.unfiltered, _whitener(model.filtered), strict=True):
+    for before, whitener in zip(model.unfiltered, whitener_of(model.filtered), strict=True):
         parts = np.zeros((count, values, values))
         for (i, j), lag in np.ndenumerate(places):
             parts[lag] += before[model.taps[:, i][:, None], model.taps[:, j]]
@@ -299,7 +181,7 @@ def _autocorrelation(model: _Model) -> tuple[Doubles, Doubles]:
     return np.asarray(np.linalg.solve(precision, moments), np.float64), precision
 
 
-def _search(model: _Model, rng: np.random.Generator) -> Doubles:
+def _search(model: Model, rng: np.random.Generator) -> Doubles:
     """Steps 1 and 2: a kernel (k, k) whose sign and turn mean nothing."""
     values, precision = _autocorrelation(model)
     return kernel_from_autocorrelation(values, precision, model.k, rng)
@@ -310,20 +192,20 @@ def _agreement(one: Doubles, other: Doubles) -> float:
     return max(abs(_cosine(one, either)) for either in (other, turned(other)))
 
 
-def _most_likely(model: _Model, starts: list[Doubles]) -> Doubles:
+def _most_likely(model: Model, starts: list[Doubles]) -> Doubles:
     """Step 3: the best kernel near any of `starts`."""
     polished = [_polish(model, start) for start in starts]
     return centred(min(polished, key=lambda kernel: model.cost_and_gradient(kernel)[0]))
 
 
-def _polish(model: _Model, start: Doubles) -> Doubles:
+def _polish(model: Model, start: Doubles) -> Doubles:
     """Step 3: the kernel (k, k) of the largest likelihood near `start`."""
     limits = {"maxiter": 200, "gtol": 1e-9, "ftol": 1e-13}
-    found = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
-    return np.asarray(found.x.reshape(start.shape))
+    optimum = minimize(model.cost_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
+    return np.asarray(optimum.x.reshape(start.shape))
 
 
-def _choose_turn(model: _Model, weights: Doubles, images: Floats) -> tuple[Doubles, float]:
+def _choose_turn(model: Model, weights: Doubles, images: Floats) -> tuple[Doubles, float]:
     """Step 4: `weights` or the same turned, and how sure that is, 0..1; `images` is luminance (n, side, side).
 
     Sparsity is E|g| over the root of E g², g the derivatives; its sampling error comes from the differences between
@@ -338,11 +220,13 @@ def _choose_turn(model: _Model, weights: Doubles, images: Floats) -> tuple[Doubl
     return options[int(difference < 0)], float(2 * norm.cdf(deviation) - 1)
 
 
-def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, Doubles]:
+def _sparsity(model: Model, weights: Doubles, images: Floats) -> tuple[float, Doubles]:
     """Log of E|g| / sqrt(E g²), small where derivatives are sparse, and what each image adds to it (n,)."""
+    from scipy.signal import oaconvolve  # here: it takes a second to import, and every attack imports this module
+
     matrix, q = model.matrix(weights), int(np.sqrt(model.unfiltered.shape[1]))
     p, middle = q - model.k + 1, q // 2
-    level, influence = 0.0, np.zeros(len(images))
+    sparsity, influence = 0.0, np.zeros(len(images))
     inverse = np.linalg.inv(model.covariances(weights)[-1])
     for y, x in ((0, 1), (1, 0)):
         derivative = np.zeros((q, q))
@@ -353,13 +237,13 @@ def _sparsity(model: _Model, weights: Doubles, images: Floats) -> tuple[float, D
         # Black images have no derivatives at all.
         size = np.abs(restored).mean(axis=(1, 2), dtype=np.float64) + 1e-30
         power = (restored**2).mean(axis=(1, 2), dtype=np.float64) + 1e-60
-        level += float(np.log(size.mean()) - np.log(power.mean()) / 2)
+        sparsity += float(np.log(size.mean()) - np.log(power.mean()) / 2)
         influence += size / size.mean() - power / power.mean() / 2
-    return level, influence
+    return sparsity, influence
 
 
-def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:
-    """Step 5: `weights` or its negative, and the share of the mean stolen image that it explains, 0..1."""
+def _choose_sign(model: Model, weights: Doubles) -> tuple[Doubles, float]:
+    """Step 5: `weights` or its negative, and the fraction of the mean stolen image that it explains, 0..1."""
     inverse = np.linalg.inv(model.covariances(weights))
     predicted = model.unfiltered_mean @ model.matrix(weights).T
 
@@ -378,7 +262,7 @@ def _choose_sign(model: _Model, weights: Doubles) -> tuple[Doubles, float]:
     return sign * weights + shift, max(0.0, 1 - unexplained / whole) if whole > 0 else 0.0
 
 
-def _explained(model: _Model, weights: Doubles, halves: list[_Sums], stolen_per_public: float) -> float:
+def _explained(model: Model, weights: Doubles, halves: list[Windows], stolen_per_public: float) -> float:
     """`Recovered.spectrum`. The squared sampling error is that of the halves' mean, a quarter of their difference's,
     and as much again from the public images, in proportion to their number."""
     side = int(np.sqrt(model.filtered.shape[1]))
@@ -390,31 +274,6 @@ def _explained(model: _Model, weights: Doubles, halves: list[_Sums], stolen_per_
 
 def _cosine(one: Doubles, other: Doubles) -> float:
     return float((one * other).sum() / max(np.sqrt((one**2).sum() * (other**2).sum()), np.finfo(np.float64).tiny))
-
-
-def _whitener(covariances: Doubles) -> Doubles:
-    """(C, n, n): the inverse of the Cholesky factor of each."""
-    return np.linalg.inv(np.linalg.cholesky(covariances))
-
-
-def _colour_basis(public: Images) -> Doubles:
-    """(C, C): in columns, the principal components of colour; the last one has the largest variance."""
-    pixels = public[:CHUNK].reshape(-1, public.shape[3]).astype(np.float64)
-    return np.asarray(np.linalg.eigh(np.atleast_2d(np.cov(pixels, rowvar=False)))[1])
-
-
-def _middle(images: Array) -> Doubles:
-    """(C,): about the mean colour."""
-    return np.asarray(_windows(images[:CHUNK]).mean(axis=(0, 1, 2), dtype=np.float64))
-
-
-def _windows(images: Array) -> Floats:
-    """Images as square windows, float32 (n, side, side, C) in units where white is 1, cut from their middle."""
-    side = int(min(WINDOW, *images.shape[1:3]))
-    rows, columns = ((length % side) // 2 + side * np.arange(length // side) for length in images.shape[1:3])
-    cut = [images[:, y : y + side, x : x + side] for y, x in product(rows, columns)]
-    windows: Floats = np.concatenate(cut).astype(np.float32)
-    return windows / np.float32(255) if images.dtype == np.uint8 else windows
 
 
 def _check(images: Array, dtype: np.dtype[Any], what: str) -> None:

@@ -33,7 +33,7 @@ def restore_filtered(
         prior: of images of the same shape.
 
     Returns:
-        float32 (T, H, W, C) in levels of 0..255, clipped to them, not rounded.
+        float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
 
     Raises:
         PrivpipeError: the images are too large.

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.restoration import ROUNDING, WHITE, Prior, restore
+from privpipe.attacks.restoration import WHITE, Prior, restore
 from privpipe.attacks.wiener import confidence
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
-from privpipe.perturb.values import Floats, pixel_values
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats, pixel_values
 
-# a, b of luminance and of chroma, and d in levels: tuned in a few trials on 60 training images of CIFAR-10.
+# a, b of luminance and of chroma, and d in grey levels: tuned in a few trials on 60 training images of CIFAR-10.
 GAUSSIAN = 0.6
 LUMINANCE, CHROMA = 0.03, 0.09
 EDGE = 1.0
@@ -51,7 +51,7 @@ class GradientInversion(Attack):
             raise PrivpipeError(f"gradient_inversion needs the operator of one axis, and {method.name} gives none.")
         linear = restore(view.targets, method, None, prior)
         repeated = method.image_size**2 // method.operator(None).shape[0]
-        energy = _Energy(axis, ROUNDING * repeated, prior)
+        energy = _Energy(axis, ROUNDING_OF_INTEGERS * repeated, prior)
         targets = pixel_values(view.targets)
         images = np.empty_like(targets)
         for start in range(0, len(targets), CHUNK_IMAGES):
@@ -65,7 +65,7 @@ class _Energy:
 
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
-        noise: variance of an observed value, squared levels, times how often the image repeats it.
+        noise: variance of an observed value, squared grey levels, times how often the image repeats it.
         prior: mean and covariances of images.
     """
 

@@ -10,10 +10,13 @@ columns are empty (Bruck and Sodin, "On the ambiguity of the image reconstructio
 then, from the best ones, weighted by the precision of a; the lowest minimum counts.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Doubles
+
 Places = NDArray[np.int64]
 
 # k⁴ starts: of 625 for a 5x5 kernel, between 12 and 93 ended in the right one, over 20 kernels; of 2401 for a 7x7
@@ -21,8 +24,8 @@ Places = NDArray[np.int64]
 STARTS_POWER = 4
 BATCH = 250  # starts that descend together
 FIRST_ROUNDS, LAST_ROUNDS = 25, 20  # of the descents without and with the precision
-KEPT = 0.15  # share of the starts that go into the second descent
-EMPTY = 1e-3  # share of a kernel's energy up to which outer rows or columns count as empty
+KEPT = 0.15  # fraction of the starts that go into the second descent
+EMPTY = 1e-3  # fraction of a kernel's energy up to which outer rows or columns count as empty
 
 
 def kernel_from_autocorrelation(
@@ -40,11 +43,11 @@ def kernel_from_autocorrelation(
     starts = rng.standard_normal((k**STARTS_POWER, count))
     # The autocorrelation at no distance is the sum of squared weights.
     starts *= np.sqrt(max(autocorrelation[0], 1e-12) / (starts**2).sum(axis=1, keepdims=True))
-    found, costs = _descend(starts, autocorrelation, np.eye(len(precision)), places, FIRST_ROUNDS)
+    kernels, costs = _descend(starts, autocorrelation, np.eye(len(precision)), places, FIRST_ROUNDS)
     best = np.argsort(costs)[: int(np.ceil(KEPT * len(starts)))]
     root = np.asarray(np.linalg.cholesky(precision).T, np.float64)
-    found, costs = _descend(found[best], autocorrelation, root, places, LAST_ROUNDS)
-    return centred(found[np.argmin(costs)].reshape(k, k))
+    kernels, costs = _descend(kernels[best], autocorrelation, root, places, LAST_ROUNDS)
+    return centred(kernels[np.argmin(costs)].reshape(k, k))
 
 
 def lags(k: int) -> Places:
@@ -87,30 +90,56 @@ def _descend(
 
 
 def _descend_batch(kernels: Doubles, slopes: Doubles, goal: Doubles, rounds: int) -> tuple[Doubles, Doubles]:
-    """As `_descend`, by Levenberg-Marquardt on all kernels at once (Marquardt, Journal of SIAM 11 (1963)).
-
-    a(w) is a sum of products of two weights. Its derivatives (k², L) are linear in the weights, through `slopes`
-    (k², k²·L), and a(w) is half their product with the weights.
-    """
-    count = kernels.shape[1]
-
-    def linearise(at: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-        derivatives = (at @ slopes).reshape(len(at), count, -1)
-        residuals = (at[:, None, :] @ derivatives)[:, 0] / 2 - goal
-        return derivatives, residuals, (residuals**2).sum(axis=1)
-
-    damping = np.full(len(kernels), 1e-2)
-    derivatives, residuals, costs = linearise(kernels)
+    """As `_descend`, by Levenberg-Marquardt on all kernels at once (Marquardt, Journal of SIAM 11 (1963))."""
+    fits, damping = _Fits.of(kernels, slopes, goal), np.full(len(kernels), 1e-2)
     for _ in range(rounds):
-        normal = derivatives @ derivatives.swapaxes(1, 2)
+        tried = _Fits.of(fits.kernels - fits.steps(damping), slopes, goal)
+        better = tried.costs < fits.costs
+        fits = fits.replaced(better, tried)
+        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-9, 1e6)
+    return fits.kernels, fits.costs
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """Kernels w, and how far their autocorrelations a(w) are from the goal.
+
+    Args:
+        kernels: (n, k²).
+        derivatives: of a(w) by the weights, (n, k², L).
+        residuals: a(w) - goal, (n, L).
+        costs: their squared lengths, (n,).
+    """
+
+    kernels: Doubles
+    derivatives: Doubles
+    residuals: Doubles
+    costs: Doubles
+
+    @classmethod
+    def of(cls, kernels: Doubles, slopes: Doubles, goal: Doubles) -> "_Fits":
+        """a(w) is a sum of products of two weights.
+
+        Its derivatives are linear in the weights, through `slopes` (k², k²·L), and a(w) is half their product with the
+        weights.
+        """
+        derivatives = (kernels @ slopes).reshape(*kernels.shape, -1)
+        residuals = (kernels[:, None, :] @ derivatives)[:, 0] / 2 - goal
+        return cls(kernels, derivatives, residuals, (residuals**2).sum(axis=1))
+
+    def steps(self, damping: Doubles) -> Doubles:
+        """What to take off the kernels, (n, k²): Gauss-Newton steps, shortened by `damping` (n,)."""
+        count = self.kernels.shape[1]
+        normal = self.derivatives @ self.derivatives.swapaxes(1, 2)
         scale = damping * np.trace(normal, axis1=1, axis2=2) / count + np.finfo(np.float64).tiny
         normal += scale[:, None, None] * np.eye(count)
-        tried = kernels - np.linalg.solve(normal, derivatives @ residuals[:, :, None])[:, :, 0]
-        after = linearise(tried)
-        better = after[2] < costs
-        kernels = np.where(better[:, None], tried, kernels)
-        derivatives = np.where(better[:, None, None], after[0], derivatives)
-        residuals = np.where(better[:, None], after[1], residuals)
-        costs = np.where(better, after[2], costs)
-        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-9, 1e6)
-    return kernels, costs
+        return np.asarray(np.linalg.solve(normal, self.derivatives @ self.residuals[:, :, None])[:, :, 0])
+
+    def replaced(self, chosen: NDArray[np.bool_], other: "_Fits") -> "_Fits":
+        """Those of `other` where `chosen` (n,)."""
+        return _Fits(
+            np.where(chosen[:, None], other.kernels, self.kernels),
+            np.where(chosen[:, None, None], other.derivatives, self.derivatives),
+            np.where(chosen[:, None], other.residuals, self.residuals),
+            np.where(chosen, other.costs, self.costs),
+        )

@@ -1,7 +1,7 @@
 """Find the key that all images share from known pairs of an original and its perturbed image (level L2).
 
     from privpipe.attacks.known_plaintext import solve
-    found = solve(pairs, BlockScramble(32, k=4))
+    solved = solve(pairs, BlockScramble(32, k=4))
 
 What it assumes: a keyed method under `scope: dataset` with known settings, and m pairs; a pair is an original that
 reached the adversary some other way. Each method says which equations its key solves
@@ -71,23 +71,23 @@ class KnownPlaintext(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.pairs is None:
             raise PrivpipeError(f"{self.name} needs known pairs; got none. Run it at level L2.")
-        found = solve(view.pairs, view.transformation)
-        return Outcome(_restored(view, found), found.confidence, found.key)
+        solved = solve(view.pairs, view.transformation)
+        return Outcome(_restored(view, solved), solved.confidence, solved.key)
 
 
-def _restored(view: AdversaryView, found: Solved) -> Floats | None:
+def _restored(view: AdversaryView, solved: Solved) -> Floats | None:
     """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
     method = view.transformation
     if method.undone_by_key:
-        return np.clip(method.invert(view.targets, found.key), 0, np.float32(WHITE)).astype(np.float32)
+        return np.clip(method.invert(view.targets, solved.key), 0, np.float32(WHITE)).astype(np.float32)
     if view.image_size**2 > MAX_PIXELS:
         return None
     prior = Prior.known(view.public, view.image_size, view.channels)
     noise = None
-    if found.covariances is not None:
+    if solved.covariances is not None:
         mean = prior.mean.reshape(-1, view.channels)
-        noise = method.key_error_noise(found.covariances, mean, prior.covariances.sum(axis=0))
-    return restore(view.targets, method, found.key, prior, noise)
+        noise = method.key_error_noise(solved.covariances, mean, prior.covariances.sum(axis=0))
+    return restore(view.targets, method, solved.key, prior, noise)
 
 
 def solve(pairs: Pairs, method: Perturbation) -> Solved:
@@ -95,8 +95,8 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
 
     How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
 
-    - a permutation: a right key explains every item. It is the share of items that can be told apart and lie in
-      systems that are explained to the last level.
+    - a permutation: a right key explains every item. It is the fraction of items that can be told apart and lie in
+      systems that are explained exactly.
     - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
       unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
       than its strength, `sigma`.
@@ -152,8 +152,11 @@ def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
     gains = after.swapaxes(1, 2) @ before
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
     explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
-    # A system of g different items settles g - 1: no permutation tells equal ones apart.
-    settled = np.array([len(np.unique(system.T, axis=0)) - 1 for system in before])
+    # A system of g different items settles g - 1: no permutation tells equal ones apart. Equal ones have distance 0.
+    products = before.swapaxes(1, 2) @ before
+    squares = np.diagonal(products, axis1=1, axis2=2)
+    equal = squares[:, :, None] + squares[:, None, :] == 2 * products
+    settled = (~np.tril(equal, -1).any(axis=2)).sum(axis=1) - 1
     confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
     return Solved(equations.key(permutations), confidence)
 

@@ -39,7 +39,7 @@ def image_similarity(images: Floats, gallery: Images) -> Floats:
     with brightness or contrast.
 
     Args:
-        images: reconstructions, float32 (T, H, W, C) in levels, of any range.
+        images: reconstructions, float32 (T, H, W, C) in grey levels, of any range.
         gallery: uint8 (G, H, W, C).
 
     Raises:

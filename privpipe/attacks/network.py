@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
 from privpipe.errors import PrivpipeError
+from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import deterministic, resolve_device
-from privpipe.nn.models import BlockFullyConnected
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
@@ -204,7 +204,7 @@ class _Trainer:
         optimiser.step()
 
     def _tensor(self, images: Array) -> Tensor:
-        """Stored images in levels, float32 (n, C, H, W), channels last in memory."""
+        """Stored images in grey levels, float32 (n, C, H, W), channels last in memory."""
         return torch.from_numpy(pixel_values(images)).to(self.device).permute(0, 3, 1, 2)
 
     def _state(self) -> dict[str, Tensor]:
@@ -215,7 +215,7 @@ class _Trainer:
 
     @torch.no_grad()
     def restore(self, perturbed: Array) -> Floats:
-        """Perturbed images as stored to images in levels, float32 (n, H, W, C)."""
+        """Perturbed images as stored to images in grey levels, float32 (n, H, W, C)."""
         out = np.empty(perturbed.shape, np.float32)
         for first in range(0, len(perturbed), 4 * BATCH):
             part = slice(first, first + 4 * BATCH)
@@ -225,7 +225,7 @@ class _Trainer:
 
 
 class Network(nn.Module):
-    """Perturbed images in levels (B, C, H, W) to images in network units of the same shape.
+    """Perturbed images in grey levels (B, C, H, W) to images in network units of the same shape.
 
     Args:
         method: the transformation, of images of a multiple of 8 pixels; its own key is not used.
@@ -283,14 +283,14 @@ class Network(nn.Module):
         self.get_buffer("fit").copy_(torch.stack([gain, originals.double().mean() - gain * values.mean()]))
 
     def forward(self, images: Tensor) -> Tensor:
-        guess, levels = self.method.network_inputs(images)
+        guess, image = self.method.network_inputs(images)
         gain, offset = self.get_buffer("fit")
         guess = guess * gain + offset
         places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
-        inputs = [guess, levels, places]
+        inputs = [guess, image, places]
         if self.shared:
-            inputs.append(self.place_map(levels) + self.place_bias)
-        unchanged = self.method.invariants(levels)
+            inputs.append(self.place_map(image) + self.place_bias)
+        unchanged = self.method.invariants(image)
         if unchanged is not None:
             inputs.append(self.over_blocks(unchanged))
         full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))

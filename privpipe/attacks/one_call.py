@@ -43,7 +43,7 @@ def attack(
         threads, device: of the restoration network.
 
     Returns:
-        One record for each run, in the order of the levels: `images` float32 (T, H, W, C) in levels of 0..255,
+        One record for each run, in the order of the levels: `images` float32 (T, H, W, C) in grey levels of 0..255,
         `confidence` 0..1, `key` in the form of `Perturbation.dataset_key`, each None where there is none, and
         `problem`, why an attack could not be run.
 

@@ -31,7 +31,7 @@ class Record:
         stolen: perturbed images that it learned from.
         seconds: how long it took.
         confidence: see `privpipe.attacks.base.Outcome`.
-        images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in levels of 0..255; None where only
+        images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in grey levels of 0..255; None where only
             the key was sought.
         key: see `privpipe.attacks.base.Outcome`.
         problem: why the attack could not be run; None where it was.
@@ -117,4 +117,5 @@ def as_images(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Levels of 0..255 rounded and clipped to 8 bits; NaN becomes black."""
     if images.dtype == np.uint8:
         return images
-    return np.asarray(np.rint(np.clip(np.nan_to_num(images), 0, 255)), np.uint8)
+    # Of NaN and a number, fmax takes the number.
+    return np.asarray(np.rint(np.fmin(np.fmax(images, 0), 255)), np.uint8)

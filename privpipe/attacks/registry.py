@@ -20,5 +20,5 @@ def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[A
     for name, kind in ATTACKS.items():
         if not set(kind.levels) <= set(LEVELS):
             raise PrivpipeError(f"the attack {name} has the levels {kind.levels}; use some of {', '.join(LEVELS)}.")
-    found = [attack for kind in ATTACKS.values() if (attack := kind.within(budget)) is not None]
-    return sorted(found, key=lambda attack: (attack.costly, attack.order, attack.name))
+    affordable = [attack for kind in ATTACKS.values() if (attack := kind.within(budget)) is not None]
+    return sorted(affordable, key=lambda attack: (attack.costly, attack.order, attack.name))

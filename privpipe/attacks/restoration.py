@@ -25,15 +25,15 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
+from privpipe.attacks.moments import parts_of, squares
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.perturb.linear import dense, fast
-from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
 MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
-ROUNDING = 1 / 12  # variance of the error of rounding to whole levels
-SMALLEST_NOISE = 1e-4  # squared levels; keeps the system regular where nothing was rounded
+SMALLEST_NOISE = 1e-4  # squared grey levels; keeps the system regular where nothing was rounded
 CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 
 # The generic prior. Axes of colour after Ohta, Kanade and Sakai, "Color information for region segmentation" (1980),
@@ -52,9 +52,9 @@ class Prior:
     """What is known of images before any is seen: a mean, and a covariance for each component of colour.
 
     Args:
-        mean: float64 (H, W, C), levels of 0..255.
+        mean: float64 (H, W, C), grey levels of 0..255.
         colours: float64 (C, C), orthonormal; row c gives component c of a pixel from its colours.
-        covariances: float64 (C, H*W, H*W), of the pixels of each component, in squared levels; positive definite.
+        covariances: float64 (C, H*W, H*W), of the pixels of each component, in squared grey levels; positive definite.
     """
 
     mean: Doubles
@@ -89,7 +89,7 @@ class Prior:
             products = (products + products[np.ix_(mirrored, mirrored)]) / 2
             model = generic.covariances[component] * (np.trace(products) / np.trace(generic.covariances[component]))
             covariances[component] = (products + (PRIOR_IMAGES / count) * model) / (count + PRIOR_IMAGES)
-            covariances[component][np.diag_indices(size * size)] += ROUNDING
+            covariances[component][np.diag_indices(size * size)] += ROUNDING_OF_INTEGERS
         return cls(mean, colours, covariances)
 
     @classmethod
@@ -117,12 +117,12 @@ class Prior:
             scale = variance / (1 if channels == 3 else 3)  # the mean of three colours has a third of OHTA's variance
             decay = np.exp(-distance / (length * image_size))
             covariances[component] = scale * ((1 - common) * decay + common)
-            covariances[component][np.diag_indices(len(decay))] += ROUNDING
+            covariances[component][np.diag_indices(len(decay))] += ROUNDING_OF_INTEGERS
         return cls(np.full((image_size, image_size, channels), GREY_LEVEL), colours, covariances)
 
 
 def restore(
-    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior, key_noise: Doubles | None = None
+    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior | None, key_noise: Doubles | None = None
 ) -> Floats:
     """Estimate the originals of `perturbed` images: exactly where the key undoes the method, else linearly.
 
@@ -131,11 +131,11 @@ def restore(
         method: the transformation; its own key is not used.
         key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
             for methods without a key, and for noise whose field is not known: that is denoised.
-        prior: of images of the same shape.
-        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared levels.
+        prior: of images of the same shape; None where the key undoes the method, which needs none.
+        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared grey levels.
 
     Returns:
-        float32 (T, H, W, C) in levels of 0..255, clipped to them, not rounded.
+        float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
 
     Raises:
         PrivpipeError: a key is missing or not of the method's form, the shapes differ, the images are too large, or the
@@ -143,14 +143,14 @@ def restore(
     """
     size = perturbed.shape[1]
     check_size(size)
-    if perturbed.shape[1:] != prior.mean.shape:
-        raise PrivpipeError(
-            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got {prior.mean.shape}. Make it "
-            "with Prior.of or Prior.generic for that shape."
-        )
     each = _one_for_each(key, method, perturbed.shape)
     if method.undone_by_key and (key is not None or not method.keyed):
         return _clipped(method.invert(perturbed, key))
+    if prior is None or perturbed.shape[1:] != prior.mean.shape:
+        raise PrivpipeError(
+            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got "
+            f"{None if prior is None else prior.mean.shape}. Make it with Prior.of or Prior.generic for that shape."
+        )
     observed = method.observations(pixel_values(perturbed))
     rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
     noises = [noise for noise in (method.noise_covariance(), key_noise) if noise is not None]
@@ -169,23 +169,23 @@ def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -
     """The estimate of the module's description, for observations that share their operator.
 
     Args:
-        observed: y, (T, Q, C), levels.
+        observed: y, (T, Q, C), grey levels.
         matrix: K, (Q, H*W), for each colour.
-        noise: N, (Q, Q), squared levels.
+        noise: N, (Q, Q), squared grey levels.
         prior: of images (H, W, C).
 
     Returns:
-        float32 (T, H, W, C) in levels of 0..255, clipped to them.
+        float32 (T, H, W, C) in grey levels of 0..255, clipped to them.
     """
     centred = (observed - _predicted(matrix, prior)) @ prior.colours.T
     whole = fast(matrix)
-    found = np.empty((len(observed), matrix.shape[1], len(prior.colours)))
+    deviations = np.empty((len(observed), matrix.shape[1], len(prior.colours)))
     for component, covariance in enumerate(prior.covariances):
         crossed = whole @ covariance  # (Q, P)
         spread = whole @ crossed.T + noise
         weights = cho_solve(cho_factor(spread, lower=True, overwrite_a=True), centred[:, :, component].T)
-        found[:, :, component] = weights.T @ crossed
-    return _images(found, prior)
+        deviations[:, :, component] = weights.T @ crossed
+    return _images(deviations, prior)
 
 
 def check_size(image_size: int) -> None:
@@ -204,14 +204,14 @@ def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float
     factorisation for each image and component is what is left.
     """
     precisions = [noise * np.linalg.inv(covariance) for covariance in prior.covariances]
-    found = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
+    deviations = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
     for image, matrix in enumerate(matrices):
         centred = matrix.T @ ((observed[image] - _predicted(matrix, prior)) @ prior.colours.T)
         squared = dense(fast(matrix).T @ fast(matrix))
         for component, precision in enumerate(precisions):
             factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
-            found[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
-    return _images(found, prior)
+            deviations[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
+    return _images(deviations, prior)
 
 
 def _predicted(matrix: csr_array, prior: Prior) -> Doubles:
@@ -230,11 +230,8 @@ def _clipped(images: Array) -> Floats:
 
 def _principal_axes(public: Images, mean: Doubles) -> Doubles:
     """Rows are the principal axes of colour, the one with most variance first."""
-    channels = public.shape[-1]
-    products = np.zeros((channels, channels))
-    for start in range(0, len(public), CHUNK_IMAGES):
-        centred = (public[start : start + CHUNK_IMAGES] - mean.astype(np.float32)).reshape(-1, channels)
-        products += centred.T @ centred
+    middle = mean.astype(np.float32)
+    products = squares((part - middle).reshape(-1, mean.shape[2]) for part in parts_of(public, CHUNK_IMAGES))
     return np.asarray(np.linalg.eigh(products)[1].T[::-1])
 
 
@@ -242,11 +239,7 @@ def _products(public: Images, mean: Doubles, axis: Doubles) -> Doubles:
     """Sums over images of the products of two pixels' deviations along an axis of colour, (P, P)."""
     weights = axis.astype(np.float32)
     middle = mean.astype(np.float32) @ weights
-    products = np.zeros((middle.size, middle.size))
-    for start in range(0, len(public), CHUNK_IMAGES):
-        centred = (public[start : start + CHUNK_IMAGES] @ weights - middle).reshape(-1, middle.size)
-        products += centred.T @ centred
-    return products
+    return squares((part @ weights - middle).reshape(-1, middle.size) for part in parts_of(public, CHUNK_IMAGES))
 
 
 def _one_for_each(key: Array | None, method: Perturbation, shape: tuple[int, ...]) -> bool:

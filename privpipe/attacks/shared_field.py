@@ -21,30 +21,28 @@ Information Forensics and Security, 2006). The estimate and the confidence are o
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.restoration import ROUNDING, WHITE, Prior
+from privpipe.attacks.moments import parts_of
+from privpipe.attacks.restoration import WHITE, Prior
 from privpipe.attacks.wiener import prior_of
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import pixel_values
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, pixel_values
 
 MIN_IMAGES = 4  # two in each half
 CHUNK_IMAGES = 4096
 SMALLEST_FRACTION = 1e-12  # without noise (sigma 0) there is nothing to share
-# The mean image at level L0, about the generic prior's grey: variances, in squared levels of the components of
+# The mean image at level L0, about the generic prior's grey: variances, in squared grey levels of the components of
 # colour, of its brightness and of smooth shading over a quarter of the image's width. Round numbers, meant to be loose.
 BRIGHTNESS = (1000.0, 100.0, 100.0)
 SHADING = (300.0, 30.0, 30.0)
 
 
 class SharedField(Attack):
-    """See the module. The key is the field, float32 (H, W, C), in levels of 0..255."""
+    """See the module. The key is the field, float32 (H, W, C), in grey levels of 0..255."""
 
     name = "shared_field"
     levels = ("L0", "L1")
@@ -71,9 +69,9 @@ class SharedField(Attack):
             factor = cho_factor(noise + _error(view, prior, component), lower=True, overwrite_a=True)
             weights = cho_solve(factor, seen)
             fields[:, :, component] = (noise @ weights).T
-            # The mean square of whitened values, weighted by the share of noise; its expectation is 1.
-            share = np.trace(cho_solve(factor, noise))
-            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(share), SMALLEST_FRACTION)
+            # The mean square of whitened values, weighted by the fraction of noise; its expectation is 1.
+            expected = np.trace(cho_solve(factor, noise))
+            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(expected), SMALLEST_FRACTION)
         whole, *parts = fields @ prior.colours
         key = whole.reshape(view.targets.shape[1:]).astype(np.float32)
         images = np.clip(pixel_values(view.targets) - key, 0, WHITE)
@@ -85,7 +83,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
     covariance = prior.covariances[component]
     pixels = len(covariance)
     # What float16 rounded averages out as the images do; the floor keeps the system regular.
-    error = covariance / len(view.stolen) + ROUNDING / len(view.stolen) * np.eye(pixels)
+    error = covariance / len(view.stolen) + ROUNDING_OF_INTEGERS / len(view.stolen) * np.eye(pixels)
     if view.public is not None:
         return np.asarray(error + covariance / len(view.public))
     y, x = np.divmod(np.arange(pixels), view.image_size)
@@ -95,10 +93,8 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
 
 
 def _mean(images: Array) -> Doubles:
-    """Mean of stored images in levels, (H, W, C)."""
-    total = np.zeros(images.shape[1:])
-    for start in range(0, len(images), CHUNK_IMAGES):
-        total += pixel_values(images[start : start + CHUNK_IMAGES]).sum(axis=0, dtype=np.float64)
+    """Mean of stored images in grey levels, (H, W, C)."""
+    total = sum(pixel_values(part).sum(axis=0, dtype=np.float64) for part in parts_of(images, CHUNK_IMAGES))
     return np.asarray(total / len(images))
 
 

@@ -17,7 +17,7 @@ from privpipe.store import LEAKED, PERTURBED, PUBLIC, open_store
 logger = logging.getLogger(__name__)
 
 STEPS = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)  # known pairs
-FRACTIONS = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
+COUNTS = tuple(step * 10**power for power in range(2, 7) for step in (1, 3))  # stolen images: 100, 300, 1000, ...
 HOPELESS = 0.05  # confidence on the whole set under which fewer images are not tried
 SURE = 0.9  # confidence from which on no costly attack is tried
 
@@ -71,28 +71,37 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
         PrivpipeError: the disk of `target` has not the space.
     """
     chosen = [attack for attack in attacks if attack.applies(view.transformation)]
-    plan = [
-        (attack, level, known)
-        for level, known in situations(view)
-        for attack in chosen
-        if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
-        if not (attack.costly and level == "L2" and known is not view)
-    ]
+    plan = planned(view, chosen)
     if target is not None:
         need_space(target, len(plan) * view.targets.size + SMALL_OUTPUT)  # images of 8 bits; keys are small beside them
     records: list[Record] = []
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:
             bar.set_postfix_str(f"{attack.name} {level}")
-            sure = next(
-                (record for record in records if (record.confidence or 0) >= SURE and record.key is not None), None
-            )
-            if attack.costly and sure is not None:
+            sure = _sure_of_the_key(records) if attack.costly else None
+            if sure is None:
+                records.append(run(attack, level, known))
+            else:
                 why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
                 records.append(Record(level, attack.name, _pairs(known), len(known.stolen), 0.0, problem=why))
-            else:
-                records.append(run(attack, level, known))
     return records + data_cost(view, chosen, records)
+
+
+def planned(view: AdversaryView, attacks: Sequence[Attack]) -> list[tuple[Attack, str, AdversaryView]]:
+    """Which of `attacks` is run at which level, with what of `view`."""
+    return [
+        (attack, level, known)
+        for level, known in situations(view)
+        for attack in attacks
+        if level in attack.levels and (level != "L2" or attack.learns_from_pairs(known))
+        if not (attack.costly and level == "L2" and known is not view)
+    ]
+
+
+def _sure_of_the_key(records: Sequence[Record]) -> Record | None:
+    """The first record of an attack that is sure of the key."""
+    sure = (record for record in records if record.key is not None and (record.confidence or 0) >= SURE)
+    return next(sure, None)
 
 
 def situations(view: AdversaryView) -> Iterator[tuple[str, AdversaryView]]:
@@ -127,16 +136,16 @@ def _pairs(view: AdversaryView) -> int:
 
 def data_cost(view: AdversaryView, attacks: Sequence[Attack], records: Sequence[Record]) -> list[Record]:
     """The keys found from fewer stolen images without pairs, for attacks that found something in all of them."""
-    found = []
+    costs = []
     for attack in attacks:
         levels = [level for level in attack.levels if level != "L2"]
         whole = [record for record in records if record.attack == attack.name and record.level in levels]
         if not attack.seeks_key or not whole or (whole[-1].confidence or 0) < HOPELESS:
             continue
         public = view.public if whole[-1].level == "L1" else None
-        for count in [share for share in FRACTIONS if share < len(view.stolen)]:
+        for count in [number for number in COUNTS if number < len(view.stolen)]:
             # One target, since the key alone is wanted.
             fewer = replace(view, stolen=view.stolen[:count], targets=view.targets[:1], public=public, pairs=None)
             record = run(attack, whole[-1].level, fewer)
-            found.append(replace(record, images=None))
-    return found
+            costs.append(replace(record, images=None))
+    return costs

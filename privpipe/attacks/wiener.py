@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.restoration import ROUNDING, Prior, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.values import pixel_values
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, pixel_values
 
 MAX_IMAGES = 2000  # stolen images whose spectrum is measured; more change nothing
 # Misfit, in nepers of power, at which the confidence is 1/2. On images, right hypotheses have at most 1.0 (filters)
@@ -32,7 +32,7 @@ STEEPNESS = 8
 # Lower bands are left out: how bright images are, and their gradients from edge to edge, which no method here changes
 # and which differ most from one kind of image to another.
 LOWEST_BAND = 2
-SMALLEST_POWER = 1e-6  # of a frequency, squared levels: black images have none
+SMALLEST_POWER = 1e-6  # of a frequency, squared grey levels: black images have none
 
 
 class Wiener(Attack):
@@ -64,7 +64,7 @@ def confidence(view: AdversaryView, prior: Prior) -> float:
     deviations = deviations_of(view.stolen, matrix @ prior.mean.reshape(-1, view.channels), prior)
     ratios = []
     for component in range(len(prior.colours) if kind == "noise" else 1):
-        covariance = matrix @ (matrix @ prior.covariances[component]).T + ROUNDING * np.eye(len(matrix))
+        covariance = matrix @ (matrix @ prior.covariances[component]).T + ROUNDING_OF_INTEGERS * np.eye(len(matrix))
         if noise is not None:
             covariance += noise
         ratios.append(log_ratios(deviations[..., component], covariance))

@@ -17,7 +17,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.perturb import Perturbation
 from privpipe.reading import Reading
-from privpipe.report.figures import displayable
+from privpipe.report.display import displayable
 
 SHEET_PIXELS = 64  # an image on a sheet is enlarged to about this many
 GAP = 2

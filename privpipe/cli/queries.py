@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.data.listing import find_images
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, unknown
 from privpipe.owner.key import Key
-from privpipe.params import unknown
 from privpipe.perturb import METHODS, Perturbation
 from privpipe.reading import Reading
 from privpipe.store import PERTURBED, open_store
@@ -57,12 +56,12 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
                 "images. Name a folder elsewhere."
             )
         try:
-            found = find_images(path)
+            inside = find_images(path)
         except PrivpipeError as error:
             problems.append(str(error))
             continue
-        queries += [Query(image, image.relative_to(path)) for image in found]
-        if not found:
+        queries += [Query(image, image.relative_to(path)) for image in inside]
+        if not inside:
             problems.append(f"{path} holds no images. Name a folder with images, or the files themselves.")
     return queries, problems
 

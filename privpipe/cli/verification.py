@@ -8,8 +8,9 @@ from privpipe.attacks.records import FORMAT as RECORDS
 from privpipe.attacks.records import load_records
 from privpipe.checksum import check
 from privpipe.errors import PrivpipeError
+from privpipe.header import damaged
 from privpipe.nn.bundle import load_bundle
-from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, damaged, open_store
+from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, open_store
 
 IMAGES = (RAW, PERTURBED, PUBLIC, LEAKED)
 
@@ -47,7 +48,7 @@ def _format(path: Path) -> str:
         with path.open("rb", buffering=0) as file:
             check(file.fileno())
         with h5py.File(path, "r") as file:
-            found = file.attrs["format"]
+            form = file.attrs["format"]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(path, str(error)) from error
-    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+    return form.decode(errors="replace") if isinstance(form, bytes) else str(form)

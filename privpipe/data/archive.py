@@ -77,9 +77,9 @@ def read_archive(path: Path) -> tuple[RawImages, RawImages]:
         else:
             batches[role] = _python_batch(content, where) if layout == "python" else _binary_batch(content, where)
     if len(layouts) != 1:
-        found = "both" if layouts else "neither"
+        which = "both" if layouts else "neither"
         raise PrivpipeError(
-            f"{path} holds {found} of cifar-10-batches-py/ and cifar-10-batches-bin/, where one is expected. "
+            f"{path} holds {which} of cifar-10-batches-py/ and cifar-10-batches-bin/, where one is expected. "
             "Give the python or the binary version of CIFAR-10, as from https://www.cs.toronto.edu/~kriz/cifar.html."
         )
     missing = [role for role in (*TRAIN, "test_batch") if role not in batches]
@@ -230,17 +230,17 @@ def _python_names(content: bytes, where: str) -> tuple[str, ...]:
     return _checked_names(_unpickle(content, where).get("label_names"), where)
 
 
-def _checked_names(found: object, where: str) -> tuple[str, ...]:
+def _checked_names(listed: object, where: str) -> tuple[str, ...]:
     """The class names as strings, from the list of bytes or strings that the archive gives."""
     names: list[str] = []
-    for name in found if isinstance(found, list) else []:
+    for name in listed if isinstance(listed, list) else []:
         try:
             text = name.decode("utf-8") if isinstance(name, bytes) else name
         except UnicodeDecodeError:
             text = None
         if isinstance(text, str) and text.isprintable():
             names.append(text)
-    if not isinstance(found, list) or len(found) != CLASSES or len(set(names)) != CLASSES:
+    if not isinstance(listed, list) or len(listed) != CLASSES or len(set(names)) != CLASSES:
         raise _invalid(where, f"does not name {CLASSES} different classes")
     return tuple(names)
 

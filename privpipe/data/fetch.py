@@ -1,28 +1,21 @@
-"""Getting the archive of images: downloaded and resumed, or read where it lies, and never used unverified."""
+"""Downloading a file: resumed where it was cut, also after a kill, and never used before its checksum was compared."""
 
-import email.utils
 import fcntl
-import hashlib
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 import requests
 import urllib3
 from tqdm import tqdm
 
+from privpipe.data.sha256 import checksum, parse_checksum
 from privpipe.errors import PrivpipeError
 from privpipe.files import FULL_DISK, make_folder, write_error, write_json
-
-OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"  # 170,498,071 bytes
-OFFICIAL_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 CHUNK = 1 << 16  # what a stall or a kill can lose
 PROGRESS = 1 << 20  # an attempt that got this much further does not count against the number of attempts
@@ -30,51 +23,6 @@ LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks fo
 RETRIED = {408, 425, 429}  # "not now" answers among the 4xx; every 5xx is one too
 
 logger = logging.getLogger(__name__)
-
-
-def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
-    """The verified archive on this machine, downloaded into `folder` if it has to be.
-
-    Args:
-        archive: an http(s) URL, or the path of a local file, which is read where it lies; None for the
-            official CIFAR-10 archive.
-        sha256: the checksum of the archive in hexadecimal; required with `archive`, optional without.
-        folder: where a downloaded archive is kept, under the last name in the URL's path.
-
-    Raises:
-        PrivpipeError: no checksum, a wrong one, no such file, or a download that failed.
-    """
-    if archive is None:
-        if sha256 is not None and _parse_checksum(sha256) != OFFICIAL_SHA256:
-            raise PrivpipeError(
-                f"data.sha256 is {sha256}, but the official archive has {OFFICIAL_SHA256}. "
-                "Set data.sha256 to null, or set data.archive to the file that it belongs to."
-            )
-        return fetch(OFFICIAL_URL, folder / "cifar-10-python.tar.gz", OFFICIAL_SHA256)
-    if sha256 is None:
-        raise PrivpipeError(
-            f"data.sha256 is required with data.archive={archive}; got null. "
-            "Set it to the checksum that the publisher states, or to what `sha256sum FILE` prints for a file you trust."
-        )
-    expected = _parse_checksum(sha256)
-    if archive.lower().startswith(("http://", "https://")):
-        return fetch(archive, folder / _name_in_url(archive), expected)
-    if "://" in archive:
-        raise PrivpipeError(f"data.archive must be an http:// or https:// URL or the path of a file; got {archive}.")
-    return _verified_file(Path(archive).expanduser(), expected)
-
-
-def checksum(path: Path) -> str:
-    """The sha256 of the file's bytes in lower-case hexadecimal.
-
-    Raises:
-        PrivpipeError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise PrivpipeError(f"cannot read {path}: {error.strerror or error}. Check the path and its rights.") from error
 
 
 def fetch(
@@ -99,7 +47,7 @@ def fetch(
     Raises:
         PrivpipeError: the server refuses or cannot be reached, the checksum is wrong, or the disk is full.
     """
-    expected = _parse_checksum(sha256)
+    expected = parse_checksum(sha256)
     if destination.is_file() and checksum(destination) == expected:
         return destination
     if destination.is_dir():
@@ -108,7 +56,7 @@ def fetch(
     try:
         make_folder(destination.parent, private=True)
         with _alone(destination):
-            download.whole(attempts, backoff)
+            download.run(attempts, backoff)
             with download.part.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(download.part, destination)
@@ -157,11 +105,9 @@ class _Download:
     """One file on its way: the `.part` file, and beside it a note of which version on the server it is part of."""
 
     def __init__(self, url: str, destination: Path, sha256: str, timeout: float):
-        self.url = url
+        self.url, self.sha256, self.timeout = url, sha256, timeout
         self.part = destination.with_name(destination.name + ".part")
         self.note = destination.with_name(destination.name + ".part.json")
-        self.sha256 = sha256
-        self.timeout = timeout
         self.resumed = False  # whether the file is made of pieces from more than one answer
 
     def size(self) -> int:
@@ -174,41 +120,37 @@ class _Download:
         self.note.unlink(missing_ok=True)
         self.resumed = False
 
-    def whole(self, attempts: int, backoff: float) -> None:
-        """Have all of the file in `part`, verified; PrivpipeError where that fails."""
-        self.run(attempts, backoff)
-        found = checksum(self.part)
-        if found != self.sha256 and self.resumed:
-            # The first half may be from another version of the file or from a crashed disk: a whole one decides.
-            logger.warning("the resumed download of %s has a wrong checksum; starting over", self.url)
-            self.discard()
-            self.run(attempts, backoff)
-            found = checksum(self.part)
-        if found != self.sha256:
-            self.discard()
-            raise PrivpipeError(
-                f"{self.url} has the sha256 {found}, but {self.sha256} was expected. The download was removed. Run "
-                "again if the connection may have damaged it; if it happens twice, check data.archive and data.sha256."
-            )
-
     def run(self, attempts: int, backoff: float) -> None:
-        """Try until the whole file has arrived; PrivpipeError when `attempts` in a row brought nothing new."""
+        """Have all of the file in `part`, verified; PrivpipeError when `attempts` in a row brought nothing new."""
         failures, furthest = 0, self.size()
-        with requests.Session() as session:
-            while True:
-                try:
-                    return self._attempt(session)
-                except _RetryError as problem:
-                    if self.size() >= furthest + PROGRESS:
-                        failures, furthest = 0, self.size()
-                    failures += 1
-                    if failures >= attempts:
-                        raise self._gave_up(attempts, problem) from problem
-                    wait = min(max(backoff * 2 ** (failures - 1), problem.wait), LONGEST_WAIT)
-                    logger.warning("%s: %s; trying again in %g s", self.url, problem, wait)
-                time.sleep(wait)
+        while True:
+            try:
+                self._ask()
+                return self._verify()
+            except _RetryError as problem:
+                if self.size() >= furthest + PROGRESS:
+                    failures, furthest = 0, self.size()
+                failures += 1
+                if failures >= attempts:
+                    raise self._gave_up(attempts, problem) from problem
+                wait = min(max(backoff * 2 ** (failures - 1), problem.wait), LONGEST_WAIT)
+                logger.warning("%s: %s; trying again in %g s", self.url, problem, wait)
+            time.sleep(wait)
 
-    def _attempt(self, session: requests.Session) -> None:
+    def _verify(self) -> None:
+        actual = checksum(self.part)
+        if actual == self.sha256:
+            return
+        resumed = self.resumed
+        self.discard()
+        if resumed:  # the first half may be of another version of the file, or from a crashed disk: a whole one decides
+            raise _RetryError("the resumed download has a wrong checksum and was removed")
+        raise PrivpipeError(
+            f"{self.url} has the sha256 {actual}, but {self.sha256} was expected. The download was removed. Run "
+            "again if the connection may have damaged it; if it happens twice, check data.archive and data.sha256."
+        )
+
+    def _ask(self) -> None:
         """One request; returns when the whole file is in `part`."""
         noted = self._read_note()
         if noted.get("sha256", self.sha256) != self.sha256:
@@ -218,70 +160,49 @@ class _Download:
         # A transparent gzip layer would make ranges and lengths count something else than the file's bytes.
         headers = {"Accept-Encoding": "identity"}
         if size:
-            headers["Range"] = f"bytes={size}-"
-            if validator:
-                headers["If-Range"] = validator
-        with self._get(session, headers) as response:
+            headers |= {"Range": f"bytes={size}-"} | ({"If-Range": validator} if validator else {})
+        with self._get(headers) as response:
+            place = response.headers.get("Content-Range", "").strip()
             if response.status_code == 200:
-                self._start_over(response)
-            elif response.status_code == 206 and size:
-                self._append(response, size, validator)
-            elif response.status_code == 416 and size:
-                # There is nothing after what we have: it is the whole file, or not of this file.
-                if response.headers.get("Content-Range", "").strip() != f"bytes */{size}":
-                    self.discard()
-                    raise _RetryError(f"the {size:,} bytes from before do not belong to the file on the server")
-                self.resumed = True
-            else:
+                self.discard()
+                # The note comes before the first byte: a kill between the two leaves no bytes of an unknown version.
+                write_json(self.note, {"url": self.url, "sha256": self.sha256, "validator": _validator(response)})
+                return self._receive(response, 0)
+            if not size or response.status_code not in (206, 416):
                 raise self._refused(response)
+            changed = validator is not None and _validator(response) not in (None, validator)
+            if response.status_code == 206 and not changed and place.startswith(f"bytes {size}-"):
+                self.resumed = True
+                return self._receive(response, size)
+        # After 416 there is nothing beyond what has arrived: it is the whole file, or not of this file.
+        if response.status_code == 416 and place == f"bytes */{size}":
+            self.resumed = True
+            return
+        self.discard()
+        if response.status_code == 416:
+            raise _RetryError(f"the {size:,} bytes from before do not belong to the file on the server")
+        raise _RetryError("the file on the server has changed" if changed else "the server sent a wrong range")
 
-    def _get(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
+    def _get(self, headers: dict[str, str]) -> requests.Response:
         try:
-            return session.get(self.url, headers=headers, stream=True, timeout=self.timeout)
+            return requests.get(self.url, headers=headers, stream=True, timeout=self.timeout)
         except (ValueError, requests.TooManyRedirects) as error:  # ValueError: requests' and urllib3's bad URLs
             raise PrivpipeError(f"cannot download {self.url}: {error}. Check the address in data.archive.") from error
-        except requests.Timeout as error:
-            raise _RetryError(f"no answer within {self.timeout:g} s") from error
         except (OSError, urllib3.exceptions.HTTPError) as error:  # requests' own errors are OSErrors
             raise _RetryError(f"no connection ({error})") from error
-
-    def _start_over(self, response: requests.Response) -> None:
-        self.discard()
-        # The note comes before the first byte: a kill between the two must not leave bytes of an unknown version.
-        write_json(self.note, {"url": self.url, "sha256": self.sha256, "validator": _validator(response)})
-        self._receive(response, 0)
-
-    def _append(self, response: requests.Response, size: int, validator: str | None) -> None:
-        first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        changed = validator is not None and _validator(response) not in (None, validator)
-        if changed or first is None or int(first[1]) != size:
-            self.discard()
-            raise _RetryError("the file on the server has changed" if changed else "the server sent a wrong range")
-        self.resumed = True
-        self._receive(response, size)
 
     def _receive(self, response: requests.Response, size: int) -> None:
         """Append the body to `part`, which holds `size` bytes."""
         length = response.headers.get("Content-Length", "")
         total = size + int(length) if length.isdecimal() else None
-        with (
-            open(self.part, "ab", opener=_no_link) as file,
-            tqdm(
-                desc=self.part.stem,
-                initial=size,
-                total=total,
-                unit="B",
-                unit_scale=True,
-                unit_divisor=1024,
-                disable=None,  # on a terminal only
-            ) as bar,
-        ):
+        bar = tqdm(
+            desc=self.part.stem, initial=size, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None
+        )
+        with bar, open(self.part, "ab", opener=_no_link) as file:
             try:
                 for chunk in response.raw.stream(CHUNK, decode_content=False):
                     file.write(chunk)
                     bar.update(len(chunk))
-            except urllib3.exceptions.ReadTimeoutError as error:
-                raise _RetryError(f"nothing arrived for {self.timeout:g} s") from error
             except urllib3.exceptions.HTTPError as error:
                 raise _RetryError(f"the connection was cut ({error})") from error
         if total is not None and self.size() != total:
@@ -327,48 +248,8 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Seconds that the server asks to wait, 0 when it does not say: a number, or an HTTP date."""
-    asked = response.headers.get("Retry-After", "").strip()
-    if asked.isdecimal():
-        return float(asked)
+    """Seconds that the server asks to wait, as a number or a date; 0 when it does not say."""
     try:
-        date = email.utils.parsedate_to_datetime(asked)
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):  # TypeError: a date without a time zone
+        return urllib3.Retry().get_retry_after(response.raw) or 0.0
+    except urllib3.exceptions.InvalidHeader:
         return 0.0
-
-
-def _parse_checksum(sha256: str) -> str:
-    """`sha256` in lower case; PrivpipeError if it cannot be one."""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise PrivpipeError(f"data.sha256 must be 64 hexadecimal digits, as `sha256sum FILE` prints; got {sha256!r}.")
-    return sha256.lower()
-
-
-def _name_in_url(url: str) -> str:
-    """The file name that the URL's path ends in."""
-    try:
-        name = PurePosixPath(unquote(urlsplit(url).path)).name
-    except ValueError as error:
-        raise PrivpipeError(f"data.archive is not a valid URL: {url} ({error}).") from error
-    if name in ("", "..") or "\0" in name:
-        raise PrivpipeError(f"data.archive must end in a file name, as in https://example.org/a.tar.gz; got {url}.")
-    return name
-
-
-def _verified_file(path: Path, expected: str) -> Path:
-    """`path`, if it is a file with the sha256 `expected`."""
-    if not path.exists():
-        raise PrivpipeError(
-            f"data.archive={path} does not exist. Give the path of a CIFAR-10 archive, its URL, or null to download it."
-        )
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file"
-        raise PrivpipeError(f"data.archive={path} is {kind}. Give the path of the .tar.gz file itself.")
-    found = checksum(path)
-    if found != expected:
-        raise PrivpipeError(
-            f"data.archive={path} has the sha256 {found}, but data.sha256 is {expected}. "
-            "The file is damaged or another one: copy it again, or correct data.sha256 if you trust it."
-        )
-    return path

@@ -89,7 +89,7 @@ def _work_trees() -> list[Path]:
     with one of these. An experiment that DVC runs in `.dvc/tmp` has a repository of its own there, inside the clone."""
     here = Path(os.path.realpath(os.getcwd()))
     around = [folder for folder in (here, *here.parents) if os.path.lexists(folder / ".git")]
-    found = {os.path.realpath(tree): None for tree in around}
+    trees = {os.path.realpath(tree): None for tree in around}
     for tree in around:
         try:
             listed = _run(tree, "worktree", "list", "--porcelain").stdout
@@ -97,8 +97,8 @@ def _work_trees() -> list[Path]:
             break  # no git: whoever needs an answer of it says so
         for line in listed.splitlines():
             if line.startswith("worktree "):
-                found[os.path.realpath(line.removeprefix("worktree "))] = None
-    return [Path(tree) for tree in found]
+                trees[os.path.realpath(line.removeprefix("worktree "))] = None
+    return [Path(tree) for tree in trees]
 
 
 def _git(name: str, tree: Path, *arguments: str, said: str = "") -> str:

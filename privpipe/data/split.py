@@ -33,7 +33,7 @@ def split(
 ) -> dict[str, Rows]:
     """Which rows go where: `train`, `val` and `public` of the training part, `test` of the test part.
 
-    `public` is that share of each class of the training part. Each other set is class-balanced (the counts of two
+    `public` is that fraction of each class of the training part. Each other set is class-balanced (the counts of two
     classes differ by at most one) except where None asks for all that is left; rows come in random order. A larger
     `n_train` or `n_test` begins with the rows of a smaller one, and neither these beginnings nor `val` depend on
     `public`.
@@ -58,9 +58,9 @@ def split(
     return {"train": train_rows, "val": val, "test": test_rows, "public": public_rows}
 
 
-def set_aside(by_class: list[Rows], share: float) -> tuple[Rows, list[Rows]]:
-    """That share of each class, rounded down, from its end; and what is left of each class."""
-    keep = [len(rows) - int(len(rows) * share) for rows in by_class]
+def set_aside(by_class: list[Rows], fraction: float) -> tuple[Rows, list[Rows]]:
+    """That fraction of each class, rounded down, from its end; and what is left of each class."""
+    keep = [len(rows) - int(len(rows) * fraction) for rows in by_class]
     aside = interleave([rows[count:] for rows, count in zip(by_class, keep, strict=True)])
     return aside, [rows[:count] for rows, count in zip(by_class, keep, strict=True)]
 

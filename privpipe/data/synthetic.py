@@ -240,8 +240,8 @@ def _render(labels: Labels, scenes: _Scenes, field: Floats, grain: Floats, noise
     slope_y = (scenes.light * np.sin(scenes.light_angle))[:, None, None]
     rgb *= (1 + slope_x * axis[None, None, :] + slope_y * axis[None, :, None])[..., None]
     rgb += 0.008 * noise
-    levels: NDArray[np.uint8] = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-    return levels
+    images: NDArray[np.uint8] = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    return images
 
 
 def draw(count: int, image_size: int = 32, *, rng: np.random.Generator) -> RawImages:

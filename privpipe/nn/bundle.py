@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.files import write_bytes
+from privpipe.networks.base import Architecture
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import Architecture, build, channels_last, has_descrambler
+from privpipe.nn.models import build, channels_last
 from privpipe.store import Header
 
 FORMAT, FORMAT_VERSION = "privpipe-model", 2
@@ -113,7 +115,7 @@ def _check(bundle: Bundle) -> None:
     architecture, (low, high) = bundle.architecture, bundle.image_range
     if len(bundle.class_names) != architecture.classes:
         raise ValueError(f"{len(bundle.class_names)} class names for {architecture.classes} classes")
-    if bundle.k < 1 or (has_descrambler(architecture.arch) and architecture.k != bundle.k):
+    if bundle.k < 1 or (NETWORKS[architecture.arch].descrambles and architecture.k != bundle.k):
         raise ValueError(f"k={bundle.k}, and its descrambler has k={architecture.k}")
     if not -math.inf < low < high < math.inf or not bool((bundle.normalise.std > 0).all()):
         raise ValueError("its image range or its normalisation is impossible")

@@ -15,6 +15,13 @@ from privpipe.errors import PrivpipeError
 
 FILLER: Any = torch.utils.deterministic  # torch makes its attribute at run time, unseen by type checkers
 PRECISIONS = ("auto", "float32", "bfloat16")
+# Libraries that may compute float32 with fewer bits: by default cuDNN's convolutions do, in TF32 with 10 bits.
+FLOAT32_IN: tuple[Any, ...] = (
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # torch's stubs lack it
+    torch.backends.cuda.matmul,
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -62,8 +69,9 @@ def _processor() -> str:
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
-    """Within the block torch uses `threads` CPU threads and deterministic algorithms only."""
+    """Within the block torch uses `threads` CPU threads, deterministic algorithms only, and all 24 bits of float32."""
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), FILLER.fill_uninitialized_memory
+    precisions = [library.fp32_precision for library in FLOAT32_IN]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may differ from run to run
     torch.set_num_threads(threads)
     # On CUDA torch refuses max pooling, since windows that overlap add up in any order. Those of 2×2 do not overlap.
@@ -71,9 +79,13 @@ def deterministic(threads: int) -> Iterator[None]:
     torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     # Nothing here reads memory before it is written, and to fill all of it first takes a twentieth of a training.
     FILLER.fill_uninitialized_memory = False
+    for library in FLOAT32_IN:
+        library.fp32_precision = "ieee"
     try:
         yield
     finally:
+        for library, precision in zip(FLOAT32_IN, precisions, strict=True):
+            library.fp32_precision = precision
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])
         FILLER.fill_uninitialized_memory = before[2]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import resolve_precision
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import BlockFullyConnected
 
 MOMENTUM, LABEL_SMOOTHING, WARM_UP = 0.9, 0.1, 0.2  # of the modern recipe; the last as a share of all steps
 WARM_UP_STEPS = 3  # before a step is recorded, so that libraries have chosen their algorithms and allocated
@@ -147,7 +147,13 @@ class Graph(Protocol):
 
 
 class CudaGraph:
-    """A CUDA graph, with the memory that it needs."""
+    """A CUDA graph, with the memory that it needs.
+
+    cuBLAS keeps a workspace for each stream, and torch records all graphs on one. Graphs that found the same workspace
+    would write into it at once when they are replayed on different streams, and the end of one would free what the
+    others use (https://github.com/pytorch/pytorch/issues/193402). So there is no workspace when the recording begins,
+    and the one that it makes, in the graph's own memory, is forgotten when it ends.
+    """
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
@@ -161,8 +167,13 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(stream)
 
     def record(self, work: Callable[[], None]) -> None:
-        with torch.cuda.graph(self._graph):
-            work()
+        """Other threads may allocate memory meanwhile, as the reader of a streamed set does."""
+        torch._C._cuda_clearCublasWorkspaces()
+        try:
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                work()
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
 
     def replay(self) -> None:
         self._graph.replay()

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from privpipe import __version__
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
+from privpipe.layers import BlockFullyConnected, Residual
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.inference import predict
-from privpipe.nn.models import BlockFullyConnected, Residual
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"

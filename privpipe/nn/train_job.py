@@ -9,12 +9,15 @@ from torch import Tensor
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import need_space
+from privpipe.layers import BlockFullyConnected
+from privpipe.networks.base import Architecture
+from privpipe.networks.registry import network_for
 from privpipe.nn.bundle import Bundle, model_bytes
 from privpipe.nn.data import Resident, load_split, load_training
 from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import measure
-from privpipe.nn.models import DESCRAMBLER, Architecture, BlockFullyConnected, build, network_name
+from privpipe.nn.models import build
 from privpipe.nn.training import Epoch, train
 from privpipe.params import Model, Train
 from privpipe.store import PERTURBED, Header, open_store
@@ -74,8 +77,8 @@ def train_file(
     """Train a classifier on a file of perturbed images.
 
     Args:
-        arch: as `model.arch`; the network is that of the recipe's style (`privpipe.nn.models.network_name`), and the
-            block size of a descrambler is the file's k.
+        arch: as `model.arch`; the network is that of the recipe's style (`privpipe.networks.registry.network_for`), and
+            the block size of a descrambler is the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
         prepare: sets what the BFC layer of a descrambler begins with, such as `privpipe.attacks.descrambler_init` makes
@@ -95,9 +98,9 @@ def train_file(
             raise PrivpipeError(f"{path} has images of shape {header.shape}; they must be square. Perturb square ones.")
         train_set = load_training(store, place, recipe.batch_size, memory_mb)
         val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
-        block = header.k if arch == DESCRAMBLER else 1
-        network = network_name(arch, recipe.style)
-        architecture = Architecture(network, header.shape[0], header.shape[2], len(header.class_names), block)
+        network = network_for(arch, recipe.style)
+        block = header.k if network.descrambles else 1
+        architecture = Architecture(network.name, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
             need_space(target, model_bytes(model))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
+from privpipe.nn.contention import Contention
 from privpipe.nn.data import Resident, TrainingSet
 from privpipe.nn.engine import Engine, Recipe, learning_rates
 from privpipe.nn.inference import Normalisation, evaluate
@@ -76,15 +78,18 @@ def training(
 ) -> Generator[Epoch | None, None, None]:
     """The work of `train` in small pieces: None after each step, an `Epoch` after each epoch.
 
-    So that several models can take turns (`privpipe.nn.together`).
+    So that several models can take turns (`benchmarks/together.py`).
     """
     engine = Engine(model, normalise, recipe, record)
+    # Of a step on a GPU this thread sees no more than its launch.
+    watch = Contention(torch.get_num_threads()) if engine.device.type == "cpu" else nullcontext()
     order = torch.Generator().manual_seed(recipe.seed)
     rates = learning_rates(recipe, train_set.steps(recipe.batch_size))
     for number in range(1, recipe.epochs + 1):
         for images, labels, shuffled in train_set.epoch(order, recipe.batch_size):
             for rows in torch.split(shuffled, recipe.batch_size):
-                engine.step(images, labels, rows, next(rates))
+                with watch:
+                    engine.step(images, labels, rows, next(rates))
                 yield None
         val_loss, val_accuracy, _ = evaluate(model, normalise, val_set.images, val_set.labels)
         epoch = Epoch(number, engine.take_loss().item() / train_set.count, val_loss, val_accuracy)

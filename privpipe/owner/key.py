@@ -116,7 +116,7 @@ def read_any(path: str | Path) -> Key | Reference:
         if len(text) > MAX_FILE_BYTES:
             raise ValueError("too long")
         content = json.loads(text)
-        found = _parse(content)
+        stored = _parse(content)
         derivation, fingerprint = content["derivation"], content["fingerprint"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PrivpipeError(f"{path} is no privpipe key file, or damaged ({error}). {REMEDY}") from error
@@ -125,12 +125,12 @@ def read_any(path: str | Path) -> Key | Reference:
             f"{path} is a key for the derivation {derivation!r}; this privpipe derives by {DERIVATION!r}. "
             "Use the version of privpipe that made it, or make a new key and perturb again."
         )
-    if fingerprint != found.fingerprint:
+    if fingerprint != stored.fingerprint:
         raise PrivpipeError(f"{path} is damaged: its secret and its fingerprint do not belong together. {REMEDY}")
-    seed = found.seed
-    if seed is not None and found.fingerprint != new_key(seed).fingerprint:
+    seed = stored.seed
+    if seed is not None and stored.fingerprint != new_key(seed).fingerprint:
         raise PrivpipeError(f"{path} is damaged: its secret is not the research key of its seed {seed}. {REMEDY}")
-    return found
+    return stored
 
 
 def _parse(content: Any) -> Key | Reference:

@@ -63,14 +63,14 @@ def read_key(path: str | Path) -> Key:
     Raises:
         PrivpipeError: the file is missing, damaged or neither of the two, or the key is not in the home.
     """
-    found = read_any(path)
-    if isinstance(found, Key):
-        return found
-    if found.seed is not None:
-        return new_key(found.seed)
-    key = find(found.fingerprint)
+    stored = read_any(path)
+    if isinstance(stored, Key):
+        return stored
+    if stored.seed is not None:
+        return new_key(stored.seed)
+    key = find(stored.fingerprint)
     if key is None:
-        raise missing(found.fingerprint, f"{path} stands for it")
+        raise missing(stored.fingerprint, f"{path} stands for it")
     return key
 
 
@@ -166,8 +166,8 @@ class Project:
         """
         try:
             content = json.loads(self.record.read_bytes())
-            found = content["fingerprint"]
-            if content["format"] != PROJECT_FORMAT or not FINGERPRINT.fullmatch(found):
+            fingerprint = content["fingerprint"]
+            if content["format"] != PROJECT_FORMAT or not FINGERPRINT.fullmatch(fingerprint):
                 raise ValueError("its fields contradict each other")
         except FileNotFoundError:
             return None
@@ -176,7 +176,7 @@ class Project:
                 f"cannot read {self.record}, which names the key of {self.name} ({error}). Restore it from your backup "
                 "of the key home, or remove it where metrics/perturb.json names the key."
             ) from error
-        return str(found)
+        return str(fingerprint)
 
     def remember(self, fingerprint: str, replace: bool = False) -> str:
         """Record its key unless it has one; the fingerprint that holds. One of several runs side by side wins."""

@@ -41,13 +41,13 @@ def read_guarded_key(path: str | Path, allow_readable: bool = False) -> Key:
     """
     path = Path(path)
     _check_exists(path)
-    found = read_any(path)
-    if isinstance(found, Reference):
-        if found.seed is None and keyhome.find(found.fingerprint) is not None:
-            _check_guarded(keyhome.place(found.fingerprint), allow_readable)
+    stored = read_any(path)
+    if isinstance(stored, Reference):
+        if stored.seed is None and keyhome.find(stored.fingerprint) is not None:
+            _check_guarded(keyhome.place(stored.fingerprint), allow_readable)
         return keyhome.read_key(path)
     _check_guarded(path, allow_readable)
-    return found
+    return stored
 
 
 def _check_exists(path: Path) -> None:

@@ -13,7 +13,7 @@ from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
 from privpipe.params import Perturb
 from privpipe.perturb import METHODS, Copies, Perturbation
-from privpipe.perturb.base import Array, cached
+from privpipe.perturb.base import ZERO, Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
 
@@ -29,7 +29,7 @@ def perturb_file(
 
     Returns:
         The number of images of each split, the size of the images in bytes, the root-mean-square change per
-        value in levels of 0..255 (over all splits, to 0.01), the fingerprint of the key, and whether it is a
+        value in grey levels of 0..255 (over all splits, to 0.01), the fingerprint of the key, and whether it is a
         research key.
 
     Raises:
@@ -101,7 +101,7 @@ def squared_change(images: NDArray[np.uint8], perturbed: Array, white: float) ->
         if after.dtype == np.uint8:
             total += round(cv2.norm(before, after, cv2.NORM_L2SQR))  # OpenCV may square the root of a whole number
         else:
-            change: Array = cv2.convertFp16(after.view(np.int16))  # to float32
+            change: Array = cv2.subtract(after, ZERO, dtype=cv2.CV_32F)  # the same values, faster than NumPy
             change *= np.float32(white)
             change -= before
             total += cv2.norm(change, cv2.NORM_L2SQR)

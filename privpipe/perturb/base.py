@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams
 from privpipe.perturb.knowledge import Knowledge
-
-Images = NDArray[np.uint8]
-Array = NDArray[Any]
+from privpipe.perturb.values import Array as Array
+from privpipe.perturb.values import Images as Images
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Perturbation(Knowledge):
         image_size: height and width of the images in pixels.
         k: filter size (odd) or block size (divides `image_size`); ignored by `none`.
         scope: `dataset` (the same key material for all images) or `image` (fresh for each).
-        sigma: noise strength in levels of 0..255; ignored by methods without noise.
+        sigma: noise strength in grey levels of 0..255; ignored by methods without noise.
         stream: the source of key material; may be None for a method that is not `keyed`.
 
     Output is uint8 in 0..255 where `exact`, else float16 in units where black is 0 and white is 1.
@@ -59,7 +58,7 @@ class Perturbation(Knowledge):
         """
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        """Undo `apply`: (N, H, W, C), uint8 where `exact`, else float32 in levels of 0..255, not rounded.
+        """Undo `apply`: (N, H, W, C), uint8 where `exact`, else float32 in grey levels of 0..255, not rounded.
 
         Args:
             keys: `dataset_key`, or `image_keys` of the images under `scope: image`, for which one has to have them
@@ -68,7 +67,17 @@ class Perturbation(Knowledge):
         Raises:
             PrivpipeError: the method has no inverse.
         """
-        raise PrivpipeError(f"{self.name} has no inverse: it destroys information. Methods with one set `invertible`.")
+        raise PrivpipeError(f"{self.name} is not undone by its key. Methods that are set `undone_by_key`.")
+
+    def given(self, keys: Array | None, material: str) -> Array:
+        """`keys`, which undoing takes.
+
+        Raises:
+            PrivpipeError: there are none.
+        """
+        if keys is None:
+            raise PrivpipeError(f"{self.name} is undone with its {material}; got none. Pass dataset_key or image_keys.")
+        return keys
 
     @property
     def dataset_key(self) -> Array | None:
@@ -164,6 +173,7 @@ def odd_sizes(n: int) -> list[int]:
 
 
 HALF_MOST = float(np.finfo(np.float16).max)
+ZERO = np.zeros(1)  # a number, to OpenCV
 
 
 def to_unit_float16(
@@ -187,18 +197,14 @@ def to_unit_float16(
     if out is None:
         out = np.empty(values.shape, np.float16)
     if values.size:  # OpenCV refuses empty arrays
-        # To the nearest value, ties to even, as NumPy rounds, at twenty times its speed.
-        cv2.convertFp16(values.reshape(1, -1), out.reshape(1, -1).view(np.int16))
+        # To the nearest value, ties to even, as NumPy rounds, at ten times its speed. Less 0.0 every value is itself.
+        cv2.subtract(values.reshape(1, -1), ZERO, out.reshape(1, -1), dtype=cv2.CV_16F)
     return out
 
 
 # A transformation passes over its values several times, so it takes as many images at a time as stay in the cache of
-# a core from one pass to the next. This is a share of it for one array; no result depends on it.
+# a core from one pass to the next. This is a fraction of it for one array; no result depends on it.
 CACHE_BYTES = 1 << 19
-# glibc returns memory that is freed to the kernel, which then clears every page of the next array: for some methods
-# that took longer than the work. It keeps up to twice the largest block that it ever got back, so hand it one of
-# 16 MB. Nothing touches the block, so it costs nothing; other allocators pay no heed.
-np.empty(1 << 24, np.uint8)
 
 
 def cached(count: int, image_bytes: float, most: int | None = None) -> Iterator[slice]:
@@ -214,13 +220,13 @@ def cached(count: int, image_bytes: float, most: int | None = None) -> Iterator[
         yield slice(first, min(first + step, count))
 
 
-# OpenCV takes images of at most 512 channels, and its filters treat channels alike: many images side by side as the
+# OpenCV takes images of at most 128 channels, and its filters treat channels alike: many images side by side as the
 # channels of one image cost one call instead of many. NumPy gains as well: all values of one place lie together.
-CV_CHANNELS = 512
+CV_CHANNELS = 128
 
 
 def side_by_side(images: Array, value_bytes: float = 1) -> Iterator[tuple[slice, Array]]:
-    """Yield `(rows, image)`: `images[rows]` (n, H, W, C) laid out as one image (H, W, C * n), n <= 512 / C.
+    """Yield `(rows, image)`: `images[rows]` (n, H, W, C) laid out as one image (H, W, C * n), n <= 128 / C.
 
     Args:
         value_bytes: the size of a value in the largest array to be made of an image, which is to stay in the cache.
@@ -235,9 +241,7 @@ def one_by_one(image: Array, channels: int) -> Array:
     """The images (n, H, W, C) of an image (H, W, C * n) made by `side_by_side`, or (H, W) where C * n is 1."""
     height, width = image.shape[:2]
     values = image.reshape(height * width * channels, -1)
-    # OpenCV has no float16; a transposition moves values whatever they mean.
-    images = cv2.transpose(values.view(np.int16) if values.dtype == np.float16 else values).view(values.dtype)
-    return images.reshape(-1, height, width, channels)
+    return cv2.transpose(values).reshape(-1, height, width, channels)
 
 
 def to_blocks(images: Array, k: int) -> Array:

@@ -26,21 +26,18 @@ from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_direction
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, looked_up, rounded_quantiles
 from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import block_diagonal, block_places
-from privpipe.perturb.values import Doubles
+from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WHITE = 255.0
-LEVEL = np.float32(1 / 255)
+STEP = np.float32(1 / 255)  # of a grey level, where white is 1
 FLOAT_BYTES = 4
 NUMBER_BYTES = 2
 FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
 LARGEST = 4.33  # standard deviations that a weight may be off 0
-CHUNK_VALUES = 4 << 20  # float64 values of images, or of fresh matrices, at a time: 32 MB
 MAX_WEIGHTS = 1 << 27  # of all blocks of an image: 1 GB
-# float16 keeps 11 bits: values near white are off by up to 2^-12, uniformly. Its variance, where white is 1.
-ROUNDING = 2.0**-22 / 12
 Weights = NDArray[np.float32]
 
 
@@ -50,18 +47,18 @@ class BlockMix(BlockPerturbation):
     The weights are independent N(0, 1/k²), so that the mean square of the pixels stays on average; every block has its
     own matrix, the same one for its colours; the same ones for all images under `scope: dataset`, fresh ones for each
     image under `scope: image`. A weight is one of 65,536 equally likely quantiles, rounded so coarsely that products
-    with whole levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512 steps to
-    a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the product with
-    1/255 and float16.
+    with whole grey levels, and their sums over a block, are exact in float32 in whatever order a library adds: 512
+    steps to a standard deviation for k = 4, 128 for k = 8, 8 for k = 32. Only the last two operations round: the
+    product with 1/255 and float16.
 
-    The inverse with the key is as good as the draw: it amplifies what float16 rounded away, relatively up to 2^-11, by
-    the condition number of the matrix, which is a few times k² for a typical block and thousands for an unlucky one.
+    It offers no inverse: that would amplify what float16 rounded away, relatively up to 2^-11, by the condition number
+    of the matrix, a few times k² for a typical block and thousands for an unlucky one. The linear estimate of least
+    mean square error (`privpipe.attacks.restoration.restore` with the key) does not.
     """
 
     name = "block_mix"
     summary = "the pixels of each block are mixed by a secret random matrix"
     keyed = True
-    invertible = True
     falls_up_to = 4
     usual_sizes = (2, 4, 8)
     colour = "#b83280"
@@ -100,21 +97,10 @@ class BlockMix(BlockPerturbation):
             out[rows] = one_by_one(from_blocks(perturbed[None], self.image_size, self.k)[0], images.shape[-1])
         return out
 
-    def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        """The images as float32 in 0..255, (N, H, W, C), not rounded; see the class for its accuracy."""
-        if keys is None:
-            raise PrivpipeError(f"{self.name} is undone with its matrices; got none. Pass dataset_key or image_keys.")
-        out, own = np.empty(perturbed.shape, np.float32), keys.ndim == 4
-        for rows in self._chunks(perturbed, own):
-            matrices = (keys[rows] if own else keys).astype(np.float64)
-            vectors = self._vectors(perturbed[rows], own)
-            out[rows] = self._images(WHITE * np.asarray(np.linalg.solve(matrices, vectors)), perturbed.shape[-1], own)
-        return out
-
     def _mixed(self, weights: Weights, blocks: NDArray[np.float32]) -> NDArray[np.float16]:
-        """`weights` times blocks of levels (..., k*k, n), as stored."""
+        """`weights` times blocks of grey levels (..., k*k, n), as stored."""
         mixed = weights @ blocks
-        mixed *= LEVEL
+        mixed *= STEP
         return to_unit_float16(mixed, self.name, 1.001 * LARGEST * self.k)  # a little for rounding
 
     def _own_streams(self, images: Images, copies: Copies | None) -> OwnStreams:
@@ -126,7 +112,7 @@ class BlockMix(BlockPerturbation):
 
     def _weights(self, stream: Bytes) -> Weights:
         """Matrices (n, blocks, k*k, k*k) from random bytes (n, 2 * weights of an image)."""
-        # No sum of k*k products of a level and a weight reaches 2^24 steps.
+        # No sum of k*k products of a grey level and a weight reaches 2^24 steps.
         step = 2.0 ** math.ceil(math.log2(WHITE * LARGEST * self.k / FLOAT_WHOLE))
         weights = looked_up(stream, rounded_quantiles(1 / self.k, step))
         return weights.reshape(len(stream), self.n_blocks, self.k**2, self.k**2)
@@ -140,30 +126,6 @@ class BlockMix(BlockPerturbation):
                 f"{self.image_size} pixels. Use a smaller perturb.k."
             )
         return weights
-
-    def _chunks(self, images: Array, own: bool) -> list[slice]:
-        """Rows to handle at a time; `own`: each has matrices of its own."""
-        per_image = images[:1].size or 1
-        if own:
-            per_image = max(per_image, self.n_blocks * self.k**4)
-        step = max(1, CHUNK_VALUES // per_image)
-        return [slice(first, min(first + step, len(images))) for first in range(0, len(images), step)]
-
-    def _vectors(self, images: Array, own: bool) -> NDArray[np.float64]:
-        """Images (N, H, W, C) as columns: (N, blocks, k*k, C) where each has its `own` matrices.
-
-        Otherwise (blocks, k*k, N * C).
-        """
-        blocks = to_blocks(images, self.k)
-        if not own:  # one product per block for all images
-            blocks = blocks.transpose(1, 2, 0, 3).reshape(self.n_blocks, self.k * self.k, -1)
-        return blocks.astype(np.float64, order="C")
-
-    def _images(self, vectors: NDArray[np.float64], channels: int, own: bool) -> NDArray[np.float32]:
-        """The inverse of `_vectors`, as float32."""
-        if not own:
-            vectors = vectors.reshape(self.n_blocks, self.k * self.k, -1, channels).transpose(2, 0, 1, 3)
-        return from_blocks(vectors, self.image_size, self.k).astype(np.float32)
 
     def operator(self, key: Array | None) -> csr_array:
         return block_diagonal(np.asarray(key, np.float64), self.image_size, self.k)
@@ -199,8 +161,8 @@ class BlockMix(BlockPerturbation):
         noise[places] = (errors * power).sum(axis=(1, 2))[:, None] / mean.shape[1]
         return np.diag(noise)
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 2)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 2)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.k**4)
@@ -208,7 +170,7 @@ class BlockMix(BlockPerturbation):
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """The n = k² rows of a mixed block Y (n, C) are independent N(0, XᵀX / n), X being the block."""
         n, channels = self.k * self.k, gallery.shape[3]
-        covariances = _products(gallery, self.k) / (n * WHITE**2) + ROUNDING * np.eye(channels)
+        covariances = _products(gallery, self.k) / (n * WHITE**2) + ROUNDING_NEAR_WHITE * np.eye(channels)
         inverses = np.linalg.inv(covariances).reshape(len(gallery), -1)
         observed = _products(targets, self.k).reshape(len(targets), -1)
         volumes = np.linalg.slogdet(covariances)[1].sum(axis=1)
@@ -220,13 +182,13 @@ class BlockMix(BlockPerturbation):
 
         return units(block_mean(images.square(), self.k).clamp(min=1e-6).sqrt()), units(images)
 
-    def invariants(self, levels: "Tensor") -> "Tensor | None":
+    def invariants(self, image: "Tensor") -> "Tensor | None":
         """Second moments of the colours in each block."""
         from torch import einsum
 
         from privpipe.perturb.network_inputs import MIDDLE, SCALE, blocks_of
 
-        values = blocks_of(levels, self.k) + MIDDLE / SCALE  # black is 0 again: the mixing is linear
+        values = blocks_of(image, self.k) + MIDDLE / SCALE  # black is 0 again: the mixing is linear
         batch, channels, n, rows, columns = values.shape
         second = einsum("bcnyx,bdnyx->bcdyx", values, values) / n
         return (second.sign() * second.abs().clamp(min=1e-6).sqrt()).reshape(batch, channels**2, rows, columns)

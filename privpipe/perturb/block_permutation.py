@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
@@ -26,7 +25,6 @@ class BlockPermutation(BlockPerturbation):
     summary = "whole blocks change places by a secret permutation"
     keyed = True
     exact = True
-    invertible = True
     undone_by_key = True
     usual_sizes = (2, 4, 8)
     colour = "#d69e2e"
@@ -45,11 +43,7 @@ class BlockPermutation(BlockPerturbation):
         return self._moved(images, self.dataset_key if self.scope == "dataset" else self.image_keys(images, copies))
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        if keys is None:
-            raise PrivpipeError(
-                f"{self.name} is undone with its permutations; got none. Pass dataset_key or image_keys."
-            )
-        return self._moved(perturbed, np.argsort(keys, axis=-1))
+        return self._moved(perturbed, np.argsort(self.given(keys, "permutations"), axis=-1))
 
     def _moved(self, images: Array, sources: Array) -> Array:
         """Each block from where `sources`, (blocks,) or (N, blocks), says."""
@@ -69,8 +63,8 @@ class BlockPermutation(BlockPerturbation):
 
         return Permuted(blocks, 1, self.n_blocks, key=lambda permutations: permutations[0])
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_permutations(found, truth)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_permutations(estimate, truth)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_permutation(self.n_blocks)
@@ -82,6 +76,10 @@ class BlockPermutation(BlockPerturbation):
     def _sorted(self, images: Array) -> Array:
         blocks = to_blocks(images, self.k).reshape(len(images), self.n_blocks, -1)
         return np.stack([own[np.lexsort(own.T)] for own in blocks])
+
+    def orbit(self, images: Images) -> Array:
+        """The blocks, sorted by what they show."""
+        return self._sorted(images)
 
     def weakness(self) -> str | None:
         return "The image is a single block, which stays where it is." if self.n_blocks == 1 else None

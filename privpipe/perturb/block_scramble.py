@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import (
     Array,
     BlockPerturbation,
@@ -21,7 +20,7 @@ from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, OwnStreams, order
 from privpipe.perturb.knowledge import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles, pixel_codes, squared_distances
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +39,6 @@ class BlockScramble(BlockPerturbation):
     summary = "the pixels of each block change places by a secret permutation"
     keyed = True
     exact = True
-    invertible = True
     undone_by_key = True
     permutes_within_blocks = True
     keeps_block_means = True
@@ -71,11 +69,7 @@ class BlockScramble(BlockPerturbation):
         return out
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        if keys is None:
-            raise PrivpipeError(
-                f"{self.name} is undone with its permutations; got none. Pass dataset_key or image_keys."
-            )
-        return self._move(perturbed, keys, True)
+        return self._move(perturbed, self.given(keys, "permutations"), True)
 
     @property
     def _size(self) -> int:
@@ -128,8 +122,8 @@ class BlockScramble(BlockPerturbation):
 
         return Permuted(pixels, self.n_blocks, self.k * self.k)
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_permutations(found, truth)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_permutations(estimate, truth)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_permutation(self.k**2)
@@ -138,21 +132,25 @@ class BlockScramble(BlockPerturbation):
         """By the sorted values of each block and colour, which no permutation changes."""
         return -squared_distances(*(np.sort(to_blocks(images, self.k), axis=2) for images in (targets, gallery)))
 
+    def orbit(self, images: Images) -> Array:
+        """The pixels of each block, sorted: a permutation moves each with all its colours."""
+        return np.sort(pixel_codes(to_blocks(images, self.k)), axis=2)
+
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is the mean of each block."""
         from privpipe.perturb.network_inputs import block_mean, units
 
-        levels = units(images)
-        return block_mean(levels, self.k), levels
+        image = units(images)
+        return block_mean(image, self.k), image
 
-    def invariants(self, levels: "Tensor") -> "Tensor | None":
+    def invariants(self, image: "Tensor") -> "Tensor | None":
         """The pixels of each block in the order of their brightness."""
         from privpipe.perturb.network_inputs import blocks_of
 
-        blocks = blocks_of(levels, self.k)
+        blocks = blocks_of(image, self.k)
         batch, channels, n, rows, columns = blocks.shape
         # Roots of whole numbers as weights of the colours: only equal pixels are equally bright.
-        weights = levels.new_tensor([*range(1, channels + 1)]).sqrt().reshape(-1, 1, 1, 1)
+        weights = image.new_tensor([*range(1, channels + 1)]).sqrt().reshape(-1, 1, 1, 1)
         brightness = (blocks * weights).sum(dim=1, keepdim=True)
         ranks = brightness.argsort(dim=2, stable=True).expand_as(blocks)
         return blocks.gather(2, ranks).reshape(batch, channels * n, rows, columns)

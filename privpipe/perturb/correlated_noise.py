@@ -12,10 +12,7 @@ from privpipe.perturb.gaussian_noise import WHITE, GaussianNoise
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction
 from privpipe.perturb.keystream import Bytes
 from privpipe.perturb.linear import smoothed_covariance
-from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
-
-# float16 keeps 11 bits: values near white are off by up to 2^-12, uniformly. Its variance, where white is 1.
-ROUNDING = 2.0**-22 / 12
+from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles, Floats, pixel_values, squared_distances
 
 
 class CorrelatedNoise(FilterPerturbation, GaussianNoise):
@@ -64,7 +61,7 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
         smooth = cv2.filter2D(np.eye(gallery.shape[1]), cv2.CV_64F, row[:, None])
         powers, vectors = np.linalg.eigh(smooth @ smooth.T)
         strength = (self.sigma / float((row**2).sum())) ** 2 * np.multiply.outer(powers, powers).clip(min=0)
-        scale = 1 / np.sqrt(strength + ROUNDING * float(WHITE) ** 2)
+        scale = 1 / np.sqrt(strength + ROUNDING_NEAR_WHITE * float(WHITE) ** 2)
 
         def whitened(images: Array) -> Doubles:
             planes = pixel_values(images).transpose(0, 3, 1, 2).astype(np.float64)

@@ -5,13 +5,8 @@ Images are (m, H, W, C); the methods say which values of them go together, `priv
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Array, Doubles
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Added:
-    """The key is a field, (H, W, C) in levels, that is added to all images; `sigma` is its standard deviation."""
+    """The key is a field, (H, W, C) in grey levels, that is added to all images; `sigma` is its standard deviation."""
 
     sigma: float
 

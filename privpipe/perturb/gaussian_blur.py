@@ -14,7 +14,7 @@ from privpipe.perturb.linear import correlation
 from privpipe.perturb.values import Doubles, Floats
 
 FIXED_POINT = 256  # OpenCV's 8-bit blur has weights in multiples of 1/256
-ALONE_VALUES = 96 * 96 * 3  # an image of more fills the cache alone: side by side with others it takes longer
+LARGEST_SIDE_BY_SIDE = 96 * 96 * 3  # an image of more fills the cache alone: side by side with others it takes longer
 
 
 def blur_sigma(k: int) -> float:
@@ -64,7 +64,7 @@ class GaussianBlur(FilterPerturbation):
     def apply(self, images: Images, copies: Copies | None = None) -> Array:
         out = np.empty_like(images)
         sigma = blur_sigma(self.k)
-        if math.prod(images.shape[1:]) > ALONE_VALUES:
+        if math.prod(images.shape[1:]) > LARGEST_SIDE_BY_SIDE:
             for image, blurred in zip(images, out, strict=True):
                 cv2.GaussianBlur(image, (self.k, self.k), sigma, dst=blurred)
             return out

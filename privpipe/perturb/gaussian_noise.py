@@ -8,23 +8,20 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
 from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import identity
-from privpipe.perturb.values import Doubles, pixel_values, squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
 
 WHITE = np.float32(255)
-LEVEL = np.float32(1 / 255)
+STEP = np.float32(1 / 255)  # of a grey level, where white is 1
 COLOURS = 3
 FLOAT_BYTES = 4
-Floats = NDArray[np.float32]
 
 
 class GaussianNoise(Perturbation):
@@ -37,7 +34,6 @@ class GaussianNoise(Perturbation):
     name = "gaussian_noise"
     summary = "independent Gaussian noise is added to every pixel and colour"
     keyed = True
-    invertible = True
     noisy = True
     undone_by_key = True
     operator_without_key = True
@@ -50,11 +46,11 @@ class GaussianNoise(Perturbation):
 
     @property
     def dataset_key(self) -> Floats:
-        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in levels of 0..255."""
+        """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in grey levels of 0..255."""
         return np.asarray(self._shared(COLOURS) * WHITE)
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Floats:
-        """The noise of each image, float32 (N, H, W, C), in levels."""
+        """The noise of each image, float32 (N, H, W, C), in grey levels."""
         keys, own = np.empty(images.shape, np.float32), self._own_streams(images, copies)
         for rows in self._rows(keys):
             keys[rows] = self._fields(own.draw(images[rows]), images.shape[-1]) * WHITE
@@ -68,18 +64,16 @@ class GaussianNoise(Perturbation):
         most = 1 + self.sigma / 255 * NOISE_END * self._gain
         for rows in self._rows(images):
             noisy = images[rows].astype(np.float32)
-            noisy *= LEVEL
+            noisy *= STEP
             noisy += field if own is None else self._fields(own.draw(images[rows]), channels)
             to_unit_float16(noisy, self.name, most, out[rows])
         return out
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
         """The images as float32 in 0..255, (N, H, W, C), not rounded."""
-        if keys is None:
-            raise PrivpipeError(f"{self.name} is undone with its noise; got none. Pass dataset_key or image_keys.")
         images = perturbed.astype(np.float32)
         images *= WHITE
-        images -= keys
+        images -= self.given(keys, "noise")
         return images
 
     def _rows(self, images: Array) -> Iterator[slice]:
@@ -117,8 +111,8 @@ class GaussianNoise(Perturbation):
     def key_equations(self) -> Equations:
         return Added(self.sigma)
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 3)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 3)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.image_size**2 * channels)

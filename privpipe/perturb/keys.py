@@ -14,25 +14,25 @@ class KeyRecovery:
     """How much of a key was found, 0..1.
 
     Args:
-        pixels: share of the entries of a permutation that are right; for other keys the |cosine| between what was found
-            and the truth.
-        blocks: share of permutations without a wrong entry; None for other keys.
+        pixels: fraction of the entries of a permutation that are right; for other keys the |cosine| between what was
+            found and the truth.
+        blocks: fraction of permutations without a wrong entry; None for other keys.
     """
 
     pixels: float
     blocks: float | None
 
 
-def of_permutations(found: NDArray[Any], truth: NDArray[Any]) -> KeyRecovery:
+def of_permutations(estimate: NDArray[Any], truth: NDArray[Any]) -> KeyRecovery:
     """Permutations (..., n) compared with true ones of the same shape, or of all images."""
-    right = found == truth
+    right = estimate == truth
     return KeyRecovery(float(right.mean()), float(right.all(axis=-1).mean()))
 
 
-def of_directions(found: NDArray[Any], truth: NDArray[Any], axes: int) -> KeyRecovery:
+def of_directions(estimate: NDArray[Any], truth: NDArray[Any], axes: int) -> KeyRecovery:
     """|cosine| of the directions that the last `axes` axes hold, mean over the others. A key of zeros has none: 0."""
     direction = tuple(range(-axes, 0))
-    one, other = found.astype(np.float64), truth.astype(np.float64)
+    one, other = estimate.astype(np.float64), truth.astype(np.float64)
     norms = np.sqrt((one**2).sum(axis=direction) * (other**2).sum(axis=direction))
     products = np.abs((one * other).sum(axis=direction))
     return KeyRecovery(float(np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).mean()), None)

@@ -6,7 +6,7 @@ by an error that names the method and the member that is missing.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from scipy.sparse import csr_array
 
@@ -43,8 +43,7 @@ class Knowledge(ABC):
         keyed: whether it draws key material.
         blocks: whether `k` is the size of blocks that are perturbed apart.
         exact, noisy: whether the output is uint8, and whether `sigma` counts.
-        invertible: whether `invert` undoes it with the key.
-        undone_by_key: whether `invert` gives the image back up to rounding.
+        undone_by_key: whether there is `invert`, which gives the image back up to rounding.
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
@@ -66,7 +65,6 @@ class Knowledge(ABC):
     keyed: ClassVar[bool] = False
     blocks: ClassVar[bool] = False
     exact: ClassVar[bool] = False
-    invertible: ClassVar[bool] = False
     noisy: ClassVar[bool] = False
     undone_by_key: ClassVar[bool] = False
     operator_without_key: ClassVar[bool] = False
@@ -111,7 +109,7 @@ class Knowledge(ABC):
     # What is known of the image, given the key: restoration, level L3, known plaintext.
 
     def operator(self, key: Array | None) -> csr_array:
-        """K of y = K x + noise, (Q, H*W), for each colour alike, in levels; row by row, x and y are images.
+        """K of y = K x + noise, (Q, H*W), for each colour alike, in grey levels; row by row, x and y are images.
 
         Args:
             key: as `dataset_key`; None where `operator_without_key`.
@@ -129,12 +127,12 @@ class Knowledge(ABC):
         """A of `image_operator` = A ⊗ A, float32 (H, H), where rows and columns are treated alike; else None."""
         return None
 
-    def observations(self, levels: Floats) -> Floats:
-        """What the rows of `operator` give, (T, Q, C), from perturbed images in levels (T, H, W, C)."""
-        return levels.reshape(len(levels), -1, levels.shape[-1])
+    def observations(self, values: Floats) -> Floats:
+        """What the rows of `operator` give, (T, Q, C), from perturbed images in grey levels (T, H, W, C)."""
+        return values.reshape(len(values), -1, values.shape[-1])
 
     def noise_covariance(self) -> Doubles | None:
-        """Covariance (Q, Q) of the noise that is added to each colour, in squared levels; None without noise."""
+        """Covariance (Q, Q) of the noise that is added to each colour, in squared grey levels; None without noise."""
         return None
 
     # What is known of the key.
@@ -158,17 +156,19 @@ class Knowledge(ABC):
         raise self._lacks("key_equations", "does not say which equations its key solves, given known pairs")
 
     def key_error_noise(self, errors: Doubles, mean: Doubles, covariance: Doubles) -> Doubles | None:
-        """Covariance (Q, Q) of what errors of a key found from linear equations add, in squared levels; None: unknown.
+        """Covariance (Q, Q) of what errors of a key found from linear equations add, in squared grey levels.
+
+        None where it is not known.
 
         Args:
             errors: covariance of the errors of the weights, (systems, n, n), as `privpipe.perturb.equations.Linear`
                 counts them.
-            mean: of images, (H*W, C), in levels.
+            mean: of images, (H*W, C), in grey levels.
             covariance: of the pixels, summed over the colours, (H*W, H*W).
         """
         return None
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         """How much of `truth` was found, both as `dataset_key` or as `image_keys`; see `privpipe.perturb.keys`.
 
         Raises:
@@ -183,6 +183,18 @@ class Knowledge(ABC):
             PrivpipeError: the method does not say.
         """
         raise self._lacks("chance_key_similarity", "does not say what a random key would score")
+
+    def keys_from_releases(self, other: "Self", first: Array, second: Array) -> tuple[Array, Array] | None:
+        """What two releases of the same images give away of their keys, without knowing either.
+
+        Args:
+            other: the same method with another setting.
+            first, second: the images as this one and as `other` released them, as stored, (N, H, W, C).
+
+        Returns:
+            Key material for each image, in the form of `image_keys`, of this one and of `other`; None: nothing known.
+        """
+        return None
 
     # What an image shows without its key.
 
@@ -202,21 +214,44 @@ class Knowledge(ABC):
             raise self._lacks("log_likelihood", "does not say how likely an image is, given a candidate but no key")
         return -squared_distances(targets, self.apply(gallery))
 
+    def orbit(self, images: Images) -> Array:
+        """What the outputs of each image tell of it, whatever the key: rows (N, ...), for uint8 (N, H, W, C).
+
+        Images with equal rows have equally distributed outputs, the key being drawn uniformly; images with different
+        rows have no output in common. So an adversary without the key learns the row of an image, and nothing else.
+        Under permutations it is the orbit of the image (hence the name), written as its smallest member, say.
+
+        Raises:
+            PrivpipeError: there is no such division of the images, or the method does not say it.
+        """
+        if self.noisy:
+            raise PrivpipeError(
+                f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
+                "counted."
+            )
+        if self.keyed:
+            raise PrivpipeError(
+                f"{self.name} draws its key from a continuum, and nobody has summed the probabilities of its rounded "
+                f"outputs. Define {type(self).__name__}.orbit if images fall into classes that no key tells apart."
+            )
+        outputs: Array = self.apply(images)
+        return outputs.reshape(len(images), -1)
+
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """What a restoration network starts from: a first guess of the image, and the image itself, each (B, C, H, W).
 
         Args:
-            images: perturbed, in levels, float32 (B, C, H, W).
+            images: perturbed, in grey levels, float32 (B, C, H, W).
 
         Returns:
             Both in network units (`privpipe.perturb.network_inputs`); gain and offset of the guess are fitted.
         """
         from privpipe.perturb.network_inputs import units
 
-        levels = units(images)
-        return levels, levels
+        image = units(images)
+        return image, image
 
-    def invariants(self, levels: "Tensor") -> "Tensor | None":
+    def invariants(self, image: "Tensor") -> "Tensor | None":
         """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
         return None
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
 from privpipe.perturb.base import to_blocks
-
-Doubles = NDArray[np.float64]
+from privpipe.perturb.values import Doubles
 
 DENSE_FRACTION = 0.05  # of weights that are not zero, from which a dense product is faster than a sparse one
 

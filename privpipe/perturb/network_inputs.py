@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-MIDDLE, SCALE = 127.5, 64.0  # levels to network units
+MIDDLE, SCALE = 127.5, 64.0  # grey levels to network units
 
 
-def units(levels: "Tensor") -> "Tensor":
-    """Levels of 0..255 in network units, near 0 and of size 1."""
-    return (levels - MIDDLE) / SCALE
+def units(values: "Tensor") -> "Tensor":
+    """Grey levels of 0..255 in network units, near 0 and of size 1."""
+    return (values - MIDDLE) / SCALE
 
 
 def block_mean(values: "Tensor", k: int) -> "Tensor":

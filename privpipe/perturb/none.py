@@ -1,4 +1,4 @@
-"""No perturbation: the images as they are, the yardstick for all others."""
+"""No perturbation: the images as they are, with which all others are compared."""
 
 from scipy.sparse import csr_array
 
@@ -13,7 +13,6 @@ class Unperturbed(Perturbation):
     name = "none"
     summary = "the images are left as they are"
     exact = True
-    invertible = True
     identity = True
     undone_by_key = True
     operator_without_key = True

@@ -23,7 +23,7 @@ def perturb(
         method: one of `privpipe.perturb.METHODS`.
         k: filter size (odd) or block size (divides H); leave it out where the method has none.
         scope: `dataset`, one key for all images, or `image`, key material of its own for each.
-        sigma: noise strength in levels of 0..255, for the methods that add noise.
+        sigma: noise strength in grey levels of 0..255, for the methods that add noise.
         key: 32 secret bytes; leave it out for methods without a key.
 
     Returns:

@@ -11,10 +11,10 @@ from privpipe.perturb.values import Floats
 
 
 class Pixelate(BlockPerturbation):
-    """Every pixel of a k×k block becomes the block's mean, each colour alone, rounded to whole levels.
+    """Every pixel of a k×k block becomes the block's mean, each colour alone, rounded to whole grey levels.
 
-    In whole numbers throughout; a mean halfway between two levels goes up. It has no inverse: a block of k*k pixels
-    keeps one value per colour.
+    In whole numbers throughout; a mean halfway between two grey levels goes up. It has no inverse: a block of k*k
+    pixels keeps one value per colour.
     """
 
     name = "pixelate"
@@ -52,8 +52,8 @@ class Pixelate(BlockPerturbation):
         size, k = self.image_size, self.k
         return np.kron(np.eye(size // k), np.full((k, k), 1 / k)).astype(np.float32)
 
-    def observations(self, levels: Floats) -> Floats:
-        return np.asarray(to_blocks(levels, self.k).mean(axis=2))
+    def observations(self, values: Floats) -> Floats:
+        return np.asarray(to_blocks(values, self.k).mean(axis=2))
 
     def drawing(self) -> Drawing:
         return Drawing(f"{self.name}: each block of {self.k}×{self.k} becomes its mean")

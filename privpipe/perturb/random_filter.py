@@ -114,11 +114,29 @@ class RandomFilter(FilterPerturbation):
             overdetermined=True,
         )
 
-    def key_similarity(self, found: Array, truth: Array) -> KeyRecovery:
-        return of_directions(found, truth, 2)
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        return of_directions(estimate, truth, 2)
 
     def chance_key_similarity(self, channels: int) -> KeyRecovery:
         return chance_of_direction(self.k**2)
+
+    def keys_from_releases(self, other: "RandomFilter", first: Array, second: Array) -> tuple[Array, Array] | None:
+        """Both filters, up to scale: each release filtered with the filter of the other is the same.
+
+        So the filters a and b of an image solve: first filtered with b, minus second filtered with a, is 0 (Xu, Liu,
+        Tong and Kailath, "A least-squares approach to blind channel identification", IEEE Transactions on Signal
+        Processing, 1995). Without the border, where reflected edges make it wrong; None for images too small for that.
+        """
+        one, two, border = self.k, other.k, max(self.k, other.k) // 2 * 2
+        inner = self.image_size - 2 * border
+        if inner < 1 or inner**2 * first.shape[3] < one**2 + two**2:
+            return None
+        solutions = []
+        for before, after in zip(first, second, strict=True):
+            matrix = np.hstack([_surroundings(before, two, border), -_surroundings(after, one, border)])
+            solutions.append(np.linalg.eigh(matrix.T @ matrix)[1][:, 0])
+        found = np.stack(solutions)
+        return found[:, two**2 :].reshape(-1, one, one), found[:, : two**2].reshape(-1, two, two)
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """Squared length of the target's projection on what k×k kernels can make of a candidate.
@@ -150,8 +168,8 @@ class RandomFilter(FilterPerturbation):
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         spread = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
         # Images are positive: a negative mean tells that the filter turned the sign.
-        levels = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
-        return levels, levels
+        image = (images - mean) / spread * (1.0 - 2.0 * (mean < 0).to(images.dtype))
+        return image, image
 
     def weakness(self) -> str | None:
         if self.k > 1:
@@ -160,6 +178,13 @@ class RandomFilter(FilterPerturbation):
 
     def drawing(self) -> Drawing:
         return Drawing(f"random filter, k = {self.k}", self.weights)
+
+
+def _surroundings(image: Array, k: int, border: int) -> NDArray[np.float64]:
+    """The k×k surroundings of each pixel and colour of an image (H, W, C) but those of the border, (pixels, k*k)."""
+    windows = sliding_window_view(image.astype(np.float64), (k, k), axis=(0, 1))
+    cut = border - k // 2
+    return windows[cut : len(windows) - cut, cut : len(windows) - cut].reshape(-1, k * k)
 
 
 def shifted(images: Images, k: int, places: NDArray[np.int64]) -> Floats:

@@ -1,4 +1,4 @@
-"""What stored values mean: levels, rounding, distances."""
+"""What stored values mean: grey levels, rounding, distances."""
 
 from typing import Any
 
@@ -11,8 +11,13 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
+# Variances of an error that is uniform within half a unit in the last place.
+ROUNDING_OF_INTEGERS = 1 / 12  # in squared grey levels
+ROUNDING_NEAR_WHITE = 2.0**-22 / 12  # of float16, which keeps 11 bits, where white is 1
+
+
 def pixel_values(images: Array) -> Floats:
-    """Stored images, uint8 or float16 in units where white is 1, as float32 in levels of 0..255."""
+    """Stored images, uint8 or float16 in units where white is 1, as float32 in grey levels of 0..255."""
     if images.dtype == np.uint8:
         return images.astype(np.float32)
     return images.astype(np.float32) * np.float32(255)
@@ -30,11 +35,19 @@ def rounding_variance(perturbed: Array, white: float = 1.0, least: float = 1e-12
     return max(float((units**2).mean()) / 12 * white**2, least)
 
 
+def pixel_codes(images: Images) -> NDArray[np.uint32]:
+    """One number for the channels of each pixel, equal for equal pixels alone: (..., C), at most 4, to (...)."""
+    codes = np.zeros(images.shape[:-1], np.uint32)
+    for channel in range(images.shape[-1]):
+        codes = codes << np.uint32(8) | images[..., channel]
+    return codes
+
+
 DISTANCE_VALUES = 4 << 20  # compared at a time
 
 
 def squared_distances(targets: Array, gallery: Array) -> Doubles:
-    """|t - g|² for all pairs, (T, G); in float64, where sums of squared levels are exact."""
+    """|t - g|² for all pairs, (T, G); in float64, where sums of squared grey levels are exact."""
     t, g = (values.reshape(len(values), -1) for values in (targets, gallery))
     out = np.zeros((len(t), len(g)))
     step = max(1, DISTANCE_VALUES // max(len(t), len(g)))  # so that memory stays bounded

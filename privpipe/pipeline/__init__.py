@@ -1,1 +1,1 @@
-"""The study: the paper's whole grid of experiments, run side by side and drawn beside the paper's own figures."""
+"""Whole experiments, sweeps of them, digests of code, and the state of a project: what plays all roles."""

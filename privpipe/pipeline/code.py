@@ -19,11 +19,15 @@ from typing import Any
 
 from privpipe.errors import PrivpipeError
 
-PACKAGES = ("privpipe", "stages")
-# Imports that change no output, by module. params.py asks the methods for their legal values, to refuse an experiment
-# early: that can refuse a run but change no result, and the stages that run the methods import them themselves.
-# Without this cut a line in the blur would download the images again.
-CUT = {"privpipe.params": frozenset({"privpipe.perturb"})}
+PACKAGES = ("privpipe", "stages", "studies")
+# Imports that change no output, by module. params.py asks the methods for their legal values and the networks what they
+# demand, as the descrambler asks the methods, to refuse an experiment early: that can refuse a run but change no
+# result, and the stages that run methods or networks import them themselves. Without these cuts a line in the blur
+# would download the images again, or train.
+CUT = {
+    "privpipe.params": frozenset({"privpipe.perturb", "privpipe.networks.registry"}),
+    "privpipe.networks.descrambler": frozenset({"privpipe.perturb"}),
+}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -23,6 +23,7 @@ from privpipe.pipeline import cache_check, lockfile
 from privpipe.pipeline.project import RAW_FOLDERS, Project, readable_by_others
 
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__"}
+STAGES = ("stages.", "privpipe.stages.")  # of a clone, and of the installed package
 KEY_BYTES = 4096  # a key file has no more
 
 
@@ -83,7 +84,7 @@ def at_work(project: Project) -> list[psutil.Process]:
             if process.pid in mine or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             words = process.cmdline()
-            ours = any(Path(word).name == "dvc" or word.startswith("stages.") for word in words[:4])
+            ours = any(Path(word).name == "dvc" or word.startswith(STAGES) for word in words[:4])
             if ours and project.root in (folder := Path(process.cwd()), *folder.parents):
                 found.append(process)
     return found

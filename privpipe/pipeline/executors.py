@@ -1,11 +1,12 @@
-"""Where the models of the study are trained: in this process, in worker processes, or on a cluster.
+"""Where the experiments of a sweep are run: in this process, in worker processes, or on a cluster.
 
-All of them are `concurrent.futures.Executor`s, so that the study knows no engine.
+All of them are `concurrent.futures.Executor`s, so that the sweep knows no engine.
 """
 
 import asyncio
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -14,9 +15,8 @@ from typing import Any, TypeVar
 
 import cv2
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, unknown
 from privpipe.nn.device import resolve_device
-from privpipe.params import unknown
 
 T = TypeVar("T")
 HERE = ("auto", "inline", "processes")
@@ -54,7 +54,7 @@ def open_executor(scheduler: str, workers: int | None, device: str, threads: int
             yield executor, 1_000_000  # the scheduler spreads the load best when it knows all of it
         return
     if scheduler not in HERE:
-        raise PrivpipeError(unknown("study.scheduler", scheduler, [*HERE, "tcp://HOST:PORT"]))
+        raise PrivpipeError(unknown("sweep.scheduler", scheduler, [*HERE, "tcp://HOST:PORT"]))
     if scheduler == "auto":
         scheduler = "inline" if resolve_device(device).type == "cuda" else "processes"
     if scheduler == "inline":
@@ -67,7 +67,7 @@ def open_executor(scheduler: str, workers: int | None, device: str, threads: int
     try:
         yield pool, count
     finally:
-        # Nobody waits for a model that nobody wants any more: after Ctrl-C it could take a quarter of an hour.
+        # Nobody waits for an experiment that nobody wants any more: after Ctrl-C it could take a quarter of an hour.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
@@ -79,8 +79,9 @@ def available_cpus() -> int:
 
 
 def _start_worker() -> None:
-    """One thread for OpenCV, and an end as soon as the parent ends, even when it was killed."""
+    """One thread for OpenCV, no bars, and an end as soon as the parent ends, even when it was killed."""
     cv2.setNumThreads(1)
+    sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # tqdm asks: bars of many workers overwrite each other
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -93,19 +94,15 @@ def _start_worker() -> None:
 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise PrivpipeError(
-            f"study.scheduler={address} needs Dask. Install it with `pip install 'privpipe[dask]'`."
-        ) from error
+    from distributed import Client
+
     try:
         # A client that fails to start cannot be closed, and hangs when it is collected while another one starts. So
         # none is made before a scheduler answers.
         asyncio.run(_ask(address))
     except (OSError, TimeoutError, ValueError) as error:
         raise PrivpipeError(
-            f"no Dask scheduler answers at study.scheduler={address} ({error}). Start one with `dask scheduler`, and "
+            f"no Dask scheduler answers at sweep.scheduler={address} ({error}). Start one with `dask scheduler`, and "
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
     # distributed has types in part
@@ -115,7 +112,7 @@ def _dask(address: str) -> Iterator[Executor]:
         try:
             yield executor
         finally:
-            executor.shutdown(wait=False)  # as a block of its own it would wait for all models, after Ctrl-C too
+            executor.shutdown(wait=False)  # as a block of its own it would wait for all of them, after Ctrl-C too
 
 
 async def _ask(address: str) -> None:

@@ -1,98 +1,140 @@
-"""Run a group of the study: what is missing of it, side by side, each model's row on disk at once."""
+"""Run experiments of a sweep: those that are missing, side by side, the row of each on disk at once."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError
+from privpipe.params import Params
 from privpipe.pipeline.executors import open_executor
-from privpipe.pipeline.grid import Study, Task
+from privpipe.pipeline.fingerprint import Measurement, Row, fingerprint, fingerprint_of_inputs
+from privpipe.pipeline.grid import Sweep, Task
 from privpipe.pipeline.ledger import Ledger
-from privpipe.pipeline.task import Place, fingerprint, fingerprint_of_inputs, run
-from privpipe.report.study_columns import Row
 
-BREAKS = 3  # worker processes that may die (out of memory, say) before a group is given up
+BREAKS = 3  # worker processes that may die (out of memory, say) before a sweep is given up
+Submit = Callable[[Executor, Task], Future[Row]]
+# torch's settings and the scratch folder belong to the process.
+ONE_RUN_AT_A_TIME = Lock()
 
 
-def run_group(tasks: list[Task], images: str | Path, rows: str | Path, scratch: str | Path, how: Study) -> None:
-    """Train the models of a group that `rows` does not hold yet.
-
-    Args:
-        tasks: the models, in the order of the grid.
-        images: raw images (RAW); workers on other machines must see the same path.
-        rows: a CSV file; rows of these models are kept, others dropped.
-        scratch: a folder for files that are not kept; what is in it is removed. Workers must see it too.
+def run(measure: Callable[..., Row], params: Params, scratch: Path, inputs: Mapping[str, Path]) -> Row:
+    """Measure one experiment: what a worker does.
 
     Raises:
-        PrivpipeError: the images cannot be read, there is no such scheduler, or models failed. Those that did not
+        PrivpipeError: as of `measure`, or this process runs another experiment.
+    """
+    if not ONE_RUN_AT_A_TIME.acquire(blocking=False):
+        raise PrivpipeError(
+            "this process runs another experiment already. Start Dask workers with `--nthreads 1`, and as many as "
+            "needed with `--nworkers`."
+        )
+    try:
+        return measure(params, scratch / f"worker-{os.uname().nodename}-{os.getpid()}", **inputs)
+    finally:
+        ONE_RUN_AT_A_TIME.release()
+
+
+def run_sweep(
+    tasks: list[Task],
+    measurement: Measurement,
+    inputs: Mapping[str, str | Path],
+    rows: str | Path,
+    scratch: str | Path,
+    sweep: Sweep,
+) -> None:
+    """Measure the experiments that `rows` does not hold yet.
+
+    Args:
+        tasks: the experiments, in the order of the grid.
+        inputs: the files that they share, by name; workers on other machines must see the same absolute paths.
+        rows: a CSV file with a row for each experiment; rows of these are kept, others dropped.
+        scratch: a folder for files that are not kept, of one or more sweeps. Workers must see it too.
+        sweep: where they are run.
+
+    Raises:
+        PrivpipeError: an input cannot be read, there is no such scheduler, or experiments failed. Those that did not
             fail are on disk.
     """
-    place = Place(Path(images).absolute(), Path(scratch).absolute(), fingerprint_of_inputs(images))
-    by_name = {fingerprint(task, place.fingerprint): task for task in tasks}
-    ledger = Ledger(rows, list(by_name))
-    missing = [by_name[name] for name in ledger.missing]
+    files = {name: Path(path).absolute() for name, path in inputs.items()}
+    digest = fingerprint_of_inputs(measurement, files)
+    by_name: dict[str, Task] = {}
+    for task in tasks:
+        twin = by_name.setdefault(fingerprint(task, measurement, digest), task)
+        if twin is not task:
+            raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
+    ledger = Ledger(rows, measurement.columns, list(by_name))
+    missing = {name: by_name[name] for name in ledger.missing}
+    place = Path(scratch).absolute() / ledger.path.stem  # another group may be run at the same time
+
+    def submit(executor: Executor, task: Task) -> Future[Row]:
+        return executor.submit(run, measurement.measure, task.params, place, files)
+
     failed: list[str] = []
-    shutil.rmtree(scratch, ignore_errors=True)  # there may be none; a killed run leaves one
+    shutil.rmtree(place, ignore_errors=True)  # there may be none; a killed run leaves one
     try:
-        with tqdm(total=len(tasks), initial=len(ledger.rows), desc=tasks[0].group, unit="model", disable=None) as bar:
-            for task, result in _results(missing, place, how):
+        with tqdm(total=len(tasks), initial=len(ledger.rows), desc=ledger.path.stem, unit="run", disable=None) as bar:
+            for name, result in _results(missing, submit, sweep):
+                task = by_name[name]
                 if isinstance(result, Exception):
                     failed.append(f"{task.name}: {result}")
                 else:
-                    ledger.add(result)
-                    if result["status"] == "done":
-                        bar.set_postfix(last=f"{result['val_accuracy']:.3f}")
+                    ledger.add({**result, "group": task.group, "fingerprint": name})
                 bar.update()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # what is left of it, the next run removes
-    ledger.close()
+        shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes
+        with suppress(OSError):  # there was nothing to do, or another group is in it
+            place.parent.rmdir()
+    ledger.tidy()
     if failed:
         raise PrivpipeError(
-            f"{len(failed)} of {len(tasks)} models of {tasks[0].group} failed. The others are in {rows}; run the same "
-            "command again for these alone:\n" + "\n".join(failed)
+            f"{len(failed)} of {len(tasks)} of {ledger.path.stem} failed. The others are in {rows}; run the "
+            "same command again for these alone:\n" + "\n".join(failed)
         )
 
 
-def _results(tasks: list[Task], place: Place, how: Study) -> Iterator[tuple[Task, Row | Exception]]:
-    """Each task with its row, or with the error that it ended with, as they end."""
-    left, breaks = list(tasks), 0
+def _results(tasks: dict[str, Task], submit: Submit, sweep: Sweep) -> Iterator[tuple[str, Row | Exception]]:
+    """The name of each task with its row, or with the error that it ended with, as they end."""
+    left, breaks = dict(tasks), 0
     while left:
-        machine = left[0].params.train
+        machine = next(iter(left.values())).params.train
         try:
-            with open_executor(how.scheduler, how.workers, machine.device, machine.threads) as (executor, window):
-                for task, future in _as_completed(executor, left, place, window):
+            with open_executor(sweep.scheduler, sweep.workers, machine.device, machine.threads) as (executor, window):
+                for name, future in _as_completed(executor, left, submit, window):
                     if future.cancelled():
                         raise PrivpipeError(
-                            f"study.scheduler={how.scheduler} gave models up: it has ended, or was restarted. What is "
-                            "done is on disk. Start it again and run the same command again."
+                            f"sweep.scheduler={sweep.scheduler} gave experiments up: it has ended, or was restarted. "
+                            "What is done is on disk. Start it again and run the same command again."
                         )
                     error = future.exception()
                     if isinstance(error, BrokenExecutor):
                         raise error
-                    left.remove(task)
-                    yield task, error if isinstance(error, Exception) else future.result()
+                    del left[name]
+                    yield name, error if isinstance(error, Exception) else future.result()
         except BrokenExecutor as error:
             breaks += 1
             if breaks > BREAKS:
                 raise PrivpipeError(
                     f"worker processes died {breaks} times, perhaps for want of memory. What is done is on disk. Set "
-                    "study.workers to a smaller number and run the same command again."
+                    "sweep.workers to a smaller number and run the same command again."
                 ) from error
 
 
 def _as_completed(
-    executor: Executor, tasks: list[Task], place: Place, window: int
-) -> Iterator[tuple[Task, Future[Row]]]:
+    executor: Executor, tasks: dict[str, Task], submit: Submit, window: int
+) -> Iterator[tuple[str, Future[Row]]]:
     """Submit the tasks in order, at most `window` ahead, and yield them as they end."""
-    waiting = iter(list(tasks))
-    running: dict[Future[Row], Task] = {}
+    waiting = iter(list(tasks.items()))
+    running: dict[Future[Row], str] = {}
     while True:
-        for task in islice(waiting, window - len(running)):
-            running[executor.submit(run, task, place)] = task
+        for name, task in islice(waiting, window - len(running)):
+            running[submit(executor, task)] = name
         if not running:
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)

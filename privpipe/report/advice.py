@@ -1,8 +1,10 @@
 """What to make of a perturbation: what is known of its kind, and what the attacks on this very file measured."""
 
+from itertools import islice
 from typing import Any
 
 from privpipe.perturb import METHODS
+from privpipe.scores.registry import scores_in
 from privpipe.store import Header
 
 
@@ -32,36 +34,19 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     )
 
 
-MOSTLY = 0.5  # of what could be lost: from there on it counts as lost
-FOUND = 0.9  # of a key
+KNOWN = {"l0": "the stolen file alone", "l1": "public images", "l2": "known pairs"}
 
 
-def findings(method: str, privacy: dict[str, Any]) -> list[str]:
-    """What an adversary without the key achieved, a sentence each, worst first; empty where all attacks failed.
+def findings(metrics: dict[str, Any]) -> list[str]:
+    """What an adversary without the key achieved, a sentence for each score that passed its mark, worst first.
+
+    Each is said of the lowest level that suffices; empty where all attacks failed.
 
     Args:
-        privacy: `metrics/privacy.json`.
+        metrics: `metrics/privacy.json`.
     """
-    found = []
-    keyed = METHODS[method].keyed if method in METHODS else False
-    for level, means in (("l0", "the stolen file alone"), ("l1", "public images"), ("l2", "known pairs")):
-        recovery, chance = privacy[f"{level}_key_recovery"], privacy["chance_key_recovery"]
-        if keyed and recovery is not None and recovery >= FOUND and (chance is None or chance < MOSTLY):
-            found.append(f"With {means}, {100 * recovery:.1f} % of the key was recovered.")
-            break
-    chance, plain = privacy["chance_recognised"], privacy["original_recognised"]
-    for level, means in (("l0", "the stolen file alone"), ("l1", "public images"), ("l2", "known pairs")):
-        seen = privacy[f"{level}_recognised"]
-        if seen is not None and plain > chance and (seen - chance) / (plain - chance) >= MOSTLY:
-            found.append(
-                f"With {means}, a plain classifier recognises {100 * seen:.1f} % of the best reconstructions, against "
-                f"{100 * plain:.1f} % of the originals."
-            )
-            break
-    told, guessed = privacy["l0_reidentified_top1"], privacy["chance_reidentified_top1"]
-    if told is not None and guessed < 1 and (told - guessed) / (1 - guessed) >= MOSTLY:
-        found.append(
-            f"Whoever holds the originals among {round(1 / guessed):,} candidates tells "
-            f"{100 * told:.1f} % of the uploaded images apart, without the key."
-        )
-    return found
+    sentences = []
+    for score in reversed(scores_in(metrics)):
+        said = (score.finding(level, known, metrics) for level, known in KNOWN.items())
+        sentences += list(islice(filter(None, said), 1))
+    return sentences

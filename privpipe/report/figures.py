@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.report.display import displayable
 from privpipe.salt import salted_png
+from privpipe.store import Store
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -28,6 +30,7 @@ STYLE: Any = {  # its declared type is a Literal of every setting
     "figure.dpi": 120,
     "savefig.dpi": 120,
 }
+EXAMPLE_CLASS = "automobile"  # the study shows a car
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"
 
 # Whoever reads an image of a secret kernel or permutation has the key. So keyed methods are illustrated with
@@ -49,24 +52,25 @@ def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") ->
     write_bytes(path, salted_png(drawn, salt) if salt else drawn)
 
 
-def displayable(image: Array, image_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range.
+def example_row(store: Store) -> int:
+    """The first test image of a car, or the very first where there is none."""
+    names, labels = store.header.class_names, store.labels("test")
+    cars = (labels == names.index(EXAMPLE_CLASS)).nonzero()[0] if EXAMPLE_CLASS in names else []
+    return int(cars[0]) if len(cars) else 0
 
-    Two channels are red and green, a fourth one is added as grey, as in ImageJ's composites.
+
+def note(text: str, size: tuple[float, float]) -> Figure:
+    """Words in place of a figure that cannot be drawn.
+
+    Args:
+        size: in inches.
     """
-    values = image.astype(np.float64)
-    low, high = image_range
-    if values.min() < low or values.max() > high:
-        low, high = float(values.min()), float(values.max())
-    shown = np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
-    match shown.shape[2]:
-        case 1:
-            return np.repeat(shown, 3, axis=2)
-        case 2:
-            return np.concatenate([shown, np.zeros_like(shown[..., :1])], axis=2)
-        case 4:
-            return shown[..., :3] + np.minimum(shown[..., 3:], 255 - shown[..., :3])
-    return shown
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+        axes.set_axis_off()
+    return figure
 
 
 def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
@@ -98,8 +102,8 @@ def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str,
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
         other = demonstration(method, len(original), size, scope, sigma)
-        note = "\n(demonstration key)" if other.keyed else ""
-        out.append((f"k = {size}{note}", displayable(other.apply(original[None])[0], other.image_range)))
+        key = "\n(demonstration key)" if other.keyed else ""
+        out.append((f"k = {size}{key}", displayable(other.apply(original[None])[0], other.image_range)))
     return out
 
 
@@ -108,16 +112,13 @@ def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing = demonstration(method, image_size, k, scope, sigma).drawing()
+    drawing, size = demonstration(method, image_size, k, scope, sigma).drawing(), (4.6, 3.6)
+    if drawing.values is None:
+        return note(drawing.title, size)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-        axes = figure.subplots()
-        if drawing.values is None:
-            axes.text(0.5, 0.5, drawing.title, ha="center", va="center", wrap=True)
-            axes.set_axis_off()
-        else:
-            note = "\n(demonstration key)" if METHODS[method].keyed else ""
-            _matrix(figure, axes, drawing.values, drawing.title + note, drawing.whole)
+        figure = Figure(figsize=size, layout="constrained")
+        key = "\n(demonstration key)" if METHODS[method].keyed else ""
+        _matrix(figure, figure.subplots(), drawing.values, drawing.title + key, drawing.whole)
     return figure
 
 
@@ -191,13 +192,12 @@ def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure
         histogram: columns pixels_right, blocks, blocks_by_chance; empty where nothing was measured.
         reason: why nothing was measured.
     """
+    size = (6.4, 3.2)
+    if histogram.empty:
+        return note(f"not measured:\n{reason}", size)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        if histogram.empty:
-            axes.text(0.5, 0.5, f"not measured:\n{reason}", ha="center", va="center", wrap=True)
-            axes.set_axis_off()
-            return figure
         x = histogram["pixels_right"]
         axes.bar(x - 0.2, histogram["blocks"], 0.4, color=BLUE, label="learned descrambler")
         axes.bar(x + 0.2, histogram["blocks_by_chance"], 0.4, color=GREY, label="chance (random permutation)")

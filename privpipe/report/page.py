@@ -15,16 +15,19 @@ from privpipe.files import write_text
 from privpipe.params import Params
 from privpipe.report import figures
 from privpipe.report.advice import findings
+from privpipe.report.display import displayable
 from privpipe.report.privacy_figures import tradeoff
 from privpipe.salt import salt_from, salted_html
 from privpipe.scores.guarantee import guarantee
+from privpipe.scores.privacy import BASELINES
+from privpipe.scores.registry import scores_in
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
-EXAMPLE_CLASS = "automobile"  # the study shows a car; other sources show their first test image
 NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be called 007, or NA
 EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
-SURVEY = Path(__file__).with_name("survey.csv")  # a copy of studies/survey/results.csv
+LEVELS = {level: level.upper() for level in ("l0", "l1", "l2", "l3")}
+SURVEY = "survey.csv"  # in the folder of metrics, where a survey was made
 FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
 
 
@@ -35,7 +38,7 @@ class Inputs:
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
         summary: what came of the images (see `privpipe.data.summary`), JSON.
-        metrics: folder with the JSON file of each of `METRICS`.
+        metrics: folder with the JSON file of each of `METRICS`, and perhaps `SURVEY`, the survey's table of points.
         plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, privacy.csv,
             cost_in_images.csv, cost_in_pairs.csv and reconstructions.png.
     """
@@ -72,11 +75,9 @@ class Inputs:
 def draw_examples(inputs: Inputs) -> Figure:
     """The example figure: one car of the test images, or the first image where there is no car."""
     with open_store(inputs.images, RAW) as raw, open_store(inputs.perturbed, PERTURBED) as store:
-        names, labels, header = raw.header.class_names, raw.labels("test"), store.header
-        cars = (labels == names.index(EXAMPLE_CLASS)).nonzero()[0] if EXAMPLE_CLASS in names else []
-        row = int(cars[0]) if len(cars) else 0
-        original = figures.displayable(raw.rows("test", row, row + 1)[0], raw.header.image_range)
-        perturbed = figures.displayable(store.rows("test", row, row + 1)[0], header.image_range)
+        header, row = store.header, figures.example_row(raw)
+        original = displayable(raw.rows("test", row, row + 1)[0], raw.header.image_range)
+        perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
     how = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
     others = figures.paper_examples(original, header.method, header.k, header.scope, how.sigma)
@@ -97,12 +98,23 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
-        "tradeoff": tradeoff(pd.read_csv(SURVEY), _this_experiment(inputs)),
+        "tradeoff": draw_tradeoff(inputs),
     }
     salt = salt_from(inputs.images, RAW, "examples figure")
     for name in FIGURES:
         # The others show nothing of the images.
         figures.save(drawn[name], paths[name], salt=salt if name == "examples" else "")
+
+
+def draw_tradeoff(inputs: Inputs) -> Figure:
+    """The trade-off of the survey with this experiment in it, or why it is not drawn."""
+    path = inputs.metrics / SURVEY
+    try:
+        return tradeoff(pd.read_csv(path), _this_experiment(inputs))
+    except FileNotFoundError:
+        return figures.note(f"not drawn: there is no survey in {path}. `make survey` measures one.", (15, 1))
+    except (OSError, ValueError, KeyError) as error:
+        raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `make survey`, or remove it.") from error
 
 
 def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
@@ -125,7 +137,9 @@ def _guarantee(params: Params, image_size: int, channels: int) -> str:
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     """Write the page with the figures embedded: no other file and no network is needed to show it."""
-    privacy, how = inputs.metric("privacy"), inputs.params.perturb
+    privacy = inputs.metric("privacy")
+    measured = scores_in(privacy)
+    columns = {**LEVELS, **BASELINES, "chance": "chance"}
     with open_store(inputs.perturbed, PERTURBED) as store:
         size, _, channels = store.header.shape
     images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
@@ -136,7 +150,12 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
         about=inputs.about_images(),
-        findings=findings(how.method, privacy),
+        findings=findings(privacy),
+        marks=[score.mark for score in reversed(measured) if score.mark],
+        columns=columns,
+        levels=LEVELS,
+        rows={score.label: [score.shown(privacy.get(f"{at}_{score.name}")) for at in columns] for score in measured},
+        notes=[score.note(privacy) for score in measured],
         cost=[row for name in ("cost_in_images", "cost_in_pairs") for row in inputs.table(name).to_dict("records")],
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),

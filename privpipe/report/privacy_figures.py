@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
-from privpipe.report.figures import GREY, STYLE, displayable
+from privpipe.report.display import displayable
+from privpipe.report.figures import GREY, STYLE
 
 SHOWN = 8  # images side by side
 
@@ -56,7 +57,8 @@ def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> F
     """Test accuracy against measured privacy, one panel for each level of the adversary, with the Pareto front.
 
     Args:
-        points: from `privpipe.pipeline.survey.points_table`.
+        points: the table of a survey: method, k, scope, sigma, test_accuracy, l0_privacy to l2_privacy, and the metrics
+            of each point.
         here: an experiment to mark with a star: l0_privacy, l1_privacy, l2_privacy and test_accuracy.
     """
     with mpl.rc_context(STYLE):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import Bundle
-from privpipe.nn.models import has_descrambler
 from privpipe.owner.key import Key
 from privpipe.perturb import METHODS
 
@@ -105,7 +105,7 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
 
 
 def _not_measured(bundle: Bundle) -> str | None:
-    if not has_descrambler(bundle.architecture.arch):
+    if not NETWORKS[bundle.architecture.arch].descrambles:
         return f"model.arch is {bundle.architecture.arch}: it has no descrambler layer"
     if bundle.method not in METHODS or not METHODS[bundle.method].permutes_within_blocks:
         return f"perturb.method is {bundle.method}: it permutes no pixels within blocks"

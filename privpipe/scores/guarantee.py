@@ -33,7 +33,7 @@ from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS
+from privpipe.perturb import METHODS, Perturbation
 
 WHITE = 255.0
 DELTA = 1e-5
@@ -89,20 +89,34 @@ def guarantee(
         raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
-    row = METHODS[method](image_size, k, scope, sigma).noise_row()
-    if row is None:
-        return Guarantee(None, None, delta, DETERMINISTIC)
-    if scope == "dataset":
-        return Guarantee(None, None, delta, SHARED)
-    if sigma == 0:
-        return Guarantee(None, None, delta, SILENT)
-    factors = _inverse_roots(image_size, row)
-    if factors is None:
-        return Guarantee(None, None, delta, SINGULAR)
-    pixel = epsilon(factors[0] * WHITE * np.sqrt(channels) / sigma, delta)
-    image = epsilon(factors[1] * WHITE * np.sqrt(image_size * image_size * channels) / sigma, delta)
-    bound = " (an upper bound)" if len(row) > 1 else ""
+    perturbation = METHODS[method](image_size, k, scope, sigma)
+    mus = distances(perturbation, channels)
+    if isinstance(mus, str):
+        return Guarantee(None, None, delta, mus)
+    pixel, image = (epsilon(mu, delta) for mu in mus)
+    row = perturbation.noise_row()
+    bound = " (an upper bound)" if row is not None and len(row) > 1 else ""
     return Guarantee(pixel, image, delta, LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound))
+
+
+def distances(method: Perturbation, channels: int) -> tuple[float, float] | str:
+    """mu of the module's description, of two images that differ in one pixel and (a bound) of any two.
+
+    Returns:
+        Both, or in words why there is no guarantee.
+    """
+    row = method.noise_row()
+    if row is None:
+        return DETERMINISTIC
+    if method.scope == "dataset":
+        return SHARED
+    if method.sigma == 0:
+        return SILENT
+    factors = _inverse_roots(method.image_size, row)
+    if factors is None:
+        return SINGULAR
+    pixel, image = factors[0] * np.sqrt(channels), factors[1] * method.image_size * np.sqrt(channels)
+    return float(pixel * WHITE / method.sigma), float(image * WHITE / method.sigma)
 
 
 def epsilon(mu: float, delta: float) -> float:

@@ -3,7 +3,6 @@
 It is trained on the owner's own unperturbed images, so it never leaves the owner.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from privpipe.files import need_space
+from privpipe.networks.base import Architecture
 from privpipe.nn.bundle import Bundle, load_bundle, model_bytes
 from privpipe.nn.data import load_split
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import measure, predict
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.nn.training import train
 from privpipe.salt import derived_salt
+from privpipe.scores.base import Recognise
 from privpipe.store import RAW, open_store
-
-Recognise = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
-
 
 # Of its own: what is tried on the classifier of perturbed images must not change the eye that looks at reconstructions.
 BATCH_SIZE, LEARNING_RATE, PENALTY = 64, 0.001, 0.001

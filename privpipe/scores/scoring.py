@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from privpipe.attacks.base import LEVELS as ATTACKED
@@ -19,7 +18,8 @@ from privpipe.perturb import Copies, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.scores import privacy
-from privpipe.scores.reference_classifier import Recognise
+from privpipe.scores.base import Attempt, Recognise
+from privpipe.scores.registry import scores
 from privpipe.scores.second_release import second_release
 from privpipe.store import RAW, SPLITS, open_store
 
@@ -28,10 +28,7 @@ T = TypeVar("T")
 KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory together
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
-TABLE_COLUMNS = (*privacy.Row("", "", 0, 0, privacy.Scores()).cells(), "problem")
-# What is published of a number that follows from originals. With all its digits, whoever has a candidate for an
-# original could compute the number and would know for certain; so it has as many as a reader needs.
-DECIMALS = {"psnr": 1, "psnr_worst": 1, "ssim": 3, "ssim_worst": 3, "confidence": 3}
+CONFIDENCE_DECIMALS = 3  # of what is published, see `privpipe.scores.base.Score.decimals`
 COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
 
 
@@ -54,9 +51,9 @@ class Judgement:
     images: dict[str, tuple[str, Images]]
 
     def table(self) -> list[tuple[Any, ...]]:
-        """Rows of `TABLE_COLUMNS`: every attempt, then what was not run, with the reason. Rounded as published."""
+        """Rows of `table_columns`: every attempt, then what was not run, with the reason. Rounded as published."""
         tried = [(*(published(name, value) for name, value in row.cells().items()), None) for row in self.rows]
-        empty = (None,) * (len(TABLE_COLUMNS) - 5)
+        empty = (None,) * (len(table_columns()) - 5)
         return tried + [(level, attack, pairs, None, *empty, why) for level, attack, pairs, why in self.problems]
 
     def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
@@ -69,16 +66,23 @@ class Judgement:
         ]
 
 
+def table_columns() -> tuple[str, ...]:
+    """Columns of the table of attempts: facts of each, every score, and why one was not run."""
+    return (*privacy.Row("", "", 0, 0, {}).cells(), "problem")
+
+
 def published(name: str, value: Any) -> Any:
-    """A value as it may be committed: rounded where it is one of `DECIMALS`, which `name` is or ends in.
+    """A value as it may be committed: rounded as its score says, whose name `name` is or ends in.
 
     Args:
         name: of a metric or column, such as `l0_psnr_worst` or `ssim`.
     """
     if not isinstance(value, float):
         return value
-    places = [places for ending, places in DECIMALS.items() if name == ending or name.endswith(f"_{ending}")]
-    return round(value, places[0]) if places else value
+    decimals = {score.name: score.decimals for score in scores()} | {"confidence": CONFIDENCE_DECIMALS}
+    endings = [ending for ending in decimals if f"_{name}".endswith(f"_{ending}")]
+    places = decimals[max(endings, key=len)] if endings else None
+    return value if places is None else round(value, places)
 
 
 def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
@@ -127,7 +131,9 @@ def judge(
         copies: from `count_copies`; None where no image stands before the originals.
     """
     copies = Copies() if copies is None else copies
-    recognise = _remembering(recognise)  # several attacks bring the originals themselves
+    attempt = Attempt(originals, labels, recognise)
+    # Several attacks bring the same images: the originals themselves, say.
+    score = _remembering(lambda images: privacy.score_images(replace(attempt, images=images)))
     problems = _Problems([(r.level, r.attack, r.pairs, r.problem) for r in records if r.problem is not None])
     tried = [record for record in records if record.problem is None]
     truth = problems.note(("L3", "key"), lambda: true_key(perturbation, originals, copies))
@@ -143,24 +149,23 @@ def judge(
     attempts = [(record, found) for record, found in compared if record.stolen == whole]
     attempts += [(bound, recovered(bound))] if bound else []
     rows = [
-        privacy.score_record(record, originals, labels, recognise, found)
+        privacy.score_record(record, replace(attempt, key=found), score)
         for record, found in tqdm(attempts, desc="score", unit="attempt", disable=None)
     ]
     matching = problems.note(
-        ("L0", privacy.MATCHING), lambda: privacy.score_matching(view.targets, originals, perturbation)
+        ("L0", privacy.MATCHING), lambda: privacy.score_matching(view.targets, attempt, perturbation)
     )
     rows += [matching] if matching else []
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if view.public is None else view.public
-    baselines = {
-        name: privacy.score_images(originals, labels, images, recognise)
-        for name, images in privacy.baseline_images(view.targets, others).items()
-    }
+    baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
+    guessing = {score.name: score.chance(labels, random) for score in scores()}
     measured = [(record, found) for record, found in compared if found is not None]
-    original_recognised = float((recognise(originals) == labels).mean())
     attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
-    metrics = privacy.metrics(rows, baselines, privacy.chance(labels, random), original_recognised, attacked)
+    whole_images = replace(attempt, images=originals)
+    of_originals = {score.name: score.measure(whole_images) for score in scores() if score.of_originals}
+    metrics = privacy.metrics(rows, baselines, guessing, of_originals, attacked)
     return Judgement(
         {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
@@ -187,14 +192,15 @@ class _Problems:
             return None
 
 
-def _remembering(recognise: Recognise) -> Recognise:
-    """The same, asked once for the same images."""
-    answers: dict[bytes, NDArray[np.int64]] = {}
+def _remembering(score: Callable[[Images], privacy.Scored]) -> Callable[[Array], privacy.Scored]:
+    """The same, asked once for images that are the same in 8 bits."""
+    answers: dict[bytes, privacy.Scored] = {}
 
-    def ask(images: Images) -> NDArray[np.int64]:
-        name = hashlib.sha256(images.tobytes()).digest()
+    def ask(images: Array) -> privacy.Scored:
+        rounded = as_images(images)
+        name = hashlib.sha256(rounded.tobytes()).digest()
         if name not in answers:
-            answers[name] = recognise(images)
+            answers[name] = score(rounded)
         return answers[name]
 
     return ask
@@ -218,7 +224,8 @@ def upper_bound(
     """
     if not perturbation.keyed or view.image_size**2 > MAX_PIXELS:
         return None
-    prior = Prior.known(view.public, view.image_size, view.channels)
+    undone = perturbation.undone_by_key
+    prior = None if undone else Prior.known(view.public, view.image_size, view.channels)
     parts = [
         restore(view.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())
@@ -265,7 +272,7 @@ def best_images(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict
     order = (*ATTACKED, "L3")
     for level in order:
         within = [
-            (row.scores.ssim or 0.0, attempt.attack, attempt.images)
+            (row.scores.get(privacy.LEADING) or 0.0, attempt.attack, attempt.images)
             for row, attempt in zip(rows, attempts, strict=True)
             if order.index(row.level) <= order.index(level) and attempt.images is not None
         ]

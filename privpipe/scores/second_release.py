@@ -7,10 +7,8 @@ key:
   is none). Measured is the best affine combination of both releases, the same for all images and pixels, against the
   best of one release. Its coefficients are fitted on one half of the images and judged on the other. Beside it stands
   the same with a second release whose key material is independent: combining that helps as well, and cannot be avoided.
-  A random filter of another size is more than that: both filters of an image follow from its two releases, even where
-  they are independent, for each release filtered with the filter of the other is the same (Xu, Liu, Tong and Kailath,
-  "A least-squares approach to blind channel identification", IEEE Transactions on Signal Processing, 1995). How well
-  they are found is measured as well.
+  Of some methods both keys of an image follow from its two releases, even where they are independent
+  (`Perturbation.keys_from_releases`). How well they are found is measured as well.
 - a set that grew by one image, which stands first, so that every row holds another image. Measured is how many of the
   unchanged images come out changed, and how near the differences of equal rows come to the differences of the images,
   over what they would with independent material. Where all images share a key the same can be had from two rows of one
@@ -31,7 +29,7 @@ from privpipe.perturb.values import pixel_values
 
 WHITE = 255.0
 MOST_IMAGES, MOST_VALUES = 200, 1 << 22
-MOST_FILTERED = 20
+MOST_KEYS = 20  # images whose keys are sought
 LEAST_IMAGES = 4  # two to fit on, two to judge by
 LEAST_ERROR = 1e-10  # of the square of white: 100 dB
 NAMES = (
@@ -54,7 +52,8 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
     Returns:
         `second_release_setting`: the other setting.
         `second_release_gain_db`, `second_release_independent_gain_db`: in dB of PSNR over the better of the two alone.
-        `second_release_filters_found`: median |cosine| of the filters found and the true ones; None for other methods.
+        `second_release_filters_found`: median likeness of the keys found and the true ones; None for methods of
+            which no such way is known.
         `grown_release_changed`: 0..1; `grown_release_gain_db`: in dB of PSNR over independent material.
     """
     nothing: Metrics = {"second_release_setting": None, **dict.fromkeys(NAMES), "second_release_problem": None}
@@ -83,7 +82,7 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
         "second_release_setting": setting,
         NAMES[0]: gains[0],
         NAMES[1]: gains[1],
-        NAMES[2]: _found(perturbation, other, images, first, second),
+        NAMES[2]: _keys_found(perturbation, other, images, first, second),
     }
 
 
@@ -111,36 +110,22 @@ def _gain(images: Images, first: Array, second: Array) -> float:
     return _fitted_psnr(images, [one, two]) - max(_fitted_psnr(images, [one]), _fitted_psnr(images, [two]))
 
 
-def _found(one: Perturbation, two: Perturbation, images: Images, first: Array, second: Array) -> float | None:
-    """Median |cosine| of the filters found from two releases and the true ones, of the first images, over both sizes.
+def _keys_found(one: Perturbation, two: Perturbation, images: Images, first: Array, second: Array) -> float | None:
+    """Median likeness of the keys that two releases give away and the true ones, over the first images and both keys.
 
-    None for other methods, and for images too small for their filters.
+    None for methods of which no such way is known.
     """
-    border, inner = max(one.k, two.k) // 2 * 2, one.image_size - max(one.k, two.k) // 2 * 4
-    if one.name != "random_filter" or inner < 1 or inner**2 * images.shape[3] < one.k**2 + two.k**2:
+    images = images[:MOST_KEYS]
+    found = one.keys_from_releases(two, first[:MOST_KEYS], second[:MOST_KEYS])
+    if found is None:
         return None
-    images = images[:MOST_FILTERED]
-    keys = [each.image_keys(images) if each.scope == "image" else each.dataset_key for each in (one, two)]
-    cosines = []
-    for i in range(len(images)):
-        # The true filters a and b solve: first filtered with b, minus second filtered with a, is 0. Without the border,
-        # where reflected edges make it wrong.
-        columns = [_shifted(first[i], two.k, border), -_shifted(second[i], one.k, border)]
-        matrix = np.hstack(columns)
-        solution = np.linalg.eigh(matrix.T @ matrix)[1][:, 0]
-        for found, key in ((solution[two.k**2 :], keys[0]), (solution[: two.k**2], keys[1])):
-            assert key is not None
-            truth = (key[i] if key.ndim == 3 else key).ravel()
-            cosines.append(abs(found @ truth) / (np.linalg.norm(found) * np.linalg.norm(truth)))
-    return float(np.median(cosines))
-
-
-def _shifted(image: Array, k: int, border: int) -> NDArray[np.float64]:
-    """The image (H, W, C) shifted by each place of a kernel, without a border: a column for each, (pixels, k*k)."""
-    windows = np.lib.stride_tricks.sliding_window_view(image.astype(np.float64), (k, k), axis=(0, 1))
-    cut = border - k // 2
-    inner = windows[cut : len(windows) - cut, cut : len(windows) - cut]
-    return inner.reshape(-1, k * k)
+    recovered = []
+    for method, keys in zip((one, two), found, strict=True):
+        truth = method.image_keys(images) if method.scope == "image" else method.dataset_key
+        assert truth is not None
+        truths = truth if method.scope == "image" else [truth] * len(images)
+        recovered += [method.key_similarity(key, true).pixels for key, true in zip(keys, truths, strict=True)]
+    return float(np.median(recovered))
 
 
 def _grown(perturbation: Perturbation, images: Images) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from privpipe.attacks.correlations import attack
 from privpipe.attacks.descrambler_init import inferred_weights, prepare, smooth_weights
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.nn.models import BlockFullyConnected
+from privpipe.layers import BlockFullyConnected
 from privpipe.perturb import KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 

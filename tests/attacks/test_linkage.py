@@ -84,7 +84,7 @@ def test_block_mix_is_a_gaussian_likelihood() -> None:
     for t, mixed in enumerate(to_blocks(targets, 4).astype(np.float64)):
         for g, blocks in enumerate(to_blocks(GALLERY[:4], 4) / 255):
             for y, x in zip(mixed, blocks, strict=True):
-                covariance = x.T @ x / 16 + block_mix.ROUNDING * np.eye(3)
+                covariance = x.T @ x / 16 + block_mix.ROUNDING_NEAR_WHITE * np.eye(3)
                 sign, volume = np.linalg.slogdet(covariance)
                 assert sign == 1
                 expected[t, g] -= sum(row @ np.linalg.solve(covariance, row) + volume for row in y) / 2
@@ -96,9 +96,9 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     method = METHODS["correlated_noise"](SIZE, k, "image", sigma, KEY)
     # The noise is linear in white noise: its covariance from the fields that single white pixels give.
     units = sigma * np.eye(SIZE * SIZE, dtype=np.float32)
-    fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)  # type: ignore[attr-defined]
+    fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)
     responses = fields.reshape(units.shape).astype(np.float64)
-    covariance = responses.T @ responses + correlated_noise.ROUNDING * 255**2 * np.eye(SIZE * SIZE)
+    covariance = responses.T @ responses + correlated_noise.ROUNDING_NEAR_WHITE * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
     found = method_similarity(targets, GALLERY[:4], method)
     difference = pixel_values(targets)[:, None].astype(np.float64) - GALLERY[:4]

@@ -235,6 +235,8 @@ def test_noise_counts_under_keys_of_each_image_too(private: Pixels, prior: Prior
 def test_refuses_a_prior_of_other_images(private: Pixels) -> None:
     with pytest.raises(PrivpipeError, match=r"\(16, 16, 3\) as the perturbed ones; got \(8, 8, 3\)\. Make it"):
         restore(private, method_of("gaussian_blur", 3), None, Prior.generic(8, 3))
+    with pytest.raises(PrivpipeError, match=r"as the perturbed ones; got None\. Make it"):
+        restore(private, method_of("gaussian_blur", 3), None, None)
 
 
 def test_refuses_images_whose_covariances_would_fill_the_memory() -> None:

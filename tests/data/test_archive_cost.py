@@ -35,7 +35,7 @@ def headers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def count(*arguments: object) -> tarfile.TarInfo:
         read.append(1)
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments)
 
     monkeypatch.setattr(tarfile.TarInfo, "frombuf", count)
     return read
@@ -130,13 +130,13 @@ def test_the_steps_of_a_pickle_are_limited(tmp_path: Path, monkeypatch: pytest.M
 def test_a_deep_stack_costs_no_more_than_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mark is searched from the top: with all below it, n marks on n objects would cost n squared."""
 
-    class Counted(list):  # type: ignore[type-arg]
+    class Counted(list):
         looked = 0
 
         def __getitem__(self, place: object) -> object:
             if isinstance(place, int):
                 Counted.looked += 1
-            return super().__getitem__(place)  # type: ignore[call-overload]
+            return super().__getitem__(place)
 
     stack, memo = Counted(), {}
     count = 2000

@@ -52,7 +52,7 @@ def zipped(content: bytes) -> bytes:
 
 def tarred(content: bytes, mode: str = "w:gz") -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=file, mode=mode) as archive:
         member = tarfile.TarInfo("some.bin")
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))

@@ -1,18 +1,21 @@
 """The step: its precision, and what recording and replaying must not change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.together import Job, train_together
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
+from privpipe.networks.registry import NETWORKS
 from privpipe.nn.data import Resident
-from privpipe.nn.device import PRECISIONS, deterministic, resolve_precision
-from privpipe.nn.engine import Engine, Recipe, Recorded
+from privpipe.nn.device import FLOAT32_IN, PRECISIONS, deterministic, resolve_precision
+from privpipe.nn.engine import CudaGraph, Engine, Recipe, Recorded
 from privpipe.nn.inference import measure
-from privpipe.nn.models import NETWORKS, Architecture, build
-from privpipe.nn.together import Job, train_together
+from privpipe.nn.models import build
 from privpipe.nn.training import Epoch, train
 
 CPU = torch.device("cpu")
@@ -89,6 +92,40 @@ def test_recording_amid_a_training_keeps_the_moments() -> None:
     assert torch.equal(plain.take_loss(), recording.take_loss())
 
 
+def test_a_graph_is_recorded_with_no_workspace_that_another_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch records all graphs on one stream, for which cuBLAS keeps its workspace."""
+    calls: list[str] = []
+
+    class Recording:
+        def replay(self) -> None:
+            calls.append("replay")
+
+    @contextmanager
+    def capture(graph: object, **how: str) -> Iterator[None]:
+        assert isinstance(graph, Recording)
+        calls.append(f"capture {how}")
+        yield
+        calls.append("captured")
+
+    monkeypatch.setattr("torch.cuda.CUDAGraph", Recording)
+    monkeypatch.setattr("torch.cuda.graph", capture)
+    monkeypatch.setattr("torch._C._cuda_clearCublasWorkspaces", lambda: calls.append("clear"), raising=False)
+    graph = CudaGraph()
+    graph.record(lambda: calls.append("work"))
+    graph.replay()
+    # An allocation by another thread, such as the reader of a streamed set, must not end the recording.
+    assert calls[:2] == ["clear", "capture {'capture_error_mode': 'thread_local'}"]
+    assert calls[2:] == ["work", "captured", "clear", "replay"]
+
+    def fail() -> None:
+        raise RuntimeError("stop")
+
+    calls.clear()
+    with pytest.raises(RuntimeError, match="stop"):
+        graph.record(fail)
+    assert calls[0] == calls[-1] == "clear" and len(calls) == 3
+
+
 def fitted(precision: str, arch: str = "three_layer", threads: int = 1) -> tuple[nn.Sequential, list[Epoch]]:
     data, model = toy(160, 1), network(arch)
     lr = 0.02 if style_of(arch) == "modern" else 0.002
@@ -151,6 +188,21 @@ def test_the_block_of_deterministic_algorithms_leaves_torch_as_it_was() -> None:
         assert state() == (1, True, 1 if torch.cuda.is_available() else 2, False)
         raise RuntimeError("stop")
     assert state() == before
+
+
+def test_float32_is_float32() -> None:
+    """cuDNN's convolutions would take TF32, and products what the user asked for elsewhere."""
+    products = FLOAT32_IN[-1]
+    products.fp32_precision = "bf16"
+    try:
+        before = [library.fp32_precision for library in FLOAT32_IN]
+        assert before[0] == "tf32" and before[-1] == "bf16"
+        with pytest.raises(RuntimeError, match="stop"), deterministic(1):
+            assert {library.fp32_precision for library in FLOAT32_IN} == {"ieee"}
+            raise RuntimeError("stop")
+        assert [library.fp32_precision for library in FLOAT32_IN] == before
+    finally:
+        products.fp32_precision = "none"
 
 
 def test_models_come_out_as_they_would_alone() -> None:

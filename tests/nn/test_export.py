@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
 from privpipe.nn import export
 from privpipe.nn.bundle import Bundle, load_bundle, save_bundle
 from privpipe.nn.inference import predict
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.store import PERTURBED, open_store
 
 Make = Callable[..., Any]

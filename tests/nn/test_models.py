@@ -1,5 +1,7 @@
 """The networks against their description, and the BFC layer against a loop over blocks."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from privpipe.errors import PrivpipeError
-from privpipe.nn.models import NETWORKS, Architecture, BlockFullyConnected, build, has_descrambler, network_name
+from privpipe.layers import BlockFullyConnected
+from privpipe.networks.base import Architecture, Network
+from privpipe.networks.registry import NETWORKS, architectures, network_for
+from privpipe.nn.models import build
 from privpipe.perturb import KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
@@ -41,10 +46,64 @@ def bfc(image_size: int, k: int, seed: int = 0) -> BlockFullyConnected:
 
 
 def test_every_network_has_a_name() -> None:
-    assert list(NETWORKS) == [*LAYERS, *MODERN_LAYERS]
-    assert [network_name(arch, "paper") for arch in LAYERS] == list(LAYERS)
-    assert [network_name(arch, "modern") for arch in LAYERS] == [f"modern_{arch}" for arch in LAYERS]
-    assert [name for name in NETWORKS if has_descrambler(name)] == ["descrambler", "modern_descrambler"]
+    assert set(NETWORKS) == {*LAYERS, *MODERN_LAYERS} and architectures() == sorted(LAYERS)
+    assert [network_for(arch, "paper").name for arch in LAYERS] == list(LAYERS)
+    assert [network_for(arch, "modern").name for arch in LAYERS] == [f"modern_{arch}" for arch in LAYERS]
+    assert [name for name in NETWORKS if NETWORKS[name].descrambles] == ["descrambler", "modern_descrambler"]
+    with pytest.raises(PrivpipeError, match=r"^a network must be one of baseline, .*; got 'resnet'\.$"):
+        network_for("resnet", "paper")
+
+
+class Mixed(nn.Module):
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(features, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
+class Wide(Network):
+    """A network of another package, with layers that `build` does not draw itself."""
+
+    name = "wide"
+
+    def layers(self, sizes: Architecture) -> OrderedDict[str, nn.Module]:
+        features = sizes.channels * sizes.image_size**2
+        return OrderedDict(flatten=nn.Flatten(), mixed=Mixed(features, sizes.classes))
+
+
+@pytest.mark.parametrize(
+    ("stands_for", "message"),
+    [
+        ("resnet", r"^the network wide stands for resnet; use one of baseline, descrambler, three_layer\.$"),
+        ("baseline", r"^the networks modern_baseline and wide both stand for baseline\. Remove one\.$"),
+    ],
+)
+def test_a_network_stands_for_one_that_there_is_alone(
+    stands_for: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wide, "stands_for", stands_for)
+    monkeypatch.setitem(NETWORKS._found, "wide", Wide)
+    with pytest.raises(PrivpipeError, match=message):
+        architectures()
+
+
+def test_a_network_that_nothing_stands_for_is_trained_with_either_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS._found, "wide", Wide)
+    assert "wide" in architectures()
+    assert network_for("wide", "modern") is network_for("wide", "paper") is Wide
+
+
+def test_layers_of_every_kind_follow_from_the_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS._found, "wide", Wide)
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # of the global generator, which must neither matter nor be moved
+        before = torch.get_rng_state()
+        drawn.append(build(Architecture("wide", 4, 1, 2), generator(seed)).state_dict()["mixed.weight"])
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
@@ -262,8 +321,8 @@ def test_the_generator_alone_decides_the_weights(arch: str) -> None:
     [
         (
             Architecture("resnet", 32, 3, 10),
-            "^a network must be one of baseline, three_layer, descrambler, modern_baseline, modern_three_layer, "
-            "modern_descrambler; got 'resnet'",
+            "^a network must be one of baseline, descrambler, modern_baseline, modern_descrambler, "
+            "modern_three_layer, three_layer; got 'resnet'",
         ),
         (
             Architecture("modern_modern_baseline", 32, 3, 10),

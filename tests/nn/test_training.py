@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
 from privpipe.nn.data import Resident
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.engine import Recipe, learning_rates
-from privpipe.nn.inference import Normalisation, evaluate, measure, predict
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.inference import EVALUATION_BATCH, Normalisation, evaluate, measure, predict
+from privpipe.nn.models import build
 from privpipe.nn.training import Diverged, Epoch, train
 
 CPU = torch.device("cpu")
@@ -365,6 +366,43 @@ def test_prediction_in_batches_is_prediction(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(predict(model, normalise, images), whole)
     assert whole.shape == (23, 2)
     assert not whole.requires_grad
+
+
+class Small(nn.Module):
+    """Scores of a device that holds `most` images at a time."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most, self.batches = most, list[int]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return images.flatten(1)[:, :2]
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    images = torch.randint(0, 256, (100, 4, 4, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    normalise = measure(images)
+    small = Small(20)
+    assert torch.equal(predict(small, normalise, images), predict(Small(100), normalise, images))
+    assert small.batches == [64, 32, 16, 16, 16, 16, 16, 16, 4]
+    assert caplog.messages == [
+        "out of memory with batches of 64 images: going on with 32",
+        "out of memory with batches of 32 images: going on with 16",
+    ]
+    with pytest.raises(torch.OutOfMemoryError, match=r"CUDA out of memory\."):
+        predict(Small(0), normalise, images)
+
+
+@pytest.mark.parametrize(("device", "size", "expected"), [("cpu", 32, 64), ("cpu", 224, 20), ("cuda", 32, 1000)])
+def test_a_batch_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch, device: str, size: int, expected: int) -> None:
+    """65 GB of activations would come of 1,000 images of 224x224."""
+    monkeypatch.setattr("privpipe.nn.inference.EVALUATION_BATCH", {"cpu": EVALUATION_BATCH[device]})
+    images, model = torch.zeros(expected + 1, size, size, 3, dtype=torch.uint8), Small(expected)
+    predict(model, Normalisation(torch.zeros(3), torch.ones(3)), images)
+    assert model.batches == [expected, 1]
 
 
 def test_deterministic_sets_and_restores() -> None:

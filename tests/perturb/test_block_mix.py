@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from samples import KEY, OTHER_KEY, method, sample_images
+from samples import KEY, method, sample_images
 from scipy.special import ndtri
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
-from privpipe.perturb.block_mix import CHUNK_VALUES, BlockMix
+from privpipe.perturb.block_mix import BlockMix
 from privpipe.perturb.keystream import Copies, rounded_quantiles
 
 CASES = [(16, 2, 3), (16, 8, 3), (12, 3, 3), (16, 16, 3), (16, 4, 1), (16, 1, 3)]  # size, k, channels
@@ -109,52 +109,12 @@ def test_is_linear_in_the_image() -> None:
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
-@pytest.mark.parametrize("k", [1, 2, 4])
-def test_the_inverse_is_off_by_no_more_than_rounding_times_what_the_matrix_amplifies(k: int, scope: str) -> None:
-    images, perturbation = sample_images(3, 16), method("block_mix", 16, k, scope)
-    perturbed = perturbation.apply(images)
-    keys = perturbation.dataset_key if scope == "dataset" else perturbation.image_keys(images)
-    back = perturbation.invert(perturbed, keys)
-    assert back.dtype == np.float32
-    amplification = np.linalg.norm(np.linalg.inv(keys), 2, axis=(-2, -1)).max()
-    rounding = 2**-11 * float(np.abs(perturbed).max()) * k  # k is the norm of a block of k*k ones
-    assert np.abs(back - images).max() <= 255 * rounding * amplification + 1e-3
-
-
-def test_most_of_an_image_comes_back_to_the_level() -> None:
-    images, perturbation = sample_images(20, 32), method("block_mix", 32, 2)
-    back = perturbation.invert(perturbation.apply(images), perturbation.dataset_key)
-    assert np.mean(np.abs(back - images) < 0.5) > 0.9
-
-
-@pytest.mark.parametrize("scope", ["dataset", "image"])
-def test_undoing_needs_the_key_and_for_scope_image_that_of_the_image(scope: str) -> None:
-    images, perturbation = sample_images(9, 16), method("block_mix", 16, 2, scope)
-    perturbed = perturbation.apply(images)
-    for keys, undone in [
-        (keys_of(perturbation, images), True),
-        (keys_of(method("block_mix", 16, 2, scope, key=OTHER_KEY), images), False),
-        (keys_of(perturbation, images[::-1]), scope == "dataset"),
-    ]:
-        # The middle image of nine stays in its place.
-        back, images = (
-            np.delete(perturbation.invert(perturbed, keys), 4, axis=0),
-            np.delete(sample_images(9, 16), 4, axis=0),
-        )
-        assert (np.median(np.abs(back - images)) < 0.5) == undone
-
-
-@pytest.mark.parametrize("scope", ["dataset", "image"])
 def test_chunks_of_bounded_memory_change_nothing(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images, perturbation = sample_images(7, 16), method("block_mix", 16, 4, scope)
     out, keys = perturbation.apply(images), keys_of(perturbation, images)
-    back = perturbation.invert(out, keys)
-    assert images.size < CHUNK_VALUES
-    monkeypatch.setattr("privpipe.perturb.block_mix.CHUNK_VALUES", 2 * images[0].size)
     monkeypatch.setattr("privpipe.perturb.base.CACHE_BYTES", 1)
     np.testing.assert_array_equal(perturbation.apply(images), out)
     np.testing.assert_array_equal(keys_of(perturbation, images), keys)
-    np.testing.assert_allclose(perturbation.invert(out, keys), back, rtol=0, atol=1e-3)
 
 
 def test_refuses_matrices_that_would_fill_the_memory() -> None:

@@ -18,7 +18,7 @@ from privpipe.report.advice import verdict
 from privpipe.report.figures import method_figure
 from privpipe.scores.guarantee import guarantee
 from privpipe.scores.privacy import key_recovery
-from privpipe.scores.scoring import TABLE_COLUMNS, Judgement, judge
+from privpipe.scores.scoring import Judgement, judge, table_columns
 from privpipe.store import PERTURBED, Header
 
 SIZE = 16
@@ -111,7 +111,7 @@ def test_the_score_goes_on_without_what_is_not_known_and_says_why() -> None:
         assert name in found.metrics
     assert found.metrics["l0_key_recovery"] is None and found.metrics["chance_key_recovery"] is None
     assert found.metrics.keys() == judged(METHODS["none"](SIZE)).metrics.keys()
-    assert all(len(row) == len(TABLE_COLUMNS) for row in found.table())
+    assert all(len(row) == len(table_columns()) for row in found.table())
 
 
 def test_a_method_without_key_has_a_likelihood_of_its_own() -> None:

@@ -101,8 +101,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, **names, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "default"}
 
 
-def copy_project(folder: Path) -> Project:
-    """The files that git knows, or would (untracked and not ignored), as a new repository."""
+def copy_files(folder: Path) -> None:
+    """Copy the files that git knows, or would (untracked and not ignored)."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -113,6 +113,11 @@ def copy_project(folder: Path) -> Project:
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+
+
+def copy_project(folder: Path) -> Project:
+    """A copy as a new repository, with the small experiment."""
+    copy_files(folder)
     project = Project(folder)
     project.run("git", "init", "--quiet", "--initial-branch=main")
     set_params(project, SMALL)

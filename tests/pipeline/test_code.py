@@ -10,12 +10,16 @@ from click.testing import CliRunner
 
 from privpipe.attacks.registry import ATTACKS
 from privpipe.errors import PrivpipeError
+from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS as METHODS_FOUND
 from privpipe.pipeline.code import CUT, PACKAGES, Sources, meaning
+from privpipe.scores.registry import SCORES
 from stages.code import main
 
 ROOT = Path(__file__).parents[2]
 # The modules of the stages of all three pipelines: this one, studies/paper and studies/survey.
+GROUP, CLAIMS = "studies.paper.group", "studies.paper.report"
+POINTS, TABLES = "studies.survey.points", "studies.survey.report"
 STAGES = (
     *(
         "download",
@@ -29,30 +33,52 @@ STAGES = (
         "attack",
         "score",
     ),
-    *("report", "study_group", "study_report", "survey_point", "survey_table"),
+    *("report", GROUP, CLAIMS, POINTS, TABLES),
 )
-REGISTRIES = {"privpipe.perturb": METHODS_FOUND, "privpipe.attacks.registry": ATTACKS}
-DRAWING = {"report", "survey_table", "study_report"}
-METHODS = {"perturb", "attack", "score", "descramble", "study_group", "survey_point"} | DRAWING
-TRAINING = {"train", "study_group", "survey_point"}
+
+
+def module_of(stage: str) -> str:
+    return stage if "." in stage else f"stages.{stage}"
+
+
+REGISTRIES = {
+    "privpipe.perturb": METHODS_FOUND,
+    "privpipe.attacks.registry": ATTACKS,
+    "privpipe.networks.registry": NETWORKS,
+    "privpipe.scores.registry": SCORES,
+}
+DRAWING = {"report", TABLES, CLAIMS}
+METHODS = {"perturb", "attack", "score", "descramble", GROUP, POINTS} | DRAWING
+TRAINING = {"train", GROUP, POINTS}
+NETWORK_CODE = TRAINING | {"evaluate", "reference_classifier", "score", "attack", "descramble", CLAIMS}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
     "privpipe/perturb/gaussian_blur.py": METHODS,  # not download, though params.py asks the methods
     "privpipe/perturb/block_permutation.py": METHODS,  # no module imports it by name
-    "privpipe/attacks/network.py": {"attack", "survey_point"},  # nor this one
-    "privpipe/attacks/as_is.py": {"attack", "survey_point"},
+    "privpipe/attacks/network.py": {"attack", POINTS},  # nor this one
+    "privpipe/attacks/as_is.py": {"attack", POINTS},
+    # Not by those that only check parameters with it.
+    "privpipe/networks/baseline.py": NETWORK_CODE,
     "privpipe/scores/guarantee.py": {"report"},
+    "privpipe/scores/measures/recognised.py": {"score", "report", POINTS},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
-    "privpipe/nn/statistics.py": {"evaluate", "study_group", "study_report", "survey_point"},
+    "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS, POINTS},
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
-    "privpipe/pipeline/executors.py": {"study_group"},
+    "privpipe/data/locate.py": {"download"},
+    "privpipe/data/sha256.py": {"download"},
+    "privpipe/pipeline/executors.py": {GROUP, POINTS},
+    "privpipe/pipeline/experiment.py": {GROUP, POINTS},
+    "privpipe/pipeline/steps/attack.py": {"attack", POINTS},
+    "privpipe/pipeline/steps/score.py": {"score", POINTS},
     "privpipe/report/page.html.j2": {"report"},
-    "privpipe/report/survey.csv": {"report"},
-    "privpipe/pipeline/survey_tables.py": {"survey_table"},
+    "studies/survey/tables.py": {TABLES},
+    "studies/survey/columns.py": {POINTS, TABLES},
+    "studies/paper/columns.py": {GROUP, CLAIMS},
+    "studies/paper/claims.py": {CLAIMS},
     "privpipe/cli/main.py": set(),
-    "privpipe/params.py": set(STAGES) - {"descramble"},  # which reads no parameter
+    "privpipe/params.py": set(STAGES) - {"descramble", TABLES},  # which read no parameter
     "privpipe/errors.py": set(STAGES),
     "stages/train.py": {"train"},
     "stages/code.py": set(),
@@ -260,21 +286,24 @@ def test_the_modules_behind_a_stage_are_those_that_grimp_finds() -> None:
 
 def modules_behind(graph: grimp.ImportGraph, stage: str) -> set[str]:
     expected = set()
-    for module in graph.find_upstream_modules(f"stages.{stage}") | {f"stages.{stage}"}:
+    for module in graph.find_upstream_modules(module_of(stage)) | {module_of(stage)}:
         path = Path(*module.split("."))
         expected.add((path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")).as_posix())
     return expected
 
 
+ALONE = ("privpipe", "stages")  # the studies have their results beside them
+
+
 def test_every_other_file_of_the_packages_is_named_by_a_module_beside_it() -> None:
     """Otherwise no stage would feel it."""
     sources = Sources(ROOT)
-    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    modules = [path for package in ALONE for path in (ROOT / package).rglob("*.py")]
     names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in modules]
     felt = {path for name in names for path in sources.behind(name.removesuffix(".__init__"))}
     others = {
         path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
+        for package in ALONE
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
@@ -292,7 +321,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def behind_stages(root: Path) -> dict[str, dict[str, str]]:
     sources = Sources(root)
-    return {stage: sources.behind(f"stages.{stage}") for stage in STAGES}
+    return {stage: sources.behind(module_of(stage)) for stage in STAGES}
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +331,10 @@ def before(copied: Path) -> dict[str, dict[str, str]]:
 
 def test_the_stages_are_all_that_there_are() -> None:
     names = {path.stem for path in (ROOT / "stages").glob("*.py")}
-    assert names == {*STAGES, "__init__", "code"}
+    assert names == {*(stage for stage in STAGES if "." not in stage), "__init__", "code"}
+    commands = [path for path in (ROOT / "studies").rglob("*.py") if "@click.command" in path.read_text()]
+    named = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in commands}
+    assert named == {stage for stage in STAGES if "." in stage}
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -331,11 +363,12 @@ def test_comments_and_docstrings_are_felt_by_no_stage(copied: Path, before: dict
 
 
 def test_the_stage_writes_a_file_for_each_stage(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["--folder", str(tmp_path / ".code"), "keygen", "train"])
+    done = CliRunner().invoke(main, ["--folder", str(tmp_path / ".code"), "keygen", "studies.paper.group"])
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in (tmp_path / ".code").iterdir()) == ["keygen.txt", "train.txt"]
-    lines = (tmp_path / ".code" / "keygen.txt").read_text().splitlines()
-    assert {line[66:]: line[:64] for line in lines} == Sources(ROOT).behind("stages.keygen")
+    assert sorted(path.name for path in (tmp_path / ".code").iterdir()) == ["group.txt", "keygen.txt"]
+    for name, module in (("keygen", "stages.keygen"), ("group", GROUP)):
+        lines = (tmp_path / ".code" / f"{name}.txt").read_text().splitlines()
+        assert {line[66:]: line[:64] for line in lines} == Sources(ROOT).behind(module)
 
 
 def test_the_stage_refuses_a_stage_that_is_not_there(tmp_path: Path) -> None:

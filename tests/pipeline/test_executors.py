@@ -15,9 +15,9 @@ import psutil
 import pytest
 import torch
 from distributed import Client
-from small_study import SECONDS
+from small_sweep import SECONDS
 
-from privpipe.errors import PrivpipeError
+from privpipe.errors import PrivpipeError, extras_named
 from privpipe.pipeline import executors
 from privpipe.pipeline.executors import Inline, available_cpus, open_executor
 
@@ -152,7 +152,7 @@ def test_an_unknown_scheduler_is_refused() -> None:
     with pytest.raises(PrivpipeError) as caught:
         kind("proceses")
     assert str(caught.value) == (
-        "study.scheduler must be one of auto, inline, processes, tcp://HOST:PORT; got 'proceses'. "
+        "sweep.scheduler must be one of auto, inline, processes, tcp://HOST:PORT; got 'proceses'. "
         "Did you mean processes?"
     )
 
@@ -165,20 +165,18 @@ def test_a_dask_scheduler_that_does_not_answer_is_told(address: str, monkeypatch
         kind(address)
     assert set(Client._instances) == before  # a client that failed to start may hang when it is collected
     message = str(caught.value)
-    assert message.startswith(f"no Dask scheduler answers at study.scheduler={address} (")
+    assert message.startswith(f"no Dask scheduler answers at sweep.scheduler={address} (")
     assert message.endswith("). Start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`.")
 
 
 def test_a_scheduler_without_dask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(PrivpipeError) as caught:
+    with pytest.raises(PrivpipeError) as caught, extras_named():
         kind("tcp://127.0.0.1:8786")
-    assert str(caught.value) == (
-        "study.scheduler=tcp://127.0.0.1:8786 needs Dask. Install it with `pip install 'privpipe[dask]'`."
-    )
+    assert str(caught.value).endswith("Run `pip install 'privpipe[dask]'`.")
 
 
 def test_dask_is_not_needed_elsewhere() -> None:
     """It is an extra that a plain installation lacks."""
-    program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; import stages.study_group"
+    program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; import studies.paper.group"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS, cwd=Path(__file__).parents[2])

@@ -51,7 +51,7 @@ def stage_runs(pid: int, stage: str) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if f"stages.{stage}" in child.cmdline():
+                if {stage, f"stages.{stage}"} & set(child.cmdline()):
                     found.append(child)
     return found
 

@@ -3,6 +3,7 @@
 import csv
 import errno
 import io
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
-from privpipe.pipeline.ledger import Ledger, all_rows
-from privpipe.report.study_columns import COLUMNS
+from privpipe.pipeline.ledger import Ledger, read_rows
+from studies.paper.columns import COLUMNS
 
 HEADER = ",".join(COLUMNS) + "\n"
 NAMES = ["a" * 16, "b" * 16, "c" * 16]
@@ -22,7 +23,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
 
 
 def row(fingerprint: str, **values: Any) -> dict[str, Any]:
-    """A row as `privpipe.pipeline.task.run` gives it: numbers, text with a comma, and cells that are empty."""
+    """A row as `privpipe.pipeline.runner.run` gives it: numbers, text with a comma, and cells that are empty."""
     usual = {"group": "plain", "k": 3, "lr": 0.1 + 0.2, "val_accuracy": 1 / 3, "device": "GPU “µ”, 1", "status": "done"}
     return {**dict.fromkeys(COLUMNS), **usual, "fingerprint": fingerprint, **values}
 
@@ -39,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_every_row_is_on_disk_when_add_returns(path: Path) -> None:
-    ledger = Ledger(path, NAMES)
+    ledger = Ledger(path, COLUMNS, NAMES)
     expected = HEADER
     assert path.read_text() == expected
     for name in ("c" * 16, "a" * 16):
@@ -49,33 +50,33 @@ def test_every_row_is_on_disk_when_add_returns(path: Path) -> None:
     assert ledger.missing == ["b" * 16]
 
 
-def test_rows_are_in_the_order_of_the_grid_once_closed(path: Path) -> None:
-    ledger = Ledger(path, NAMES)
+def test_rows_are_in_the_order_of_the_grid_once_tidied(path: Path) -> None:
+    ledger = Ledger(path, COLUMNS, NAMES)
     for name in reversed(NAMES):
         ledger.add(row(name))
-    ledger.close()
+    ledger.tidy()
     assert path.read_text() == HEADER + "".join(line(row(name)) for name in NAMES)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_next_run_finds_what_was_added_without_a_close(path: Path) -> None:
-    Ledger(path, NAMES).add(row("b" * 16))
-    ledger = Ledger(path, NAMES)
+def test_the_next_run_finds_what_was_added_without_tidying(path: Path) -> None:
+    Ledger(path, COLUMNS, NAMES).add(row("b" * 16))
+    ledger = Ledger(path, COLUMNS, NAMES)
     assert ledger.missing == ["a" * 16, "c" * 16]
     ledger.add(row("a" * 16))
-    ledger.close()
+    ledger.tidy()
     assert path.read_text() == HEADER + line(row("a" * 16)) + line(row("b" * 16))
 
 
 def test_a_last_row_that_is_torn_anywhere_is_the_only_one_lost(path: Path) -> None:
-    ledger = Ledger(path, NAMES)
+    ledger = Ledger(path, COLUMNS, NAMES)
     for name in NAMES:
         ledger.add(row(name))
     whole, kept = path.read_bytes(), (HEADER + line(row(NAMES[0])) + line(row(NAMES[1]))).encode()
     assert whole.startswith(kept)
     for cut in range(len(kept), len(whole)):
         path.write_bytes(whole[:cut])
-        ledger = Ledger(path, NAMES)
+        ledger = Ledger(path, COLUMNS, NAMES)
         assert ledger.missing == NAMES[2:]
         assert path.read_bytes() == kept
         ledger.add(row(NAMES[2]))
@@ -86,7 +87,7 @@ def test_a_last_row_that_is_torn_anywhere_is_the_only_one_lost(path: Path) -> No
 def test_a_torn_header_is_written_anew(path: Path, cut: int) -> None:
     path.parent.mkdir()
     path.write_text(HEADER[:cut])
-    assert Ledger(path, NAMES).missing == NAMES
+    assert Ledger(path, COLUMNS, NAMES).missing == NAMES
     assert path.read_text() == HEADER
 
 
@@ -106,24 +107,24 @@ def test_a_torn_header_is_written_anew(path: Path, cut: int) -> None:
 def test_a_file_with_other_columns_is_started_anew(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
-    assert Ledger(path, NAMES).missing == NAMES
+    assert Ledger(path, COLUMNS, NAMES).missing == NAMES
     assert path.read_text() == HEADER
 
 
 def test_rows_of_other_models_are_dropped(path: Path) -> None:
-    ledger = Ledger(path, NAMES)
+    ledger = Ledger(path, COLUMNS, NAMES)
     for name in NAMES:
         ledger.add(row(name))
-    ledger = Ledger(path, ["d" * 16, NAMES[2], NAMES[0]])
+    ledger = Ledger(path, COLUMNS, ["d" * 16, NAMES[2], NAMES[0]])
     assert ledger.missing == ["d" * 16]
     assert path.read_text() == HEADER + line(row(NAMES[2])) + line(row(NAMES[0]))
 
 
 def test_a_row_with_too_few_or_too_many_cells_is_dropped(path: Path) -> None:
-    Ledger(path, NAMES).add(row(NAMES[1]))
+    Ledger(path, COLUMNS, NAMES).add(row(NAMES[1]))
     with path.open("a") as file:
         file.write(f"plain,none\n{line(row(NAMES[0]))[:-1]},\n\n")
-    assert Ledger(path, NAMES).missing == [NAMES[0], NAMES[2]]
+    assert Ledger(path, COLUMNS, NAMES).missing == [NAMES[0], NAMES[2]]
 
 
 @given(
@@ -141,11 +142,11 @@ def test_a_row_with_too_few_or_too_many_cells_is_dropped(path: Path) -> None:
 def test_a_row_that_was_read_is_written_byte_for_byte_as_before(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plain.csv"
-        Ledger(path, NAMES).add(row(NAMES[0], **values))
+        Ledger(path, COLUMNS, NAMES).add(row(NAMES[0], **values))
         before = path.read_bytes()
-        ledger = Ledger(path, NAMES)
+        ledger = Ledger(path, COLUMNS, NAMES)
         assert path.read_bytes() == before
-        ledger.close()
+        ledger.tidy()
         assert path.read_bytes() == before
         (read,) = csv.DictReader(io.StringIO(before.decode(), newline=""))
         assert read == {name: "" if cell is None else str(cell) for name, cell in row(NAMES[0], **values).items()}
@@ -155,18 +156,18 @@ def test_a_row_that_was_read_is_written_byte_for_byte_as_before(values: dict[str
 def test_a_folder_that_cannot_be_written_is_told(forbidden: Path) -> None:
     path = forbidden / "plain.csv"
     with pytest.raises(PrivpipeError) as caught:
-        Ledger(path, NAMES)
+        Ledger(path, COLUMNS, NAMES)
     assert str(caught.value) == f"cannot write {path}: Permission denied. Check the folder and its permissions."
 
 
 def test_a_table_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=rf"cannot read {tmp_path}: Is a directory. Check its permissions."):
-        Ledger(tmp_path, NAMES)
+        Ledger(tmp_path, COLUMNS, NAMES)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
 def test_a_full_disk_is_told_and_the_row_does_not_count(path: Path) -> None:
-    ledger = Ledger(path, NAMES)
+    ledger = Ledger(path, COLUMNS, NAMES)
     path.unlink()
     path.symlink_to("/dev/full")
     with pytest.raises(PrivpipeError, match=f"no space left while writing {path}; nothing was changed") as caught:
@@ -176,11 +177,16 @@ def test_a_full_disk_is_told_and_the_row_does_not_count(path: Path) -> None:
     assert ledger.missing == NAMES
 
 
-def test_all_rows_are_those_of_the_groups_in_order(tmp_path: Path) -> None:
-    for group, names in (("one", NAMES[:2]), ("three", NAMES[2:]), ("old", NAMES)):
-        ledger = Ledger(tmp_path / f"{group}.csv", names)
-        for name in names:
-            ledger.add(row(name, group=group))
-    found = [dict(zip(COLUMNS, cells, strict=True)) for cells in all_rows(tmp_path, ["three", "two", "one"])]
-    expected = [("three", NAMES[2]), ("one", NAMES[0]), ("one", NAMES[1])]
-    assert [(cells["group"], cells["fingerprint"]) for cells in found] == expected
+def test_lists_and_dictionaries_are_cells_of_json(path: Path) -> None:
+    """Also where they are larger than csv takes by itself."""
+    attempts = [{"attack": "as_is", "ssim": 1 / 3, "key": None, "why": 'none, "yet"'}] * 4000
+    Ledger(path, COLUMNS, NAMES).add(row(NAMES[0], group=attempts))
+    (cells,) = read_rows(path, COLUMNS)
+    assert len(cells[0]) > 200_000
+    assert json.loads(cells[0]) == attempts
+    assert Ledger(path, COLUMNS, NAMES).missing == NAMES[1:]
+
+
+def test_figures_that_are_no_column_are_left_out(path: Path) -> None:
+    Ledger(path, COLUMNS, NAMES).add({**row(NAMES[0]), "val_loss": 1.5})
+    assert path.read_text() == HEADER + line(row(NAMES[0]))

@@ -68,3 +68,14 @@ def test_the_key_is_not_on_the_page(reproduced: Project) -> None:
     secret = new_key(key["seed"]).secret
     assert secret not in content and secret.hex().encode() not in content
     assert key["fingerprint"].encode() in content
+
+
+def test_a_project_without_a_survey_has_its_page_and_one_with_another_a_new_page(project: Project) -> None:
+    survey = project.folder / "metrics" / "survey.csv"
+    content = survey.read_text()
+    survey.unlink()
+    assert "Running stage 'report'" in project.dvc("repro")
+    assert "up to date" in project.dvc("repro")
+    assert "accuracy by epoch" in project.json("plots", "show", "--json")["data"]
+    survey.write_text(content.rsplit("\n", 2)[0] + "\n")
+    assert "Running stage 'report'" in project.dvc("repro")

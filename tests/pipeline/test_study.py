@@ -1,7 +1,6 @@
 """The study in small: one command runs it, a killed one goes on where it stopped, a new point runs alone."""
 
 import csv
-import json
 import re
 import shutil
 import time
@@ -91,7 +90,7 @@ def test_a_new_point_is_the_only_one_that_runs(study: Project) -> None:
         f"{STUDY}/params.yaml", "      k:\n        - 9\n    key:", "      k:\n        - 9\n        - 11\n    key:"
     )
     out = dvc(study, "repro")
-    assert "group@wide_filter" in out and out.count("python -m stages.study_group") == 1
+    assert "group@wide_filter" in out and out.count("python -m studies.paper.group") == 1
     after = {row["fingerprint"]: row for row in rows(study, "results.csv")}
     assert all(after[name] == row for name, row in before.items())  # the measured seconds too
     new = [row for name, row in after.items() if name not in before]
@@ -121,12 +120,12 @@ def kill_after(project: Project, stage: str, path: str, count: int) -> None:
         deadline = time.monotonic() + 120
         while len(rows(project, path)) < count and time.monotonic() < deadline:
             time.sleep(0.01)
-        for process in stage_runs(dvc.pid, "study_group"):
+        for process in stage_runs(dvc.pid, "studies.paper.group"):
             process.kill()
         assert dvc.wait(60) != 0
 
 
-def test_a_point_of_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
+def test_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
     project, survey = copy_project(tmp_path), "studies/survey"
     for old, new in {
         "source: cifar10": "source: synthetic",
@@ -140,11 +139,18 @@ def test_a_point_of_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> N
         "reference_epochs: 8": "reference_epochs: 1",
     }.items():
         project.edit(f"{survey}/common.yaml", f"  {old}", f"  {new}")
-    project.dvc("--cd", survey, "repro", "point@pixelate-8")
-    result = json.loads(project.read(f"{survey}/results/pixelate-8.json"))
-    assert (result["name"], result["perturb"]["n_train"]) == ("pixelate-8", 100)
+    grid = (project.folder / survey / "params.yaml").read_text()
+    points = ("none:", "pixelate-8:")
+    kept = [line for line in grid.splitlines() if "{perturb:" not in line or line.split()[0] in points]
+    (project.folder / survey / "params.yaml").write_text("\n".join(kept) + "\n")
+    project.dvc("--cd", survey, "repro")
+    for path in ("points.csv", "results.csv"):
+        with (project.folder / survey / path).open(newline="") as file:
+            assert [row.get("point") or row["group"] for row in csv.DictReader(file)] == ["none", "pixelate-8"]
+    assert cv2.imread(str(project.folder / survey / "tradeoff.png")).std() > 5
     changed = project.run("git", "status", "--porcelain", survey).stdout.split()[1::2]
     assert {path for path in changed if "/.code/" not in path} == {
-        *(f"{survey}/{name}" for name in ("common.yaml", "dvc.lock", "results/pixelate-8.json"))
-    }
+        f"{survey}/{name}"
+        for name in ("attacks.csv", "common.yaml", "dvc.lock", "params.yaml", "points.csv", "results.csv")
+    } | {f"{survey}/tradeoff.{kind}" for kind in ("png", "svg")}
     assert not (project.folder / "dvc.lock").read_text().count("pixelate-8")

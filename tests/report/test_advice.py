@@ -26,32 +26,32 @@ WORDS = [
 
 
 def test_failed_attacks_find_nothing() -> None:
-    assert findings("block_scramble", HARMLESS) == []
+    assert findings(HARMLESS) == []
 
 
 @pytest.mark.parametrize(("changes", "words"), WORDS)
 def test_what_succeeded_is_said(changes: dict[str, Any], words: list[str]) -> None:
-    found = findings("block_scramble", HARMLESS | changes)
+    found = findings(HARMLESS | changes)
     assert len(found) == len(words)
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
 def test_a_key_of_one_value_and_a_method_without_key_are_no_findings() -> None:
-    assert findings("block_scramble", HARMLESS | {"l0_key_recovery": 1.0, "chance_key_recovery": 1.0}) == []
+    assert findings(HARMLESS | {"l0_key_recovery": 1.0, "chance_key_recovery": 1.0}) == []
     nothing = {f"l{level}_key_recovery": None for level in range(3)} | {"chance_key_recovery": None}
-    assert findings("gaussian_blur", HARMLESS | nothing) == []
+    assert findings(HARMLESS | nothing) == []
 
 
 def test_among_few_candidates_guessing_is_no_finding() -> None:
     for chance, told, found in ((1.0, 1.0, 0), (0.5, 0.5, 0), (0.5, 1.0, 1)):
         privacy = HARMLESS | {"chance_reidentified_top1": chance, "l0_reidentified_top1": told}
-        assert len(findings("block_scramble", privacy)) == found
+        assert len(findings(privacy)) == found
 
 
 def test_levels_that_were_not_attacked_find_nothing() -> None:
     nothing = {f"{level}_{name}": None for level in ("l1", "l2") for name in ("key_recovery", "recognised")}
-    assert findings("block_scramble", HARMLESS | nothing) == []
+    assert findings(HARMLESS | nothing) == []
 
 
 def test_a_reference_classifier_that_recognises_nothing_tells_nothing() -> None:
-    assert findings("none", HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []
+    assert findings(HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []

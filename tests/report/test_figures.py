@@ -23,23 +23,6 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path, image) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_an_image_within_its_range_is_shown_as_it_is(image) -> None:
-    assert np.array_equal(figures.displayable(image, (0.0, 255.0)), image)
-    assert np.array_equal(figures.displayable((image / 255).astype(np.float32), (0.0, 1.0)), image)
-
-
-def test_an_image_beyond_its_range_is_stretched_to_its_own() -> None:
-    values = np.linspace(-3, 5, 12, dtype=np.float16).reshape(2, 2, 3)
-    shown = figures.displayable(values, (0.0, 1.0))
-    assert (shown.min(), shown.max()) == (0, 255)
-    assert np.all(np.diff(shown.ravel().astype(int)) > 0)
-
-
-def test_a_grey_image_is_shown_in_three_equal_colours() -> None:
-    grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
-    assert np.array_equal(figures.displayable(grey, (0.0, 255.0)), np.repeat(grey, 3, axis=2))
-
-
 def test_paper_examples_show_the_other_sizes_of_the_study(image) -> None:
     shown = figures.paper_examples(image, "gaussian_blur", 5, "dataset", 0.0)
     assert [title for title, _ in shown] == ["k = 3", "k = 7"]

@@ -9,9 +9,9 @@ import pytest
 from privpipe.data.synthetic import draw
 from privpipe.perturb import METHODS
 from privpipe.report.figures import GREY, save
-from privpipe.report.page import SURVEY
 from privpipe.report.privacy_figures import pareto_front, reconstructions, tradeoff
 
+ROOT = Path(__file__).parents[2]
 IMAGES = draw(10, 16, rng=np.random.default_rng(0)).images
 
 
@@ -28,7 +28,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
 def test_figures_are_the_same_when_drawn_again(tmp_path: Path, kind: str) -> None:
     here = {"l0_privacy": 0.2, "l1_privacy": 0.1, "l2_privacy": 0.0, "test_accuracy": 0.5}
     for name in ("one", "two"):
-        save(tradeoff(pd.read_csv(SURVEY), here), tmp_path / f"{name}.{kind}", kind)
+        save(tradeoff(pd.read_csv(ROOT / "metrics" / "survey.csv"), here), tmp_path / f"{name}.{kind}", kind)
     assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
 
 

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture
 from privpipe.nn.bundle import Bundle
 from privpipe.nn.inference import Normalisation
-from privpipe.nn.models import Architecture, build
+from privpipe.nn.models import build
 from privpipe.owner.key import Key, new_key
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.scores.descrambler import METRICS, DescramblerScore, chance_right, nearest_permutations, score

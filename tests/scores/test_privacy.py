@@ -1,38 +1,37 @@
 """Scores of attempts: planted successes, chance, and a dictionary that never changes its keys."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from math import factorial
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.records import Record
+from privpipe.attacks.records import Record, as_images
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
+from privpipe.scores.base import Attempt, Score, worst
 from privpipe.scores.fidelity import psnr, ssim
+from privpipe.scores.measures.reidentified import reidentify
 from privpipe.scores.privacy import (
-    ACHIEVED,
+    BASELINES,
     LEVELS,
-    OF_CHANCE,
-    OF_IMAGES,
     Row,
-    Scores,
     baseline_images,
     best,
-    chance,
     chance_key_recovery,
     key_recovery,
     metrics,
     needed,
-    reidentify,
     score_images,
     score_matching,
     score_record,
-    worst,
 )
+from privpipe.scores.registry import SCORES, scores
 
 RNG = np.random.default_rng(0)
 DRAWN = draw(40, 16, rng=np.random.default_rng(1))
@@ -48,22 +47,36 @@ def recognise(shown: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.asarray(LABELS[nearest], np.int64)
 
 
+ATTEMPT = Attempt(ORIGINALS, LABELS, recognise)
+
+
+def scored(images: NDArray[Any]) -> Mapping[str, float | None]:
+    return score_images(replace(ATTEMPT, images=as_images(images)))
+
+
+OF_IMAGES = ("psnr", "psnr_worst", "ssim", "ssim_worst", "reidentified_top1", "reidentified_top5", "recognised")
+OF_KEYS = ("key_recovery", "blocks_recovered")
+NOTHING = dict.fromkeys((*OF_IMAGES, *OF_KEYS))
+
+
 def test_the_worst_is_the_mean_of_the_top_percent_and_at_least_one() -> None:
     values = RNG.permutation(np.arange(1000.0))
     assert worst(values) == np.mean(np.arange(990, 1000))
     assert worst(np.array([3.0, 5.0, 4.0])) == 5
+    assert worst(values, higher_is_better=False) == np.mean(np.arange(10))
 
 
 def test_reidentification_counts_ranks() -> None:
     similarity = np.eye(10)
-    assert reidentify(similarity) == (1, 1)
+    assert [reidentify(similarity, among) for among in (1, 5)] == [1, 1]
     similarity[0, 3] = 2  # the true one is second
     similarity[1, [0, 2, 3, 4, 5]] = 2  # the true one is sixth
-    assert reidentify(similarity) == (0.8, 0.9)
+    assert [reidentify(similarity, among) for among in (1, 5)] == [0.8, 0.9]
 
 
 def test_ties_count_as_on_average_when_broken_at_random() -> None:
-    assert reidentify(np.zeros((20, 20))) == (pytest.approx(1 / 20), pytest.approx(5 / 20))
+    assert reidentify(np.zeros((20, 20))) == pytest.approx(1 / 20)
+    assert reidentify(np.zeros((20, 20)), 5) == pytest.approx(5 / 20)
     similarity = np.round(RNG.normal(size=(6, 9)))  # many ties
     wins = np.zeros(2)
     draws = 4000
@@ -71,7 +84,7 @@ def test_ties_count_as_on_average_when_broken_at_random() -> None:
         broken = similarity + 0.1 * RNG.random(similarity.shape)
         ranks = (broken > np.diagonal(broken)[:, None]).sum(axis=1)
         wins += [(ranks < 1).mean(), (ranks < 5).mean()]
-    np.testing.assert_allclose(reidentify(similarity), wins / draws, atol=0.02)
+    np.testing.assert_allclose([reidentify(similarity, among) for among in (1, 5)], wins / draws, atol=0.02)
 
 
 @pytest.mark.parametrize("similarity", [np.zeros((3, 2)), np.zeros((0, 2)), np.full((2, 2), np.nan), np.zeros(3)])
@@ -156,79 +169,124 @@ def test_chance_of_permutations() -> None:
 
 
 def test_scores_of_the_originals_themselves_are_full() -> None:
-    scores = score_images(ORIGINALS, LABELS, ORIGINALS.astype(np.float32), recognise)
-    assert scores == Scores(60, 60, pytest.approx(1), pytest.approx(1), 1, 1, 1)
+    full = dict(zip(OF_IMAGES, (60, 60, pytest.approx(1), pytest.approx(1), 1, 1, 1), strict=True))
+    assert scored(ORIGINALS) == full
 
 
 def test_a_record_is_scored_by_its_images_and_its_key() -> None:
     images = np.random.default_rng(3).normal(ORIGINALS, 20).astype(np.float32)
     truth = np.array([[0, 1, 2, 3]])
     record = Record("L1", "trial", 0, 100, 2.5, 0.7, images, truth[:, ::-1])
-    found = key_recovery(SCRAMBLE, record.key, truth)
-    row = score_record(record, ORIGINALS, LABELS, recognise, found)
-    scores = row.scores
+    attempt = replace(ATTEMPT, key=key_recovery(SCRAMBLE, record.key, truth))
+    row = score_record(record, attempt, scored)
     assert (row.level, row.attack, row.pairs, row.stolen) == ("L1", "trial", 0, 100)
-    assert scores.psnr == pytest.approx(psnr(ORIGINALS, images).mean())
-    assert scores.ssim_worst == pytest.approx(ssim(ORIGINALS, images).max())
-    assert (scores.reidentified_top1, scores.key_recovery, scores.blocks_recovered) == (1, 0, 0)
-    assert (scores.confidence, scores.seconds) == (0.7, 2.5)
-    assert row.cells()["stolen"] == 100 and row.cells()["psnr"] == scores.psnr
-    only_key = score_record(replace(record, images=None), ORIGINALS, LABELS, recognise, found)
-    assert only_key.scores == Scores(key_recovery=0, blocks_recovered=0, confidence=0.7, seconds=2.5)
+    assert row.scores["psnr"] == pytest.approx(psnr(ORIGINALS, images).mean())
+    assert row.scores["ssim_worst"] == pytest.approx(ssim(ORIGINALS, images).max())
+    assert [row.scores[name] for name in ("reidentified_top1", *OF_KEYS)] == [1, 0, 0]
+    assert (row.confidence, row.seconds) == (0.7, 2.5)
+    assert row.cells()["stolen"] == 100 and row.cells()["psnr"] == row.scores["psnr"]
+    assert list(row.cells()) == ["level", "attack", "pairs", "stolen", *NOTHING, "confidence", "seconds"]
+    only_key = score_record(replace(record, images=None), attempt, scored)
+    assert only_key.scores == {"key_recovery": 0, "blocks_recovered": 0}
+    assert (only_key.confidence, only_key.seconds) == (0.7, 2.5)
 
 
 def test_the_matching_needs_no_images_back() -> None:
     targets = METHODS["block_scramble"](16, 4, "image", 0, KEY).apply(ORIGINALS)
-    row = score_matching(targets, ORIGINALS, SCRAMBLE)
-    assert (row.level, row.attack, row.scores) == (
-        "L0",
-        "matching",
-        Scores(reidentified_top1=1, reidentified_top5=1),
-    )
+    row = score_matching(targets, ATTEMPT, SCRAMBLE)
+    assert (row.level, row.attack) == ("L0", "matching")
+    assert row.scores == dict.fromkeys(OF_IMAGES) | {"reidentified_top1": 1, "reidentified_top5": 1}
+
+
+def test_what_several_scores_ask_for_is_computed_once() -> None:
+    asked = []
+
+    def work(value: int) -> int:
+        asked.append(value)
+        return value + 1
+
+    attempt = replace(ATTEMPT, images=ORIGINALS)
+    assert [attempt.once(work, 3), attempt.once(work, 3)] == [4, 4] and asked == [3]
+    replace(attempt, images=ORIGINALS[::-1]).once(work, 5)
+    assert asked == [3, 5]
+
+
+class Distance(Score):
+    """A score that is the better for the adversary the lower it is."""
+
+    name = "distance"
+    label = "distance, levels"
+    higher_is_better = False
+    digits = 2
+
+    def measure(self, attempt: Attempt) -> float | None:
+        return (
+            None if attempt.images is None else float(np.abs(attempt.images - attempt.originals.astype(float)).mean())
+        )
+
+
+def test_a_score_more_is_in_metrics_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES._found, "distance", Distance)
+    rows = [
+        score_record(Record("L0", name, 0, 9, 1.0, None, images), ATTEMPT, scored)
+        for name, images in (("far", 255 - ORIGINALS), ("near", ORIGINALS))
+    ]
+    measured = metrics(rows, {"mean_image": scored(ORIGINALS // 2)}, {}, {})
+    assert measured["l0_distance"] == 0 < measured["mean_image_distance"]
+    assert measured["l0_psnr"] == 60 and "chance_distance" not in measured and "original_distance" not in measured
+    assert rows[1].cells()["distance"] == 0
+    assert Distance().shown(1.234) == "1.23" and Distance().shown(None) == ""
+
+
+def test_a_score_cannot_have_the_name_of_another_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES._found, "confidence", Distance)
+    with pytest.raises(PrivpipeError, match=r"^a score is called confidence, as another column of the tables\. Rename"):
+        scores()
 
 
 ROWS = [
-    Row("L0", "a", 0, 9, Scores(psnr=20, ssim=0.5, confidence=0.1, seconds=1)),
-    Row("L0", "b", 0, 9, Scores(psnr=10, ssim=0.6, confidence=0.2, seconds=2)),
-    Row("L0", "matching", 0, 0, Scores(reidentified_top1=0.9)),
-    Row("L2", "c", 5, 9, Scores(psnr=5, ssim=0.1, key_recovery=0.8, confidence=0.3, seconds=3)),
-    Row("L3", "key", 0, 0, Scores(psnr=60, ssim=1, confidence=1, seconds=0)),
+    Row("L0", "a", 0, 9, {"psnr": 20, "ssim": 0.5}, confidence=0.1, seconds=1),
+    Row("L0", "b", 0, 9, {"psnr": 10, "ssim": 0.6}, confidence=0.2, seconds=2),
+    Row("L0", "matching", 0, 0, {"reidentified_top1": 0.9}),
+    Row("L2", "c", 5, 9, {"psnr": 5, "ssim": 0.1, "key_recovery": 0.8}, confidence=0.3, seconds=3),
+    Row("L3", "key", 0, 0, {"psnr": 60, "ssim": 1}, confidence=1, seconds=0),
 ]
 
 
 def test_the_best_takes_each_score_where_it_is_highest_at_that_level_or_below() -> None:
     for level, key in (("L0", None), ("L1", None), ("L2", 0.8)):
-        attack, scores = best(ROWS, level)
-        assert attack == "b"  # of the highest SSIM, with its own confidence and seconds
-        assert scores == Scores(psnr=20, ssim=0.6, reidentified_top1=0.9, key_recovery=key, confidence=0.2, seconds=2)
-    attack, scores = best(ROWS, "L3")
-    assert (attack, scores.psnr, scores.key_recovery, scores.seconds) == ("key", 60, 0.8, 0)
+        chosen, highest = best(ROWS, level)
+        assert chosen is ROWS[1]  # of the highest SSIM
+        assert highest == NOTHING | {"psnr": 20, "ssim": 0.6, "reidentified_top1": 0.9, "key_recovery": key}
+    chosen, highest = best(ROWS, "L3")
+    assert (chosen, highest["psnr"], highest["key_recovery"]) == (ROWS[4], 60, 0.8)
 
 
 def test_the_best_of_nothing_is_nothing() -> None:
-    assert best([], "L3") == (None, Scores())
-    assert best(ROWS[2:3], "L0") == (None, Scores(reidentified_top1=0.9))
+    assert best([], "L3") == (None, NOTHING)
+    assert best(ROWS[2:3], "L0") == (None, NOTHING | {"reidentified_top1": 0.9})
 
 
 def test_the_metrics_have_the_same_keys_whatever_was_measured() -> None:
-    baselines = dict.fromkeys(("mean_image", "perturbed", "other_image"), Scores())
-    empty = metrics([], baselines, Scores(), 0.5)
-    full = metrics(ROWS, baselines, chance(LABELS, chance_key_recovery(SCRAMBLE)), 0.5)
+    baselines: dict[str, dict[str, float | None]] = {name: {} for name in BASELINES}
+    empty = metrics([], baselines, {}, {})
+    guessing = {score.name: score.chance(LABELS, chance_key_recovery(SCRAMBLE)) for score in scores()}
+    full = metrics(ROWS, baselines, guessing, {"recognised": 0.5})
     assert list(empty) == list(full)
     assert set(empty) == {
-        *(f"{level.lower()}_{name}" for level in LEVELS for name in (*ACHIEVED, "confidence", "seconds", "attack")),
-        *(f"{name}_{score}" for name in baselines for score in OF_IMAGES),
-        *(f"chance_{score}" for score in OF_CHANCE),
+        *(f"{level.lower()}_{name}" for level in LEVELS for name in (*NOTHING, "confidence", "seconds", "attack")),
+        *(f"{name}_{score}" for name in ("mean_image", "perturbed", "other_image") for score in OF_IMAGES),
+        *(f"chance_{score}" for score in ("reidentified_top1", "reidentified_top5", "recognised", *OF_KEYS)),
         "original_recognised",
     }
-    assert {"l0_psnr", "l2_blocks_recovered", "l3_attack", "mean_image_ssim", "perturbed_recognised"} <= set(empty)
     assert (full["l0_attack"], full["l0_psnr"], full["chance_key_recovery"]) == ("b", 20, 1 / 16)
+    assert (full["l0_confidence"], full["l0_seconds"], full["l1_attack"]) == (0.2, 2, "b")
     json.dumps(full, allow_nan=False)
 
 
 def test_guessing_scores_chance() -> None:
-    guessing = chance(np.array([0, 1, 1, 2]), None)
-    assert guessing == Scores(reidentified_top1=1 / 4, reidentified_top5=1, recognised=1 / 2)
+    guessing = {score.name: score.chance(np.array([0, 1, 1, 2]), None) for score in scores()}
+    assert guessing == NOTHING | {"reidentified_top1": 1 / 4, "reidentified_top5": 1, "recognised": 1 / 2}
 
 
 def test_baselines_need_no_attack() -> None:
@@ -246,8 +304,7 @@ def test_baselines_need_no_attack() -> None:
         )
     blurred = METHODS["gaussian_blur"](16, 3).apply(ORIGINALS)
     np.testing.assert_array_equal(baseline_images(blurred, public)["perturbed"], blurred)
-    scores = score_images(ORIGINALS, LABELS, images["mean_image"], recognise)
-    assert scores.reidentified_top1 == pytest.approx(1 / len(ORIGINALS))
+    assert scored(images["mean_image"])["reidentified_top1"] == pytest.approx(1 / len(ORIGINALS))
 
 
 def test_the_cost_is_the_smallest_count_that_reaches_a_share_and_keeps_it() -> None:

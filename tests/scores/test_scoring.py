@@ -13,16 +13,17 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.perturb.values import pixel_values
 from privpipe.scores import scoring
-from privpipe.scores.privacy import KeyRecovery
+from privpipe.scores.base import Attempt
+from privpipe.scores.privacy import KeyRecovery, score_images
 from privpipe.scores.scoring import (
     COST_COLUMNS,
-    TABLE_COLUMNS,
     Judgement,
     count_copies,
     data_needed,
     judge,
     load_originals,
     published,
+    table_columns,
     upper_bound,
 )
 from privpipe.store import RAW, Header, create
@@ -72,7 +73,7 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
     assert [row.attack for row in found.rows] == ["as_is", "clever", "key", "matching"]
     assert [dict(zip(COST_COLUMNS, row, strict=True))["stolen"] for row in found.cost(in_pairs=False)] == [40, 10]
     assert found.cost(in_pairs=True) == []
-    table = [dict(zip(TABLE_COLUMNS, row, strict=True)) for row in found.table()]
+    table = [dict(zip(table_columns(), row, strict=True)) for row in found.table()]
     assert [row["attack"] for row in table] == ["as_is", "clever", "key", "matching", "broken"]
     assert [row["problem"] for row in table] == [None] * 4 + ["too few"]
     np.testing.assert_array_equal(found.images["L1"][1], ORIGINALS)
@@ -89,6 +90,27 @@ def test_the_key_gives_images_back(name: str, scope: str, monkeypatch: pytest.Mo
     error = np.abs(bound.images - ORIGINALS).mean()
     assert error < np.abs(pixel_values(held(method).targets) - ORIGINALS).mean() / 3
     assert judged(method, []).metrics["l3_key_recovery"] == pytest.approx(1)
+
+
+def test_images_that_several_attacks_bring_are_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are the same in 8 bits alone, or those of a baseline."""
+    scramble, asked = owner("block_scramble"), []
+    view = held(scramble)
+
+    def score(attempt: Attempt) -> dict[str, float | None]:
+        asked.extend([] if attempt.images is None else [attempt.images])
+        return score_images(attempt)
+
+    monkeypatch.setattr("privpipe.scores.privacy.score_images", score)
+    records = [
+        Record("L0", "as_is", 0, 40, 0.1, None, view.targets),
+        Record("L0", "one", 0, 40, 0.1, None, ORIGINALS),
+        Record("L1", "other", 0, 40, 0.1, None, ORIGINALS + np.float32(0.2)),
+    ]
+    judgement = judged(scramble, records)
+    assert [row.scores["psnr"] for row in judgement.rows[1:4]] == [60, 60, 60]  # with the key's
+    assert len(asked) == 4  # as it is, the originals, the mean image, another image
+    assert len({images.tobytes() for images in asked}) == 4
 
 
 def test_without_a_key_there_is_no_upper_bound() -> None:

@@ -10,7 +10,7 @@ from privpipe.perturb import METHODS, Copies, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.gaussian_noise import GaussianNoise
 from privpipe.scores.release_table import table
-from privpipe.scores.second_release import NAMES, _found, another_setting, second_release
+from privpipe.scores.second_release import NAMES, _keys_found, another_setting, second_release
 
 IMAGES = draw(120, 16, rng=np.random.default_rng(0)).images
 KEY = KeyStream(bytes(range(32)))
@@ -64,7 +64,7 @@ def test_two_sizes_of_random_filters_give_each_other_away(k: int, scope: str) ->
     # With no second release of the same images there is nothing to solve.
     noise = np.random.default_rng(0).normal(size=images.shape)
     one, two = (METHODS["random_filter"](32, size, scope, 0.0, KEY) for size in (3, 5))
-    assert _found(one, two, images, one.apply(images), noise) < 0.8
+    assert _keys_found(one, two, images, one.apply(images), noise) < 0.8
 
 
 @pytest.mark.parametrize("name", [name for name in KEYED if name != "random_filter"])

@@ -1,0 +1,107 @@
+"""Layers that several networks share.
+
+They need torch, so they lie outside `privpipe.networks`, which is looked through by programs that never train. Networks
+import them inside `Network.layers`.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+
+class BlockFullyConnected(nn.Module):
+    """The BFC layer: each output pixel is a linear combination of the pixels of its own k×k block.
+
+    Every block has its own weights, shared by the colours; no bias. `weight[b, i, j]` is what pixel j of
+    block b contributes to output pixel i, float32 (blocks, k*k, k*k), blocks and pixels in row-major order.
+    """
+
+    def __init__(self, image_size: int, k: int):
+        super().__init__()
+        self.k, self.side = k, image_size // k
+        self.weight = nn.Parameter(torch.empty(self.side**2, k * k, k * k))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W), channels last in memory."""
+        batch, channels = x.shape[:2]
+        s, k = self.side, self.k
+        # (s*s, B*C, k*k): one matrix product per block position, over the batch and the colours.
+        blocks = (
+            x.reshape(batch, channels, s, k, s, k).permute(2, 4, 0, 1, 3, 5).reshape(s * s, batch * channels, k * k)
+        )
+        mixed = torch.bmm(blocks, self.weight.transpose(1, 2))
+        # Straight to (B, H, W, C), so that the result is channels last without another copy.
+        image = (
+            mixed.reshape(s, s, batch, channels, k, k).permute(2, 0, 4, 1, 5, 3).reshape(batch, s * k, s * k, channels)
+        )
+        return image.permute(0, 3, 1, 2)
+
+
+class Residual(nn.Module):
+    """x + body(x): a residual block (He et al. 2016) that keeps its input's shape."""
+
+    def __init__(self, *body: nn.Module):
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return x + out
+
+
+def plain(
+    channels: int, image_size: int, classes: int, widths: tuple[int, ...], normalised: bool = False
+) -> OrderedDict[str, nn.Module]:
+    """3×3 convolutions of the given widths with 2×2 pooling after each second one, then one linear layer.
+
+    Args:
+        channels, image_size: of the input.
+        classes: number of outputs.
+        normalised: whether a normalisation layer (Ioffe and Szegedy 2015) follows each convolution.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    size = image_size // 2 ** (len(widths) // 2)
+    for i, width in enumerate(widths, 1):
+        layers[f"conv{i}"] = nn.Conv2d(channels, width, 3, padding=1)
+        if normalised:
+            layers[f"norm{i}"] = norm(width)
+        # The largest of rectified values is the largest value, rectified: a quarter of the work in this order.
+        if i % 2 == 0:
+            layers[f"pool{i // 2}"] = nn.MaxPool2d(2)
+        layers[f"relu{i}"] = nn.ReLU(inplace=True)
+        channels = width
+    return layers | classifier(channels * size * size, classes)
+
+
+def resnet9(channels: int, image_size: int, classes: int) -> OrderedDict[str, nn.Module]:
+    """The residual network of nine layers that won DAWNBench in 2018 (David Page, "How to train your ResNet").
+
+    Args: as `plain`.
+    """
+
+    def conv(of: int, to: int) -> list[nn.Module]:
+        return [nn.Conv2d(of, to, 3, padding=1, bias=False), norm(to), nn.ReLU(inplace=True)]
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        prep=nn.Sequential(*conv(channels, 64)),
+        stage1=nn.Sequential(*conv(64, 128), nn.MaxPool2d(2)),
+        residual1=Residual(*conv(128, 128), *conv(128, 128)),
+        stage2=nn.Sequential(*conv(128, 256), nn.MaxPool2d(2)),
+        stage3=nn.Sequential(*conv(256, 512), nn.MaxPool2d(2)),
+        residual3=Residual(*conv(512, 512), *conv(512, 512)),
+        pool=nn.MaxPool2d(image_size // 8),  # all that three poolings leave
+    )
+    return layers | classifier(512, classes)
+
+
+def classifier(features: int, classes: int) -> OrderedDict[str, nn.Module]:
+    """One linear layer from all features to the class scores."""
+    return OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(features, classes))
+
+
+def norm(width: int) -> nn.BatchNorm2d:
+    """A normalisation layer whose state is float32 throughout, as that of a model is."""
+    layer = nn.BatchNorm2d(width)
+    layer.num_batches_tracked = None  # a count that only a cumulative average needs
+    return layer

@@ -1,0 +1,25 @@
+"""The adversary's work, as the parameters say: every attack that applies, at every level of knowledge."""
+
+from pathlib import Path
+
+from privpipe.attacks.records import Record
+from privpipe.attacks.registry import attacks
+from privpipe.attacks.suite import load_view, suite
+from privpipe.params import Params
+
+File = str | Path
+
+
+def attack(params: Params, perturbed: File, public: File, leaked: File, target: File | None = None) -> list[Record]:
+    """Attack the perturbed images of an experiment.
+
+    Args:
+        perturbed, public, leaked: see `privpipe.attacks.suite.load_view`.
+        target: see `privpipe.attacks.suite.suite`.
+
+    Raises:
+        PrivpipeError: a file is missing or damaged, they do not fit each other, or the disk has not the space.
+    """
+    budget, machine = params.attack, params.train
+    view = load_view(perturbed, public, leaked, budget.targets, budget.stolen)
+    return suite(view, attacks(budget.network_epochs, budget.seed, machine.threads, machine.device), target)

@@ -1,0 +1,163 @@
+"""Whose image is it? How often an upload is told among M candidates: three kinds of statement that are never mixed.
+
+An adversary who suspects that an upload is one of M images (the true one among them, each as likely) and knows the
+method but no key names one. The success of the best such adversary is the Bayes vulnerability (Smith, "On the
+foundations of quantitative information flow", FoSSaCS 2009; Alvim et al., "The Science of Quantitative Information
+Flow", 2020):
+
+    V = (1/M) · sum over outputs y of max_i P(y | candidate i),   the key integrated out.
+
+- **exactly**: where images fall into classes that share no output and within which the outputs are equally
+  distributed (`Perturbation.orbit`), the sum counts the classes: V = classes / M. Nobody does better, and somebody does
+  as well, for a single upload. With many uploads under one key (`scope: dataset`) the key is found, and V is 1.
+- **at most**: for Gaussian noise. Whoever sees x + N(0, S), with |S^(-1/2) (x - x')| at most mu for any two images, and
+  guessed right with a probability of kappa before, guesses right with at most Phi(Phi^(-1)(kappa) + mu) (Kaissis et
+  al., "Bounding data reconstruction attacks with the hypothesis testing interpretation of differential privacy", 2023,
+  arXiv 2307.03928; Hayes, Mahloujifar and Balle, NeurIPS 2023, arXiv 2302.07225).
+- **at least**: how often our own adversary names the right candidate, by what no key changes or by likelihood.
+
+Labels are published beside the uploads, so that the candidates of an upload are those of its class.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from privpipe.attacks.linkage import method_similarity
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.base import Array, Images, Perturbation
+from privpipe.scores.guarantee import distances
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What is exactly known of a method and M candidates.
+
+    Args:
+        identified: 0..1, V of the module's description.
+        bits: log2(M·V), what an upload tells of which candidate it is, in the sense of min-entropy.
+        guesses: how many candidates the best adversary names on average until the right one is among them.
+    """
+
+    identified: float
+    bits: float
+    guesses: float
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The three statements on one method, settings and set of candidates; None where a kind has none, `why` says why.
+
+    Args:
+        candidates: M.
+        prior: 0..1, how often a guess by the class alone is right: classes / M.
+        exactly, at_most, at_least: see the module's description; 0..1, but for `exactly`.
+        why: for each of `exactly` and `at_most`, in words, why it has no number.
+    """
+
+    candidates: int
+    prior: float
+    exactly: Counted | None
+    at_most: float | None
+    at_least: float | None
+    why: dict[str, str]
+
+
+def identified(method: Perturbation, candidates: Images, labels: Labels, targets: Array | None = None) -> Identified:
+    """All three statements, for uploads of images that are among the candidates.
+
+    Args:
+        method: the transformation; its own key is not used.
+        candidates: uint8 (M, H, W, C).
+        labels: their classes, int64 (M,).
+        targets: the uploads of the first T candidates as stored, (T, H, W, C), for `at_least`; None: it has no number.
+    """
+    why: dict[str, str] = {}
+
+    def counted() -> Counted | None:
+        try:
+            return exactly(method, candidates, labels)
+        except PrivpipeError as error:
+            why["exactly"] = str(error)
+            return None
+
+    mus = distances(method, candidates.shape[3])
+    if isinstance(mus, str):
+        why["at_most"] = mus
+    sizes = np.unique(labels, return_counts=True)[1]
+    return Identified(
+        len(candidates),
+        len(sizes) / len(candidates),
+        counted(),
+        None if isinstance(mus, str) else at_most(sizes, mus[1]),
+        None if targets is None else at_least(method, targets, candidates, labels),
+        why,
+    )
+
+
+def exactly(method: Perturbation, candidates: Images, labels: Labels) -> Counted:
+    """How often the best of all adversaries names the right candidate: a theorem about the method, counted.
+
+    Args:
+        candidates: uint8 (M, H, W, C), not empty.
+        labels: int64 (M,).
+
+    Raises:
+        PrivpipeError: the method has no such count, see `Perturbation.orbit`.
+    """
+    rows = method.orbit(candidates)
+    sizes = np.unique(_digests(rows, labels), return_counts=True)[1].astype(np.float64)
+    total = len(candidates)
+    # Within a class of s candidates any order of naming them is as good: the right one is the (s + 1)/2-th on average.
+    return Counted(len(sizes) / total, float(np.log2(len(sizes))), float((sizes * (sizes + 1)).sum() / (2 * total)))
+
+
+def at_most(sizes: NDArray[np.integer], mu: float) -> float:
+    """How often any adversary at all names the right candidate: a theorem about noise.
+
+    Args:
+        sizes: how many candidates each class has; the class is known.
+        mu: how far any two images lie apart at most, in standard deviations of the noise.
+    """
+    # Of a class of s candidates one upload in M is as likely as another, and a guess is right once in s.
+    bounds = ndtr(ndtri(1 / sizes) + mu)
+    return float((sizes * bounds).sum() / sizes.sum())
+
+
+def at_least(method: Perturbation, targets: Array, candidates: Images, labels: Labels) -> float:
+    """How often the likeliest candidate of its class is the right one; equally likely ones count in part.
+
+    Args:
+        targets: uploads of the first T candidates, as stored, (T, H, W, C).
+        candidates: uint8 (M, H, W, C), T at most M.
+        labels: int64 (M,).
+
+    Raises:
+        PrivpipeError: the shapes do not fit, or the method has a key and no likelihood.
+    """
+    right = 0.0
+    for uploads, class_ in _classes(labels, len(targets)):
+        similarity = method_similarity(targets[uploads], candidates[class_], method)
+        true = similarity[np.arange(len(uploads)), np.searchsorted(class_, uploads)][:, None]
+        tied = (similarity == true).sum(axis=1)
+        right += float(((similarity <= true).all(axis=1) / tied).sum())
+    return right / len(targets)
+
+
+def _classes(labels: Labels, targets: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """For each class of the first `targets` images: their rows, and those of all candidates of that class."""
+    for label in np.unique(labels[:targets]):
+        rows = np.flatnonzero(labels == label)
+        yield rows[rows < targets], rows
+
+
+def _digests(rows: Array, labels: Labels) -> Array:
+    """Labels and rows as bytes that compare, (M,)."""
+    flat = np.ascontiguousarray(rows.reshape(len(rows), -1)).view(np.uint8)
+    named = np.concatenate([labels.astype(np.int64)[:, None].view(np.uint8), flat], axis=1)
+    return np.ascontiguousarray(named).view(np.dtype((np.void, named.shape[1])))[:, 0]

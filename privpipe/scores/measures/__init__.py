@@ -1,0 +1,1 @@
+"""The scores, one file each: what an attempt of an adversary achieved."""

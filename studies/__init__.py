@@ -1,0 +1,1 @@
+"""Sweeps of experiments, each a DVC project of its own in its folder."""

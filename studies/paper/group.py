@@ -1,0 +1,29 @@
+"""One group of the study: all of its models, side by side; only what is missing is trained."""
+
+import click
+
+from privpipe.pipeline.fingerprint import Measurement
+from privpipe.pipeline.grid import load_grid
+from privpipe.pipeline.runner import run_sweep
+from stages import in_path, out_path, stage
+from studies.paper.columns import COLUMNS
+from studies.paper.model import measure
+
+MODEL = Measurement(measure, COLUMNS, without=("attack",))
+
+
+@click.command(help=__doc__)
+@in_path("--grid")
+@in_path("--common")
+@click.option("--group", required=True, help="its name in the parameter file")
+@in_path("--images")
+@click.option("--scratch", required=True, type=click.Path(file_okay=False), help="folder for files that are not kept")
+@out_path("--rows")
+def main(grid: str, common: str, group: str, images: str, scratch: str, rows: str) -> None:
+    with stage():
+        study = load_grid(grid, common)
+        run_sweep(study.tasks(group), MODEL, {"images": images}, rows, scratch, study.sweep)
+
+
+if __name__ == "__main__":
+    main()

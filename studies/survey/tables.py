@@ -1,0 +1,57 @@
+"""The tables of the survey: one of its points, one of all attacks on them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from privpipe.errors import PrivpipeError
+from privpipe.pipeline.ledger import read_rows
+from studies.survey.columns import COLUMNS
+
+LEVELS = ("l0", "l1", "l2", "l3")
+ACCURACY = ("val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
+
+Point = dict[str, Any]
+
+
+def load_points(path: str | Path) -> list[Point]:
+    """What was measured of each point, by the names of `COLUMNS`.
+
+    Raises:
+        PrivpipeError: the file is missing, holds no points, or is damaged.
+    """
+    rows = [dict(zip(COLUMNS, cells, strict=True)) for cells in read_rows(Path(path), COLUMNS)]
+    text = ("group", "fingerprint")
+    try:
+        points = [{name: cell if name in text else json.loads(cell) for name, cell in row.items()} for row in rows]
+    except ValueError as error:
+        raise PrivpipeError(f"cannot read {path}: {error}. Make it with `dvc --cd studies/survey repro`.") from error
+    if not points:
+        raise PrivpipeError(f"{path} holds no points. Make it with `dvc --cd studies/survey repro`.")
+    return points
+
+
+def points_table(points: list[Point]) -> pd.DataFrame:
+    """One row for each point: its parameters, accuracy, and all of its privacy metrics.
+
+    `l0_privacy` to `l3_privacy` are 1 - SSIM of the best reconstruction of that level, at least 0.
+    """
+    rows = []
+    for point in points:
+        privacy = {f"{level}_privacy": 1 - min(1.0, point["privacy"][f"{level}_ssim"] or 0.0) for level in LEVELS}
+        accuracy = {name: point["evaluate"][name] for name in ACCURACY}
+        rows.append({"point": point["group"], **point["parameters"], **accuracy, **privacy, **point["privacy"]})
+    return pd.DataFrame(rows)
+
+
+def attacks_table(points: list[Point]) -> pd.DataFrame:
+    """One row for each attack on each point, at each level and number of known pairs."""
+    return pd.DataFrame(
+        [
+            {"point": point["group"], **point["parameters"], **attempt}
+            for point in points
+            for attempt in point["attempts"]
+        ]
+    )

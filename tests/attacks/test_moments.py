@@ -1,0 +1,41 @@
+"""Sums over parts against NumPy's own covariances of the whole."""
+
+import numpy as np
+import pytest
+
+from privpipe.attacks.moments import Sums, parts_of, squares
+
+IMAGES = np.random.default_rng(0).normal(3, 2, (50, 2, 7)).astype(np.float32)  # (N, C, P)
+
+
+def test_parts_are_all_images_in_order() -> None:
+    parts = list(parts_of(IMAGES, 8))
+    assert [len(part) for part in parts] == [8] * 6 + [2]
+    np.testing.assert_array_equal(np.concatenate(parts), IMAGES)
+
+
+@pytest.mark.parametrize("step", [1, 8, 50])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_are_the_sum_of_outer_products(step: int, dtype: type[np.floating]) -> None:
+    total = squares((part.transpose(1, 0, 2) for part in parts_of(IMAGES, step)), dtype)
+    assert total.dtype == dtype
+    np.testing.assert_allclose(total, np.einsum("ncp,ncq->cpq", IMAGES, IMAGES), rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 8, 50])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_covariances_are_those_of_numpy(step: int, dtype: type[np.floating]) -> None:
+    sums = Sums.of((part.transpose(1, 0, 2) for part in parts_of(IMAGES, step)), dtype)
+    expected = [np.cov(IMAGES[:, colour].astype(np.float64), rowvar=False, bias=True) for colour in (0, 1)]
+    assert sums.count == 50 and sums.covariances().dtype == dtype
+    np.testing.assert_allclose(sums.mean, IMAGES.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(sums.covariances(), expected, atol=2e-5)
+
+
+def test_sums_of_two_halves_are_those_of_the_whole() -> None:
+    halves = [Sums.of([part.transpose(1, 0, 2)], np.float64) for part in (IMAGES[:20], IMAGES[20:])]
+    before = halves[0].products.copy()
+    whole = halves[0] + halves[1]
+    expected = Sums.of([IMAGES.transpose(1, 0, 2)], np.float64).covariances()
+    np.testing.assert_allclose(whole.covariances(), expected, atol=2e-5)
+    np.testing.assert_array_equal(halves[0].products, before)

@@ -1,0 +1,157 @@
+"""The three statements on whose image an upload is, the exact one by enumerating every key of a tiny space."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.scores.guarantee import distances
+from privpipe.scores.identification import at_least, at_most, exactly, identified
+
+KEY = KeyStream(bytes(range(32)))
+SIGMA = 200.0
+COUNTED = [name for name in METHODS if not METHODS[name].noisy and name not in ("random_filter", "block_mix")]
+KEYED = [name for name in COUNTED if METHODS[name].keyed]
+
+
+def method(name: str, size: int, k: int = 1, scope: str = "dataset", sigma: float = SIGMA) -> Perturbation:
+    return METHODS[name](size, k, scope, sigma, KEY)
+
+
+def sample_images(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(size).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def settings(name: str, size: int) -> Perturbation:
+    """A method at a size of block or filter that it allows, with a fresh key for each image where it has one."""
+    legal = METHODS[name].legal_k(size)
+    k = 1 if legal is None else next(k for k in legal if k > 1)
+    return method(name, size, k, "image" if METHODS[name].keyed else "dataset")
+
+
+def every_image(levels: int, channels: int) -> np.ndarray:
+    """All images of 2×2 pixels with so many levels in each channel."""
+    values = list(product(range(levels), repeat=4 * channels))
+    return np.array(values, np.uint8).reshape(-1, 2, 2, channels)
+
+
+def by_brute_force(perturbation: Perturbation, candidates: np.ndarray, keys: np.ndarray) -> tuple[float, float]:
+    """Bayes vulnerability, and the mean number of guesses, from the table of P(output | candidate)."""
+    chances: dict[bytes, np.ndarray] = {}
+    for key in keys:
+        for index, output in enumerate(perturbation.invert(candidates, key)):
+            chances.setdefault(output.tobytes(), np.zeros(len(candidates)))[index] += 1 / len(keys)
+    table = np.array(list(chances.values()))  # (outputs, candidates)
+    ranked = -np.sort(-table, axis=1)
+    return ranked[:, 0].sum() / len(candidates), (ranked @ np.arange(1, len(candidates) + 1)).sum() / len(candidates)
+
+
+@pytest.mark.parametrize(("levels", "channels"), [(3, 1), (2, 2)])
+@pytest.mark.parametrize(("name", "k"), [("block_scramble", 2), ("block_permutation", 1)])
+def test_the_count_is_that_of_every_key_on_every_image(name: str, k: int, levels: int, channels: int) -> None:
+    candidates = every_image(levels, channels)
+    # With a 2×2 image either method permutes four things: the pixels of a block, or blocks of a pixel. Undoing all
+    # permutations is applying all.
+    keys = np.array(list(permutations(range(4))), np.int32)
+    perturbation = method(name, 2, k)
+    own = keys[:, None] if name == "block_scramble" else keys
+    vulnerability, guesses = by_brute_force(perturbation, candidates, own)
+    counted = exactly(perturbation, candidates, np.zeros(len(candidates), np.int64))
+    assert counted.identified == pytest.approx(vulnerability, abs=1e-12)
+    assert counted.guesses == pytest.approx(guesses, abs=1e-9)
+    assert counted.bits == pytest.approx(np.log2(len(candidates) * vulnerability))
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_every_keyed_method_with_a_count_is_enumerated(name: str) -> None:
+    assert name in ("block_scramble", "block_permutation"), "add its keys to the test above"
+
+
+def test_images_of_another_class_are_no_candidates() -> None:
+    twins = np.repeat(sample_images(1, 4), 4, axis=0)
+    perturbation = method("block_scramble", 4, 2)
+    assert exactly(perturbation, twins, np.array([0, 0, 1, 1])).identified == 0.5
+    assert exactly(perturbation, twins, np.array([0, 0, 0, 0])).identified == 0.25
+    assert exactly(perturbation, twins, np.array([0, 0, 0, 0])).guesses == 2.5
+
+
+def test_a_pixel_moves_with_its_colours() -> None:
+    """The same values in each colour, but not the same pixels: another image to whoever sees the colours."""
+    one = np.zeros((1, 2, 2, 3), np.uint8)
+    one[0, 0, 0] = (9, 9, 0)
+    other = np.zeros((1, 2, 2, 3), np.uint8)
+    other[0, 0, 0], other[0, 1, 1] = (9, 0, 0), (0, 9, 0)
+    both = np.concatenate([one, other])
+    assert exactly(method("block_scramble", 2, 2), both, np.zeros(2, np.int64)).identified == 1
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_no_key_changes_the_orbit_and_other_images_have_another(name: str) -> None:
+    perturbation, images = settings(name, 8), sample_images(20, 8)
+    orbits = perturbation.orbit(images)
+    assert len(np.unique(orbits.reshape(20, -1), axis=0)) == 20
+    if perturbation.keyed:
+        np.testing.assert_array_equal(perturbation.orbit(perturbation.apply(images)), orbits)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in COUNTED])
+def test_what_cannot_be_counted_says_why(name: str) -> None:
+    perturbation, images = settings(name, 8), sample_images(5, 8)
+    with pytest.raises(PrivpipeError, match=f"{name} (can turn any image|draws its key from a continuum)"):
+        exactly(perturbation, images, np.zeros(5, np.int64))
+    result = identified(perturbation, images, np.zeros(5, np.int64))
+    assert result.exactly is None and name in result.why["exactly"]
+
+
+def test_the_bound_on_a_gaussian_mechanism_is_met_by_two_images() -> None:
+    """Two candidates at a distance of mu: the best test is right with Phi(mu / 2); the bound must not be below it."""
+    from scipy.stats import norm
+
+    for mu in (0.1, 1.0, 3.0):
+        assert at_most(np.array([2]), mu) >= norm.cdf(mu / 2)
+    assert at_most(np.array([10]), 0.0) == pytest.approx(0.1)
+    assert at_most(np.array([1000] * 10), 0.5) == pytest.approx(norm.cdf(norm.ppf(1e-3) + 0.5))
+    # One of a class of its own is known; four of another class are guessed.
+    assert at_most(np.array([1, 4]), 0.0) == pytest.approx((1 + 4 * 0.25) / 5)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_at_least_exactly_and_at_most_do_not_contradict_each_other(name: str) -> None:
+    images = sample_images(60, 8)
+    images[10:20] = images[:10]  # nobody tells equal images apart
+    images[20:30] = method("block_scramble", 8, 2).apply(images[:10])  # the same pixels in every block
+    labels = np.arange(60) % 2
+    perturbation = settings(name, 8)
+    result = identified(perturbation, images, labels, perturbation.apply(images))
+    assert result.at_least is not None and result.prior == 2 / 60
+    if result.exactly is not None:
+        assert result.at_least <= result.exactly.identified + 1e-12
+    if result.at_most is not None:
+        assert result.at_least <= result.at_most
+
+
+def test_the_adversary_of_a_method_with_a_count_is_the_best_there_is() -> None:
+    images = sample_images(40, 8)
+    images[1::2] = images[::2]
+    labels = np.zeros(40, np.int64)
+    perturbation = method("block_scramble", 8, 4, "image")
+    assert at_least(perturbation, perturbation.apply(images), images, labels) == pytest.approx(0.5)
+    assert exactly(perturbation, images, labels).identified == 0.5
+
+
+def test_fresh_noise_that_is_strong_enough_hides_whose_image_it_is() -> None:
+    images = sample_images(200, 4)
+    labels = np.arange(200) % 2
+    perturbation = method("gaussian_noise", 4, 1, "image", sigma=50_000.0)
+    mus = distances(perturbation, 3)
+    assert not isinstance(mus, str) and mus[1] == pytest.approx(255 * np.sqrt(4 * 4 * 3) / 50_000)
+    result = identified(perturbation, images, labels)
+    assert result.at_most is not None and result.prior < result.at_most < 1.2 * result.prior
+    assert result.at_least is None
+
+
+def test_one_field_of_noise_for_all_is_no_bound() -> None:
+    result = identified(method("gaussian_noise", 4), sample_images(4, 4), np.zeros(4, np.int64))
+    assert result.at_most is None and "the same noise" in result.why["at_most"]
