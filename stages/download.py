@@ -13,6 +13,7 @@ from privpipe.data.folder_file import measure_limits, write_folder
 from privpipe.data.folder_split import split_folder
 from privpipe.data.groups import FOLDERS
 from privpipe.data.images import RawImages
+from privpipe.data.locate import locate
 from privpipe.data.places import given_path, refuse_files, refuse_folder
 from privpipe.data.split import split, write_images
 from privpipe.data.summary import summary
@@ -66,8 +67,6 @@ def main(folder: Path, key: str | None, images: str, public: str, found: str | N
                 train, test = draw_synthetic(data, np.random.default_rng(image_seed))
                 n_train: int | None = data.n_train or SYNTHETIC_TRAIN
             else:
-                from privpipe.data.fetch import locate
-
                 train, test = read_archive(locate(local_archive(data.archive), data.sha256, folder))
                 n_train = data.n_train
             rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)
