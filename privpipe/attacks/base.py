@@ -113,13 +113,14 @@ class Budget:
     Args:
         network_epochs: passes of networks over the public images; 0: no networks.
         seed: of the adversary's own keys, starting points and weights.
-        threads, device: for networks, see `privpipe.params.Train`.
+        threads, device, precision: for networks, see `privpipe.params.Train`.
     """
 
     network_epochs: int = 0
     seed: int = 0
     threads: int = 1
     device: str = "auto"
+    precision: str = "float32"
 
 
 class Attack(ABC):

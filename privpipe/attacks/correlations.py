@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 
 from privpipe.attacks.moments import Sums, parts_of
-from privpipe.attacks.prefixes import Prefixes
+from privpipe.attacks.prefixes import MOST_PIXELS, Prefixes
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
@@ -88,7 +88,7 @@ class Recovered:
         return self.agreement * self.match
 
 
-def attack(stolen: Images, k: int, public: Images | None = None, shared: "SharedSums | None" = None) -> Recovered:
+def attack(stolen: Images, k: int, public: Images | None = None, shared: "Shared | None" = None) -> Recovered:
     """Recover the permutations of a block scramble with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations; memory is
@@ -119,11 +119,10 @@ def attack(stolen: Images, k: int, public: Images | None = None, shared: "Shared
                 "Resize or convert them."
             )
     shape = (height, width)
-    shared = SharedSums.of(k) if shared is None else shared
+    shared = Shared(k) if shared is None else shared
     sums = shared.stolen.halves(stolen)
     whole = (sums[0] + sums[1]).covariances()
-    expected = _View.of(_model(whole, shape, k) if public is None else shared.of_public(public).covariances(), k)
-    target = _Target.of(expected)
+    expected, target = _expected(_model(whole, shape, k), k) if public is None else shared.of_public(public)
     permutations = _solve(_View.of(whole, k), target)
     del whole
     halves = [_View.of(part.covariances(), k) for part in sums]
@@ -151,22 +150,6 @@ def _sums(images: Images, k: int) -> Sums:
         return pixels.astype(np.float32, order="C") - np.float32(127.5)
 
     return Sums.of(map(centred, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
-
-
-@dataclass(frozen=True)
-class SharedSums:
-    """The sums over stolen and over public images that calls of `attack` with the same k share."""
-
-    stolen: Prefixes[Sums]
-    public: Prefixes[Sums]
-
-    @classmethod
-    def of(cls, k: int) -> "SharedSums":
-        return cls(*(Prefixes(partial(_sums, k=k)) for _ in range(2)))
-
-    def of_public(self, images: Images) -> Sums:
-        even, odd = self.public.halves(images)
-        return even + odd
 
 
 @dataclass(frozen=True)
@@ -200,6 +183,28 @@ class _Target:
     @classmethod
     def of(cls, view: _View) -> "_Target":
         return cls(_contrasts(view.means), _across(view.pixels, view.means.shape[1]))
+
+
+def _expected(covariances: Floats, k: int) -> tuple[_View, _Target]:
+    view = _View.of(covariances, k)
+    return view, _Target.of(view)
+
+
+class Shared:
+    """What calls of `attack` with the same k share: sums over stolen images, and what public images lead to expect."""
+
+    def __init__(self, k: int):
+        self.k, self.stolen = k, Prefixes(partial(_sums, k=k))
+        self._public: Images | None = None
+
+    def of_public(self, images: Images) -> tuple[_View, _Target]:
+        """Computed anew for another array; kept like the sums, for images that are not large."""
+        if images is not self._public:
+            expected = _expected(_sums(images, self.k).covariances(), self.k)
+            if images[0, :, :, 0].size > MOST_PIXELS:
+                return expected
+            self._public, self._known = images, expected
+        return self._known
 
 
 def _solve(view: _View, target: _Target) -> Permutations:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
 from privpipe.errors import PrivpipeError
 from privpipe.layers import BlockFullyConnected
-from privpipe.nn.device import deterministic, resolve_device
+from privpipe.nn.device import deterministic, resolve_device, resolve_precision
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
@@ -57,12 +57,15 @@ class RestorationNetwork(Attack):
         seed: of the weights, the order and the adversary's own keys.
         threads: CPU threads; results depend on it.
         device: auto, cpu or cuda.
+        precision: of the products in training, see `privpipe.nn.device.resolve_precision`; images are restored in
+            float32.
     """
 
     epochs: int = 10
     seed: int = 0
     threads: int = 2
     device: str = "auto"
+    precision: str = "float32"
 
     name = "restoration_network"
     levels = ("L1", "L2")
@@ -72,7 +75,7 @@ class RestorationNetwork(Attack):
     def within(cls, budget: Budget) -> Attack | None:
         if not budget.network_epochs:
             return None
-        return cls(budget.network_epochs, budget.seed, budget.threads, budget.device)
+        return cls(budget.network_epochs, budget.seed, budget.threads, budget.device, budget.precision)
 
     def applies(self, method: Perturbation) -> bool:
         return not method.identity
@@ -146,6 +149,7 @@ class _Trainer:
 
     def __init__(self, attack: RestorationNetwork, view: AdversaryView, public: Images, device: torch.device):
         self.attack, self.view, self.public, self.device = attack, view, public, device
+        self.precision = resolve_precision(attack.precision, device)
         self.draws = torch.Generator().manual_seed(attack.seed)
         self.network = Network(view.transformation, view.channels)
         self.network.initialise(self.draws)
@@ -198,7 +202,9 @@ class _Trainer:
     def _step(self, optimiser: torch.optim.Optimizer, perturbed: Array, originals: Images, rate: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
-        loss = F.mse_loss(self.network(self._tensor(perturbed)), units(self._tensor(originals)))
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            restored = self.network(self._tensor(perturbed))
+        loss = F.mse_loss(restored, units(self._tensor(originals)))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
         optimiser.step()
@@ -283,14 +289,15 @@ class Network(nn.Module):
         self.get_buffer("fit").copy_(torch.stack([gain, originals.double().mean() - gain * values.mean()]))
 
     def forward(self, images: Tensor) -> Tensor:
-        guess, image = self.method.network_inputs(images)
+        with torch.autocast(images.device.type, enabled=False):  # what is known of the image is not rounded
+            guess, image = self.method.network_inputs(images)
+            unchanged = self.method.invariants(image)
         gain, offset = self.get_buffer("fit")
         guess = guess * gain + offset
         places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
         inputs = [guess, image, places]
         if self.shared:
             inputs.append(self.place_map(image) + self.place_bias)
-        unchanged = self.method.invariants(image)
         if unchanged is not None:
             inputs.append(self.over_blocks(unchanged))
         full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))

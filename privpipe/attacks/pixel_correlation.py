@@ -7,7 +7,7 @@ transformation there is.
 import numpy as np
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.correlations import SharedSums, attack
+from privpipe.attacks.correlations import Shared, attack
 from privpipe.perturb import Perturbation
 from privpipe.perturb.values import pixel_values
 
@@ -31,7 +31,7 @@ class PixelCorrelation(Attack):
         if view.k == 1:
             identity = np.zeros((view.image_size**2, 1), dtype=np.int32)
             return Outcome(pixel_values(view.targets), confidence=1.0, key=identity)
-        shared = view.kept.setdefault((self.name, view.k), SharedSums.of(view.k))
+        shared = view.kept.setdefault((self.name, view.k), Shared(view.k))
         recovered = attack(view.stolen, view.k, view.public, shared)
         restored = view.transformation.invert(view.targets, recovered.permutations)
         return Outcome(pixel_values(restored), recovered.confidence, recovered.permutations)

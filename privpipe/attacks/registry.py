@@ -7,16 +7,16 @@ from privpipe.plugins import Registry
 ATTACKS: Registry[Attack] = Registry("privpipe.attacks", "privpipe.attacks.base:Attack", "privpipe.attacks")
 
 
-def attacks(network_epochs: int, seed: int, threads: int, device: str) -> list[Attack]:
+def attacks(network_epochs: int, seed: int, threads: int, device: str, precision: str = "float32") -> list[Attack]:
     """All attacks within a budget, in the order in which they are tried.
 
     Args:
-        network_epochs, seed, threads, device: see `privpipe.attacks.base.Budget`.
+        network_epochs, seed, threads, device, precision: see `privpipe.attacks.base.Budget`.
 
     Raises:
         PrivpipeError: see `privpipe.plugins.Registry`; or an attack names a level that there is not.
     """
-    budget = Budget(network_epochs, seed, threads, device)
+    budget = Budget(network_epochs, seed, threads, device, precision)
     for name, kind in ATTACKS.items():
         if not set(kind.levels) <= set(LEVELS):
             raise PrivpipeError(f"the attack {name} has the levels {kind.levels}; use some of {', '.join(LEVELS)}.")

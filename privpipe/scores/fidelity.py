@@ -69,7 +69,7 @@ def ssim(originals: Images, images: Array) -> Values:
         x, y = first.astype(np.float64), second.astype(np.float64)
         mean_x, mean_y = mean(x), mean(y)
         squares, products = mean_x**2 + mean_y**2, mean_x * mean_y
-        variances = mean(x * x) + mean(y * y) - squares
+        variances = mean(x * x + y * y) - squares
         covariance = mean(x * y) - products
         similarity = (2 * products + least_mean) * (2 * covariance + least_variance)
         similarity /= (squares + least_mean) * (variances + least_variance)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.correlations import MAX_PIXELS, Recovered, SharedSums, attack
+from privpipe.attacks.correlations import MAX_PIXELS, Recovered, Shared, attack
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
 from privpipe.perturb.base import to_blocks
@@ -58,7 +58,7 @@ def test_works_on_images_that_are_not_square(private: Pixels, public: Pixels) ->
 
 
 def test_calls_that_share_sums_find_the_same(private: Pixels, public: Pixels) -> None:
-    stolen, shared = scramble(4).apply(private), SharedSums.of(4)
+    stolen, shared = scramble(4).apply(private), Shared(4)
     for count, known in ((COUNT, None), (COUNT, public), (300, public), (801, public), (801, None)):
         found, alone = attack(stolen[:count], 4, known, shared), attack(stolen[:count], 4, known)
         np.testing.assert_array_equal(found.permutations, alone.permutations)

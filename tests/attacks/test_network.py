@@ -54,6 +54,15 @@ def test_restores_better_than_no_attack(method: str, k: int, scope: str, sigma: 
     assert attempt.confidence > 0.4
 
 
+@pytest.mark.parametrize(("method", "k"), [("block_scramble", 4), ("block_mix", 2)])
+def test_bfloat16_restores_as_well(method: str, k: int) -> None:
+    """Not the same bits, and not worse; what comes out is not rounded to 8 bits of precision."""
+    one, other = (replace(ATTACK, precision=name).run(view(method, k)).images for name in ("float32", "bfloat16"))
+    assert one is not None and other is not None and not np.array_equal(one, other)
+    assert error(other) == pytest.approx(error(one), rel=0.1)
+    assert not np.array_equal(other, torch.from_numpy(other).bfloat16().float().numpy())
+
+
 def test_known_pairs_teach_the_shared_key() -> None:
     # One noise field for all images: without pairs it cannot be told from the images.
     given = view("gaussian_noise", 1, "dataset", 60.0, pairs=2 * STOLEN)

@@ -22,4 +22,5 @@ def attack(params: Params, perturbed: File, public: File, leaked: File, target: 
     """
     budget, machine = params.attack, params.train
     view = load_view(perturbed, public, leaked, budget.targets, budget.stolen)
-    return suite(view, attacks(budget.network_epochs, budget.seed, machine.threads, machine.device), target)
+    tools = attacks(budget.network_epochs, budget.seed, machine.threads, machine.device, machine.precision)
+    return suite(view, tools, target)
