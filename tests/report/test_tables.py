@@ -27,7 +27,7 @@ def test_class_names_stay_as_they_are(tmp_path: Path) -> None:
 def inputs_in(metrics: Path, source: str) -> Inputs:
     params = load_params(ROOT / "params.yaml")
     data = params.data.model_copy(update={"source": source})
-    return Inputs(metrics, metrics, metrics, metrics, params.model_copy(update={"data": data}))
+    return Inputs(metrics, metrics, metrics, metrics, metrics, params.model_copy(update={"data": data}))
 
 
 def test_this_experiment_is_marked_in_the_survey_where_its_images_are_those_of_the_survey() -> None:
