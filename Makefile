@@ -1,4 +1,4 @@
-# make demo | make test | make repro | make survey | make study | make bench | make check    (each installs what it needs into .venv first)
+# make demo | make test | make repro | make survey | make study | make bench | make docs | make check    (each installs what it needs into .venv first)
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup demo test repro survey study bench check lock
+.PHONY: help setup demo test repro survey study bench docs check lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -25,7 +25,7 @@ demo: setup  ## the whole pipeline on images that the code draws: offline, about
 	tools/demo.sh
 
 test: setup  ## the tests
-	python -m pytest --numprocesses=2
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15
 
 repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
 	dvc repro
@@ -43,6 +43,10 @@ bench: $(VENV)/.peers  ## how fast it is against what one would write without it
 $(VENV)/.peers: benchmarks/peers.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	touch $@
+
+docs: setup  ## the documents as a site to open from disk: build/docs/index.html
+	python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --doctree-dir build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 check: setup  ## ruff, mypy and the walls between the packages
 	ruff check .

@@ -53,7 +53,7 @@ def main(
         inputs = Inputs(Path(images), Path(public), Path(leaked), Path(reference_classifier))
         records = load_records(reconstructions)
         judgement, originals, targets = score(params, read_key(key), perturbed, inputs, records)
-        write_json(metrics, {name: published(name, value) for name, value in judgement.metrics.items()})
+        write_json(metrics, published(judgement.metrics))
         write_csv(table, table_columns(), judgement.table())
         write_csv(cost_in_images, COST_COLUMNS, judgement.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, judgement.cost(in_pairs=True))

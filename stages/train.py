@@ -16,8 +16,9 @@ from . import in_path, out_path, params_path, stage
 @out_path("--model")
 @out_path("--metrics")
 @out_path("--curve")
+@out_path("--times")
 @params_path
-def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str) -> None:
+def main(perturbed: str, model: str, metrics: str, curve: str, times: str, params_file: str) -> None:
     with stage():
         params = load_params(params_file)
         prepare = preparation(params.model.descrambler)
@@ -28,6 +29,7 @@ def main(perturbed: str, model: str, metrics: str, curve: str, params_file: str)
                 model: lambda path: save_bundle(path, training.bundle),
                 curve: lambda path: write_csv(path, *history_rows(training.history)),
                 metrics: lambda path: write_json(path, training.metrics),
+                times: lambda path: write_json(path, training.times),
             },
         )
 

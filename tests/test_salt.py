@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from privpipe.report.figures import save
-from privpipe.salt import ROUND, derived_salt, salted_html, salted_png
+from privpipe.salt import derived_salt, salted_html, salted_png
+
+ROUND = 64 << 10  # bytes, as docs/design.md says
 
 SALT, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 

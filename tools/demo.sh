@@ -22,7 +22,7 @@ git add --all
 git commit --quiet --message="demo results"  # what the next experiment is compared with
 
 echo
-dvc metrics show metrics/train.json metrics/evaluate.json  # those of privacy are a hundred: the page has them
+dvc metrics show metrics/times metrics/train.json metrics/evaluate.json  # those of privacy are a hundred: the page has them
 echo
 echo "figures: demo/plots/*.png"
 echo "page:    demo/reports/index.html (open it in a browser)"

@@ -1,7 +1,12 @@
-"""The attack on a block scramble that needs no key and no known pair; `privpipe.attacks.correlations` has the method.
+"""Undo a block scramble that all images share, from the correlations between pixels: no key and no known pair.
 
-The two are apart because the cloud uses the method too, to descramble before it trains, and must not depend on every
-transformation there is.
+Two things survive a permutation that is the same for all images: the mean of every block, and which pixels go together.
+How a pixel correlates with the means of all blocks tells its place: compared with the same of public images (level L1),
+or with a model of how correlation falls with distance (level L0), a linear assignment gives the permutation of each
+block, which is then refined from pixel to pixel.
+
+`privpipe.attacks.correlations` has the method and its sources. It stands apart because the cloud uses it too, to
+descramble before it trains, and must not depend on every transformation there is.
 """
 
 import numpy as np

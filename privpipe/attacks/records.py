@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.attacks.base import LEVELS
 from privpipe.checksum import check
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.store import new_hdf5
 
 FORMAT, FORMAT_VERSION = "privpipe-reconstructions", 2
+TIME_COLUMNS = ("level", "attack", "pairs", "stolen", "seconds")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Record:
         attack: its name.
         pairs: known pairs that it had, 0 below L2.
         stolen: perturbed images that it learned from.
-        seconds: how long it took.
+        seconds: how long it took; None where it was not run, and in what was read from a file.
         confidence: see `privpipe.attacks.base.Outcome`.
         images: reconstructions of the targets, (T, H, W, C) uint8, or float32 in grey levels of 0..255; None where only
             the key was sought.
@@ -41,7 +43,7 @@ class Record:
     attack: str
     pairs: int
     stolen: int
-    seconds: float
+    seconds: float | None = None
     confidence: float | None = None
     images: NDArray[Any] | None = None
     key: NDArray[Any] | None = None
@@ -50,6 +52,8 @@ class Record:
 
 def save_records(path: str | Path, records: Sequence[Record], salt: str = "") -> None:
     """Write records, atomically and for the owner alone; images are rounded to 8 bits, as an adversary would keep them.
+
+    The seconds stay out, so that the same attacks write the same bytes; see `time_rows`.
 
     Args:
         salt: see `privpipe.salt`; kept in the file and read by nobody.
@@ -66,7 +70,7 @@ def save_records(path: str | Path, records: Sequence[Record], salt: str = "") ->
 
 
 def _add(group: h5py.Group, record: Record) -> None:
-    for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):
+    for name in ("level", "attack", "pairs", "stolen", "confidence", "problem"):
         value = getattr(record, name)
         if value is not None:
             group.attrs[name] = value
@@ -105,12 +109,24 @@ def _record(group: h5py.Group) -> Record:
         str(attrs["attack"]),
         int(attrs["pairs"]),
         int(attrs["stolen"]),
-        float(attrs["seconds"]),
+        None,
         float(attrs["confidence"]) if "confidence" in attrs else None,
         group["images"][:] if "images" in group else None,
         group["key"][:] if "key" in group else None,
         str(attrs["problem"]) if "problem" in attrs else None,
     )
+
+
+def time_rows(records: Sequence[Record]) -> list[tuple[str, str, int, int, float]]:
+    """Rows of `TIME_COLUMNS`: wall-clock seconds of every attack that was run, in the order of the records."""
+    return [(r.level, r.attack, r.pairs, r.stolen, round(r.seconds, 4)) for r in records if r.seconds is not None]
+
+
+def time_metrics(records: Sequence[Record]) -> dict[str, float]:
+    """Wall-clock seconds of all attacks together (`seconds`), and of those of each level (`l0_seconds` and so on)."""
+    rows = time_rows(records)
+    spent = {f"{level.lower()}_seconds": sum(row[-1] for row in rows if row[0] == level) for level in LEVELS}
+    return {name: round(value, 2) for name, value in {"seconds": sum(row[-1] for row in rows), **spent}.items()}
 
 
 def as_images(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -83,7 +83,7 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
                 records.append(run(attack, level, known))
             else:
                 why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
-                records.append(Record(level, attack.name, _pairs(known), len(known.stolen), 0.0, problem=why))
+                records.append(Record(level, attack.name, _pairs(known), len(known.stolen), problem=why))
     return records + data_cost(view, chosen, records)
 
 

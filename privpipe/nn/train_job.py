@@ -28,11 +28,17 @@ Prepare = Callable[[BlockFullyConnected, Tensor, Header], float | None]
 
 @dataclass(frozen=True)
 class Training:
-    """What a training run gave."""
+    """What a training run gave.
+
+    Args:
+        metrics: the same for the same inputs, parameters and machine.
+        times: wall-clock seconds and images per second, which no two runs share.
+    """
 
     bundle: Bundle
     history: list[Epoch]
     metrics: dict[str, float | str | None]
+    times: dict[str, float]
 
 
 def recipe_of(model: Model, how: Train) -> Recipe:
@@ -131,15 +137,17 @@ def train_file(
         header.reading,
     )
     metrics: dict[str, float | str | None] = {
-        "descrambler_seconds": round(descrambler_seconds, 2),
         "descrambler_confidence": confidence,
-        "seconds": round(seconds, 2),
-        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
         "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
         "final_train_loss": history[-1].train_loss,
     }
-    return Training(bundle, history, metrics)
+    times = {
+        "descrambler_seconds": round(descrambler_seconds, 2),
+        "seconds": round(seconds, 2),
+        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
+    }
+    return Training(bundle, history, metrics, times)
 
 
 def history_rows(history: list[Epoch]) -> tuple[list[str], list[list[float]]]:

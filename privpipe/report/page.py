@@ -1,4 +1,8 @@
-"""`reports/index.html`: one self-contained page that a person can open from disk."""
+"""`reports/index.html`: one self-contained page that a person can open from disk; and `times.html` beside it.
+
+The same experiment gives the same `index.html`, byte for byte. Measured times differ from run to run: they have a page
+of their own.
+"""
 
 import base64
 import json
@@ -7,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from privpipe.errors import PrivpipeError
@@ -38,9 +42,10 @@ class Inputs:
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
         summary: what came of the images (see `privpipe.data.summary`), JSON.
-        metrics: folder with the JSON file of each of `METRICS`, and perhaps `SURVEY`, the survey's table of points.
+        metrics: folder with the JSON file of each of `METRICS`, times/train.json, times/attack.json, and perhaps
+            `SURVEY`, the survey's table of points.
         plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, privacy.csv,
-            cost_in_images.csv, cost_in_pairs.csv and reconstructions.png.
+            cost_in_images.csv, cost_in_pairs.csv, times.csv and reconstructions.png.
     """
 
     images: Path
@@ -143,10 +148,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     with open_store(inputs.perturbed, PERTURBED) as store:
         size, _, channels = store.header.shape
     images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
-    environment = Environment(
-        loader=PackageLoader("privpipe.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("page.html.j2").render(
+    page = _template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
         about=inputs.about_images(),
@@ -164,3 +166,19 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
         **{name: inputs.metric(name) for name in METRICS},
     )
     write_text(target, salted_html(page, salt_from(inputs.images, RAW, "page")))
+
+
+def write_times(inputs: Inputs, target: Path) -> None:
+    """Write the page of how long training and every attack took; nothing of it follows from images or key."""
+    page = _template("times.html.j2").render(
+        device=inputs.metric("train")["device"],
+        train=inputs.metric("times/train"),
+        attack=inputs.metric("times/attack"),
+        rows=inputs.table("times").to_dict("records"),
+    )
+    write_text(target, page)
+
+
+def _template(name: str) -> Template:
+    loader = PackageLoader("privpipe.report", ".")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)

@@ -1,7 +1,7 @@
 """The owner's judgement of the attacks: from files to scores, with the originals and the key at hand."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory to
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
 CONFIDENCE_DECIMALS = 3  # of what is published, see `privpipe.scores.base.Score.decimals`
-COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence", "seconds")
+COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence")
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,14 @@ class Judgement:
 
     def table(self) -> list[tuple[Any, ...]]:
         """Rows of `table_columns`: every attempt, then what was not run, with the reason. Rounded as published."""
-        tried = [(*(published(name, value) for name, value in row.cells().items()), None) for row in self.rows]
+        tried = [(*published(row.cells()).values(), None) for row in self.rows]
         empty = (None,) * (len(table_columns()) - 5)
         return tried + [(level, attack, pairs, None, *empty, why) for level, attack, pairs, why in self.problems]
 
     def cost(self, in_pairs: bool) -> list[tuple[Any, ...]]:
         """Rows of `COST_COLUMNS`: key recovery against known pairs, or against stolen images without pairs."""
-        sure = "confidence"
         return [
-            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, published(sure, r.confidence), r.seconds)
+            (r.level, r.attack, r.stolen, r.pairs, found.pixels, found.blocks, rounded("confidence", r.confidence))
             for r, found in self.recoveries
             if (r.level == "L2") == in_pairs
         ]
@@ -68,10 +67,18 @@ class Judgement:
 
 def table_columns() -> tuple[str, ...]:
     """Columns of the table of attempts: facts of each, every score, and why one was not run."""
-    return (*privacy.Row("", "", 0, 0, {}).cells(), "problem")
+    return (*published(privacy.Row("", "", 0, 0, {}).cells()), "problem")
 
 
-def published(name: str, value: Any) -> Any:
+def published(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics or cells as they may be committed: rounded, and without the seconds, which no two runs share.
+
+    The stage `attack` writes the seconds, into files of their own.
+    """
+    return {name: rounded(name, value) for name, value in values.items() if not name.endswith("seconds")}
+
+
+def rounded(name: str, value: Any) -> Any:
     """A value as it may be committed: rounded as its score says, whose name `name` is or ends in.
 
     Args:

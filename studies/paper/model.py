@@ -28,7 +28,7 @@ def measure(params: Params, scratch: Path, images: Path) -> dict[str, Any]:
     row = {**params.perturb.model_dump(), "draw": params.key.seed, **params.train.model_dump(exclude={"device"})}
     row |= {"arch": params.model.arch, "descrambler": descrambler, **experiment.perturbing}
     try:
-        row |= experiment.training.metrics
+        row |= experiment.training.metrics | experiment.training.times
     except Diverged:
         return {**row, "status": "diverged"}
     inferred = experiment.descrambler

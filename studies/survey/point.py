@@ -28,7 +28,7 @@ def measure(params: Params, scratch: Path, **inputs: Path) -> dict[str, Any]:
     return {
         "parameters": params.perturb.model_dump(),
         "perturb": experiment.perturbing,
-        "train": experiment.training.metrics,
+        "train": experiment.training.metrics | experiment.training.times,
         "evaluate": evaluation.metrics,
         "privacy": judgement.metrics,
         "attempts": [row.cells() for row in judgement.rows],

@@ -1,12 +1,13 @@
 """The file of reconstructions: what is written is read again, and nothing else is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from privpipe.attacks.records import Record, load_records, save_records
+from privpipe.attacks.records import Record, load_records, save_records, time_metrics, time_rows
 from privpipe.errors import PrivpipeError
 
 IMAGES = np.random.default_rng(0).uniform(-20, 280, (3, 8, 8, 3)).astype(np.float32)
@@ -21,11 +22,27 @@ RECORDS = [
 def test_records_survive_a_file(tmp_path: Path) -> None:
     save_records(tmp_path / "records.h5", RECORDS)
     for before, after in zip(RECORDS, load_records(tmp_path / "records.h5"), strict=True):
-        for name in ("level", "attack", "pairs", "stolen", "seconds", "confidence", "problem"):
+        for name in ("level", "attack", "pairs", "stolen", "confidence", "problem"):
             assert getattr(after, name) == getattr(before, name)
+        assert after.seconds is None
         assert (after.key is None) == (before.key is None)
         if before.key is not None:
             np.testing.assert_array_equal(after.key, before.key)
+
+
+def test_the_seconds_change_no_byte_of_the_file(tmp_path: Path) -> None:
+    for name, seconds in (("one", 0.1), ("two", 7.0)):
+        save_records(tmp_path / name, [replace(record, seconds=seconds) for record in RECORDS])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_times_are_of_what_was_run_alone_and_together() -> None:
+    records = [*RECORDS, Record("L2", "four", 10, 100, 0.25), Record("L1", "five", 0, 100, problem="not needed")]
+    assert time_rows(records) == [
+        *[("L0", "one", 0, 100, 1.5), ("L2", "two", 10, 100, 0.5), ("L1", "three", 0, 100, 0.1)],
+        ("L2", "four", 10, 100, 0.25),
+    ]
+    assert time_metrics(records) == {"seconds": 2.35, "l0_seconds": 1.5, "l1_seconds": 0.1, "l2_seconds": 0.75}
 
 
 def test_images_are_rounded_and_clipped_to_8_bits(tmp_path: Path) -> None:

@@ -95,6 +95,19 @@ def test_the_cost_in_images_is_measured_at_the_highest_level_without_pairs() -> 
     assert all(record.images is None and record.key is not None for record in cost)
 
 
+@pytest.mark.parametrize(("confidence", "runs"), [(0.04, 0), (0.06, 3)])
+def test_fewer_images_are_tried_where_all_of_them_told_something(confidence: float, runs: int) -> None:
+    attack = Noted(confidence)
+    suite(view(pairs=None), [attack])
+    assert attack.given[2:] == [(100, 20, 0), (300, 20, 0), (1000, 20, 0)][:runs]
+
+
+def test_as_many_pairs_as_a_step_are_used_once() -> None:
+    attack = Noted(confidence=0.0)
+    suite(view(pairs=10), [attack])
+    assert attack.given[2:] == [(1200, 20, 1), (1200, 20, 10)]
+
+
 def test_what_refuses_is_noted_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = suite(view(), [Refusing()])
     assert (record.level, record.images, record.key) == ("L1", None, None)

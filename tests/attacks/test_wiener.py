@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView
-from privpipe.attacks.wiener import Wiener
+from privpipe.attacks.wiener import Wiener, log_ratios
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.values import pixel_values
 
@@ -79,6 +79,20 @@ def test_black_images_give_no_confidence() -> None:
     black = np.zeros((5, SIZE, SIZE, 3), np.uint8)
     attempt = Wiener().run(AdversaryView("gaussian_blur", 5, "dataset", 0.0, stolen=black, targets=black))
     assert attempt.confidence == pytest.approx(0, abs=1e-6)
+
+
+def test_brightness_and_gradients_from_edge_to_edge_say_nothing() -> None:
+    """The two lowest bands are left out; the others are compared, one by one."""
+    rows, columns = np.indices((SIZE, SIZE))
+    noise = np.random.default_rng(0).normal(0, 1, (2000, SIZE, SIZE))
+    # The cosine of half a cycle is in the first band.
+    slopes = 50 * np.cos(np.pi * (rows + 0.5) / SIZE) * np.random.default_rng(1).normal(size=(2000, 1, 1))
+    for added in (0, 100.0, slopes):
+        ratios = log_ratios(noise + added, np.eye(SIZE * SIZE))
+        assert ratios.shape == (SIZE - 2,) and np.abs(ratios).max() < 0.1
+    waves = 5 * np.cos(np.pi * 4 * (columns + 0.5) / SIZE) * np.random.default_rng(2).normal(size=(2000, 1, 1))
+    ratios = log_ratios(noise + waves, np.eye(SIZE * SIZE))
+    assert np.flatnonzero(ratios > 0.5).tolist() == [2]  # the band of four half cycles
 
 
 def test_works_on_grey_images(private: Pixels) -> None:

@@ -58,6 +58,14 @@ def test_a_folder_whose_files_git_would_take_is_refused(clone: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("count", "words"), [(3, "0.jpg, 1.jpg, 2.jpg:"), (5, "0.jpg, 1.jpg, 2.jpg and 2 more:")])
+def test_the_first_three_of_many_files_are_named(clone: Path, count: int, words: str) -> None:
+    for number in range(count):
+        (clone / f"{number}.jpg").write_bytes(b"never read")
+    said = refused(lambda: refuse_files("data.path", [clone / f"{number}.jpg" for number in range(count)]))
+    assert f"would take {words} originals would be published" in said
+
+
 @pytest.mark.parametrize("place", ["data/private/images", "../elsewhere", "missing"])
 def test_a_folder_that_git_ignores_or_that_lies_elsewhere_is_allowed(clone: Path, place: str) -> None:
     if place != "missing":

@@ -1,4 +1,4 @@
-"""The commands that the documents tell people to type."""
+"""The examples of the documents: the commands that they tell people to type, and other blocks."""
 
 import re
 from collections.abc import Iterator
@@ -6,13 +6,18 @@ from pathlib import Path
 
 import click
 
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The contents of the fenced blocks of a language."""
+    return [content for name, content in BLOCK.findall(text) if name == language]
 
 
 def in_page(text: str) -> list[str]:
     """The commands in the console blocks of a page, without their comments; one over several lines is one."""
     found = []
-    for block in BLOCK.findall(text):
+    for block in blocks(text, "console"):
         joined = re.sub(r"\s*\\\n\s*", " ", block)
         found += [re.sub(r"\s+#\s.*", "", line[2:]).strip() for line in joined.splitlines() if line.startswith("$ ")]
     return found

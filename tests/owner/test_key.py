@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privpipe.errors import PrivpipeError
-from privpipe.owner.key import MAX_FILE_BYTES, Key, Reference, new_key, read_any, write_key, write_reference
+from privpipe.owner.key import Key, Reference, new_key, read_any, write_key, write_reference
 from privpipe.owner.keyhome import check_key, read_key
 
 # printf 'privpipe research key 0' | sha256sum: a key that changed would take published results with it.
@@ -165,9 +165,9 @@ def test_other_content_is_no_key_file(path: Path, content: bytes) -> None:
 
 def test_too_long_a_file_is_not_read_further(path: Path, real: Key) -> None:
     valid = path.read_text()
-    path.write_text(valid + " " * (MAX_FILE_BYTES - len(valid)))
+    path.write_text(valid + " " * (4096 - len(valid)))
     assert read_key(path) == real
-    path.write_text(valid + " " * (MAX_FILE_BYTES + 1 - len(valid)))
+    path.write_text(valid + " " * (4097 - len(valid)))
     with pytest.raises(PrivpipeError, match="too long"):
         read_key(path)
 

@@ -1,5 +1,6 @@
 """A copy of the project in a temporary folder, run small, for tests of whole pipelines."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "data.source": "synthetic",
-    "data.n_train": 200,
+    "data.image_size": 16,
+    "data.n_train": 150,
     "data.n_val": 50,
     "data.n_test": 60,
     "data.public": 0.2,
@@ -138,12 +140,25 @@ def set_params(project: Project, values: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small project after `dvc repro`, committed. Tests must leave it as it is: copy it to change it."""
-    project = copy_project(tmp_path_factory.mktemp("reproduced"))
-    project.dvc("repro")
-    project.commit("reproduced")
-    return project
+def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """A small project after `dvc repro`, committed. Tests must leave it as it is: copy it to change it.
+
+    It is run once: of several processes of a test run the first one runs it, and each has a copy of its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    first = (base if worker_id == "master" else base.parent) / "reproduced"
+    with (first.with_suffix(".lock")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not first.exists():
+            making = first.with_suffix(".making")
+            making.mkdir()  # fails where the run failed in another process: once is enough
+            project = copy_project(making)
+            project.dvc("repro")
+            project.commit("reproduced")
+            making.rename(first)
+    folder = tmp_path_factory.mktemp("project") / "reproduced"
+    shutil.copytree(first, folder, symlinks=True)
+    return Project(folder)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_trained_model_that_did_not_fit_is_put_into_place_and_dvc_goes_on(proj
             project, command(project, "train", Path(), FULL_LATER), "The result is not lost: it is kept in"
         )
     (project.folder / "models").mkdir(exist_ok=True)
-    for path in (*before, "metrics/train.json"):
+    for path in (*before, "metrics/train.json", "metrics/times/train.json"):
         (project.folder / path).unlink(missing_ok=True)  # as DVC does before it runs a stage
     for line in re.findall(r"^  (\S.*)$", shown, re.MULTILINE):
         done = project.run(*shlex.split(line))

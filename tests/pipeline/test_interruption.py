@@ -9,11 +9,12 @@ from contextlib import suppress
 import psutil
 import pytest
 from conftest import Project, started_dvc
-from test_repro import TIMED, digests
+from test_repro import digests
 
 pytestmark = pytest.mark.pipeline
 
-STAGES = ("download", "keygen", "perturb", "train", "evaluate", "descramble", "attack", "score", "report")
+# The last ones first: what a stage reads must be there when it is interrupted.
+STAGES = ("report", "score", "attack", "descramble", "evaluate", "train", "perturb", "download", "keygen")
 # Seconds after the start of a stage's process: in the middle of its work on a slow machine, then ever earlier.
 MOMENTS = (1.5, 0.7, 0.3, 0.1, 0.0, 0.0, 0.0)
 
@@ -57,13 +58,11 @@ def stage_runs(pid: int, stage: str) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_stage_is_made_good_by_the_next_repro(project: Project, how: signal.Signals) -> None:
+def test_interrupted_stages_are_made_good_by_the_next_repro(project: Project, how: signal.Signals) -> None:
     before = digests(project)
     for stage in STAGES:
         interrupt(project, stage, how)
-        project.dvc("repro", "--no-run-cache", stage)
-    project.dvc("repro")
-    after = digests(project)
-    assert {path for path in before if before[path] != after[path]} <= TIMED
+    project.dvc("repro", "--no-run-cache")
+    assert digests(project) == before
     assert "up to date" in project.dvc("repro")
     assert not list(project.folder.rglob("*.partial"))

@@ -78,7 +78,7 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("image") / "x.png"
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     return str(path)
 
 

@@ -14,7 +14,7 @@ from own_places import CLASSES, make_places, published, secrets
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
-SIZE, IMAGES, BLOCKS = 32, 90, (4, 8, 16)  # smaller blocks show the image by design
+SIZE, IMAGES, BLOCKS = 32, 90, (8, 16)  # smaller blocks show the image by design
 SETTINGS = {
     "data.source": "folder",
     "data.image_size": SIZE,

@@ -15,11 +15,12 @@ from privpipe.data.synthetic import draw
 
 pytestmark = pytest.mark.pipeline
 
+SIZE = 32
 CLASSES = ("lichen", "moss", "stone")
 SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".webp")
 PARAMETERS = {
     "data.source": "folder",
-    "data.image_size": 64,
+    "data.image_size": SIZE,
     "data.n_train": "null",
     "data.n_val": 30,
     "data.n_test": 60,
@@ -123,7 +124,7 @@ def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> Non
         held = contents(places[place])
         assert not any(piece in content for piece in pieces for content in held), place
     with h5py.File(cloud.folder / "data/perturbed.h5") as file:
-        assert file["train/images"].shape[1:] == (64, 64, 3)
+        assert file["train/images"].shape[1:] == (SIZE, SIZE, 3)
 
     owner.run("git", "pull", "--quiet", str(cloud.folder), "main")
     owner.dvc("pull", "train", "evaluate")

@@ -1,5 +1,6 @@
 """The page of a reproduced project: self-contained, readable, and without secrets."""
 
+import csv
 import json
 from html.parser import HTMLParser
 
@@ -33,8 +34,9 @@ def page(reproduced: Project) -> Page:
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
-    addresses = [values.get(name) or "" for _, values in page.tags for name in ("src", "href")]
+    addresses = [values.get(name) or "" for tag, values in page.tags if tag != "a" for name in ("src", "href")]
     assert all(address == "" or address.startswith("data:") for address in addresses)
+    assert [values["href"] for tag, values in page.tags if tag == "a"] == ["times.html"]
     assert not [tag for tag, _ in page.tags if tag in {"script", "iframe", "object"}]
 
 
@@ -60,6 +62,20 @@ def test_the_measured_privacy_is_on_the_page(reproduced: Project, page: Page) ->
         assert privacy[f"{level}_attack"].replace("_", " ") in words
     assert "Against every attack, tried or not: No guarantee: " in words
     assert "of the uploaded images apart, without the key" in words
+
+
+def test_the_times_have_a_page_of_their_own(reproduced: Project) -> None:
+    page = Page(reproduced.read("reports/times.html").decode())
+    text = "".join(page.text.split())  # cells touch each other
+    train, attack = (reproduced.metrics(f"times/{stage}") for stage in ("train", "attack"))
+    assert f"training{train['seconds']:.1f}simagespersecond{train['images_per_second']:,.0f}" in text
+    assert f"{attack['seconds']:.1f}stogether" in text
+    rows = list(csv.DictReader(reproduced.read("plots/times.csv").decode().splitlines()))
+    assert sum(float(row["seconds"]) for row in rows) == pytest.approx(attack["seconds"], abs=0.01)
+    for row in rows:
+        attack_name = row["attack"].replace("_", "")
+        assert f"{attack_name}{row['level']}{row['stolen']}{row['pairs']}{float(row['seconds']):.2f}" in text
+    assert [values["href"] for tag, values in page.tags if tag == "a"] == ["index.html"]
 
 
 def test_the_key_is_not_on_the_page(reproduced: Project) -> None:

@@ -24,6 +24,7 @@ def test_repro_on_real_images(project: Project) -> None:
         project,
         {
             "data.source": "cifar10",
+            "data.image_size": 32,
             "data.archive": str(archive),
             "data.sha256": checksum,
             "data.n_train": 1000,

@@ -32,6 +32,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("studied"))
     for name in ("common.yaml", "params.yaml"):
         shutil.copy(project.folder / STUDY / "small" / name, project.folder / STUDY / name)
+    for old, new in (("n_train: 400", "n_train: 100"), ("n_val: 100", "n_val: 50"), ("n_test: 100", "n_test: 50")):
+        project.edit(f"{STUDY}/common.yaml", old, new)
     dvc(project, "repro")
     project.commit("studied")
     return project

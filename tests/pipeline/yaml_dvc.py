@@ -25,6 +25,11 @@ def outputs(folder: Path) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
+def is_times(path: str) -> bool:
+    """Whether an output holds measured times, which no two runs share, such as `plots/times.csv`."""
+    return "times" in path
+
+
 def paths(stage: dict[str, Any]) -> list[str]:
     """The data paths of a stage: dependencies that are no code, outputs and metrics."""
     entries = [entry for kind in ("deps", "outs", "metrics") for entry in stage.get(kind, [])]

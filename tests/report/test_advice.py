@@ -36,6 +36,15 @@ def test_what_succeeded_is_said(changes: dict[str, Any], words: list[str]) -> No
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"), [("l0_key_recovery", 0.9), ("l1_recognised", 0.4), ("l0_reidentified_top1", 0.5005)]
+)
+def test_a_finding_begins_at_its_mark(name: str, mark: float) -> None:
+    """90 % of a key; else half of what lies between chance and all that could be lost."""
+    assert findings(HARMLESS | {name: mark - 1e-6}) == []
+    assert len(findings(HARMLESS | {name: mark + 1e-6})) == 1
+
+
 def test_a_key_of_one_value_and_a_method_without_key_are_no_findings() -> None:
     assert findings(HARMLESS | {"l0_key_recovery": 1.0, "chance_key_recovery": 1.0}) == []
     nothing = {f"l{level}_key_recovery": None for level in range(3)} | {"chance_key_recovery": None}

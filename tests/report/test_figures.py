@@ -1,10 +1,38 @@
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from privpipe.perturb import METHODS
 from privpipe.report import figures
+
+# What the caption of a method's image begins with, at sigma 25; a new method is asked for no line here.
+CAPTIONS = {
+    "none": "none: ",
+    "gaussian_blur": "Gaussian blur kernel, k = {k}",
+    "random_filter": "random filter, k = {k}",
+    "block_scramble": "one block of {k}×{k}: the pixel that each place receives",
+    "block_permutation": "blocks of {k}×{k}: the block that each place receives",
+    "block_mix": "one block of {k}×{k}: weights of its pixels in each output",
+    "gaussian_noise": "gaussian_noise, sigma = 25",
+    "correlated_noise": "correlated_noise, sigma = 25",
+    "pixelate": "pixelate: each block of {k}×{k} becomes its mean",
+}
+
+
+def labels(axes: Axes) -> tuple[str, str]:
+    return axes.get_xlabel(), axes.get_ylabel()
+
+
+def legend(axes: Axes) -> dict[str, object]:
+    """The colour beside each text of the legend."""
+    drawn = axes.get_legend()
+    handles = drawn.legend_handles
+    colours = [one.get_color() if isinstance(one, Line2D) else one.get_facecolor() for one in handles]
+    return dict(zip([text.get_text() for text in drawn.texts], colours, strict=True))
 
 
 @pytest.fixture
@@ -23,6 +51,14 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path, image) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_examples_stand_under_their_titles(image) -> None:
+    other, third = image[::-1], image[:, ::-1]
+    axes = figures.examples(image, ("pixelate\nk = 4", other), [("k = 8", third)]).axes
+    assert [one.get_title() for one in axes] == ["original", "pixelate\nk = 4", "k = 8"]
+    for one, expected in zip(axes, (image, other, third), strict=True):
+        assert np.array_equal(one.images[0].get_array(), expected)
+
+
 def test_paper_examples_show_the_other_sizes_of_the_study(image) -> None:
     shown = figures.paper_examples(image, "gaussian_blur", 5, "dataset", 0.0)
     assert [title for title, _ in shown] == ["k = 3", "k = 7"]
@@ -33,12 +69,25 @@ def test_paper_examples_show_the_other_sizes_of_the_study(image) -> None:
     assert all("demonstration key" in title for title, _ in keyed)
 
 
+def test_the_numbers_of_a_kernel_stand_in_their_cells() -> None:
+    axes = figures.method_figure("gaussian_blur", 32, 3, "dataset", 0.0).axes[0]
+    line = cv2.getGaussianKernel(3, 0.8)[:, 0]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(x, y): f"{line[x] * line[y]:.2f}" for x in range(3) for y in range(3)}
+    np.testing.assert_allclose(axes.images[0].get_array(), np.outer(line, line), atol=1e-7)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_an_image(tmp_path, method: str) -> None:
     legal = METHODS[method].legal_k(32)
     k = 1 if legal is None else legal[2]
-    drawn = pixels(figures.method_figure(method, 32, k, "dataset", 25.0), tmp_path / "x.png")
+    figure = figures.method_figure(method, 32, k, "dataset", 25.0)
+    drawn = pixels(figure, tmp_path / "x.png")
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+    axes = figure.axes[0]
+    caption = axes.get_title() or axes.texts[0].get_text()
+    assert caption.startswith(CAPTIONS.get(method, "").format(k=k))
+    assert ("(demonstration key)" in caption) == METHODS[method].keyed
 
 
 def test_the_histogram_is_drawn_or_says_why_not(tmp_path) -> None:
@@ -46,8 +95,14 @@ def test_the_histogram_is_drawn_or_says_why_not(tmp_path) -> None:
     drawn = figures.descrambler_histogram(rows, None)
     heights = [bar.get_height() for bar in drawn.axes[0].patches]
     assert heights == [40, 20, 3, 1, 0, 24, 21, 16, 0, 3]
+    axes = drawn.axes[0]
+    assert labels(axes) == ("right pixels of the 4 in a block", "blocks")
+    names = {bars.get_label(): [bar.get_height() for bar in bars] for bars in axes.containers}
+    assert names == {"learned descrambler": [40, 20, 3, 1, 0], "chance (random permutation)": [24, 21, 16, 0, 3]}
+    colours = {bars.get_label(): bars[0].get_facecolor() for bars in axes.containers}
+    assert legend(axes) == colours
     why = figures.descrambler_histogram(rows.iloc[:0], "no layer")
-    assert "no layer" in why.axes[0].texts[0].get_text()
+    assert why.axes[0].texts[0].get_text() == "not measured:\nno layer"
 
 
 def test_the_curves_hold_the_values_of_every_epoch() -> None:
@@ -58,3 +113,19 @@ def test_the_curves_hold_the_values_of_every_epoch() -> None:
     assert [list(line.get_ydata()) for line in left.lines] == [[2.0, 1.0], [2.1, 1.5]]
     assert list(right.lines[0].get_ydata()) == [0.2, 0.5]
     assert list(right.lines[1].get_ydata()) == [0.1, 0.1]
+    assert labels(left) == ("epoch", "cross-entropy loss") and labels(right) == ("epoch", "validation accuracy")
+    assert [line.get_label() for line in left.lines] == ["training", "validation"]
+    assert legend(left) == {line.get_label(): line.get_color() for line in left.lines}
+    assert [(text.get_text(), text.xy) for text in right.texts] == [("chance", (1, 0.1))]
+
+
+def test_the_confusion_matrix_has_its_shares_and_names_in_their_places() -> None:
+    table = pd.DataFrame([[0.75, 0.25], [0.1, 0.9]], index=["ant", "bee"], columns=["ant", "bee"])
+    axes, bar = figures.confusion(table).axes
+    assert labels(axes) == ("predicted", "actual") and bar.get_ylabel() == "share of the actual class"
+    np.testing.assert_array_equal(axes.images[0].get_array(), table)
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "75", (1, 0): "25", (0, 1): "10", (1, 1): "90",
+    }  # fmt: skip
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["ant", "bee"]

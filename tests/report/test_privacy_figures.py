@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from privpipe.data.synthetic import draw
 from privpipe.perturb import METHODS
@@ -30,6 +31,60 @@ def test_figures_are_the_same_when_drawn_again(tmp_path: Path, kind: str) -> Non
     for name in ("one", "two"):
         save(tradeoff(pd.read_csv(ROOT / "metrics" / "survey.csv"), here), tmp_path / f"{name}.{kind}", kind)
     assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+POINTS = pd.DataFrame(
+    {
+        "method": ["none", "pixelate", "random_filter"],
+        "scope": ["dataset", "dataset", "image"],
+        "k": [1, 4, 3],
+        "sigma": [0.0, 0.0, 0.0],
+        "test_accuracy": [0.7, 0.5, 0.4],
+        "l0_privacy": [0.0, 0.3, 0.6],
+        "l1_privacy": [0.0, 0.25, 0.2],
+        "l2_privacy": [0.0, 0.2, 0.1],
+        "l0_reidentified_top1": [1.0, 0.5, 0.49],
+        "l1_reidentified_top1": [1.0, 0.9, 0.8],
+        "l2_reidentified_top1": [1.0, 1.0, 1.0],
+        "mean_image_ssim": [0.2, 0.2, 0.2],
+        "chance_recognised": [0.1, 0.1, 0.1],
+    }
+)
+
+
+def test_the_trade_off_shows_the_points_where_its_axes_say() -> None:
+    figure = tradeoff(POINTS, {"l0_privacy": 0.9, "l1_privacy": 0.8, "l2_privacy": 0.7, "test_accuracy": 0.6})
+    titles = ["L0: the stolen file", "L1: and public images", "L2: and known pairs"]
+    assert [axes.get_title() for axes in figure.axes] == titles
+    assert figure.axes[0].get_ylabel() == "test accuracy of the classifier"
+    for level, star, axes in zip(("l0", "l1", "l2"), (0.9, 0.8, 0.7), figure.axes, strict=True):
+        assert axes.get_xlabel() == "measured privacy: 1 - SSIM of the best reconstruction"
+        dots = [tuple(dot) for collection in axes.collections for dot in collection.get_offsets().data]
+        points = zip(POINTS[f"{level}_privacy"], POINTS["test_accuracy"], strict=True)
+        assert dots == [*points, (star, 0.6)]
+        assert [text.get_text() for text in axes.texts] == ["", "4", "3", "the mean image"]
+        mean_image, chance = (line.get_data() for line in axes.lines[1:])
+        assert list(mean_image[0]) == [0.8, 0.8] and list(chance[1]) == [0.1, 0.1]
+    # Only the best of both: with public images the filter is beaten.
+    assert [list(axes.lines[0].get_xdata()) for axes in figure.axes] == [[0.0, 0.3, 0.6], [0.0, 0.25], [0.0, 0.2]]
+
+
+def test_the_legend_says_what_colours_shapes_and_filling_mean() -> None:
+    figure = tradeoff(POINTS)
+    marks = {handle.get_label(): handle for handle in figure.legends[0].legend_handles}
+    none, pixelate, filtered = figure.axes[0].collections
+    for name, drawn in (("none", none), ("pixelate", pixelate), ("random_filter", filtered)):
+        np.testing.assert_allclose(drawn.get_edgecolor()[0], to_rgba(marks[name].get_color()))
+    filled = {"over half re-identified": [none, pixelate], "under half": [filtered]}
+    for name, collections in filled.items():
+        hollow = marks[name].get_markerfacecolor() == "white"
+        assert all(hollow == (tuple(drawn.get_facecolor()[0]) == to_rgba("white")) for drawn in collections)
+    shapes = {name: len(drawn.get_paths()[0].vertices) for name, drawn in (("dataset", pixelate), ("image", filtered))}
+    assert shapes["dataset"] > shapes["image"]  # a circle and a square
+    assert (marks["scope dataset"].get_marker(), marks["scope image"].get_marker()) == ("o", "s")
+    front, _, guessing = figure.axes[0].lines
+    assert marks["Pareto front"].get_linestyle() == front.get_linestyle()
+    assert marks["guessing the class"].get_linestyle() == guessing.get_linestyle() != front.get_linestyle()
 
 
 def test_reconstructions_show_a_row_for_each_level() -> None:

@@ -287,6 +287,7 @@ def test_the_metrics_have_the_same_keys_whatever_was_measured() -> None:
 def test_guessing_scores_chance() -> None:
     guessing = {score.name: score.chance(np.array([0, 1, 1, 2]), None) for score in scores()}
     assert guessing == NOTHING | {"reidentified_top1": 1 / 4, "reidentified_top5": 1, "recognised": 1 / 2}
+    assert {score.name: score.chance(np.arange(20), None) for score in scores()}["reidentified_top5"] == 1 / 4
 
 
 def test_baselines_need_no_attack() -> None:
