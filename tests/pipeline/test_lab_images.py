@@ -90,7 +90,19 @@ def test_two_classes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(
         perturb.main, "--images", "images.h5", "--key", "key.json", "--perturbed", "perturbed.h5", "--metrics", "p.json"
     )
-    run(train.main, "--perturbed", "perturbed.h5", "--model", "m", "--metrics", "t.json", "--curve", "t.csv")
+    run(
+        train.main,
+        "--perturbed",
+        "perturbed.h5",
+        "--model",
+        "m",
+        "--metrics",
+        "t.json",
+        "--curve",
+        "t.csv",
+        "--times",
+        "x.json",
+    )
     tables = ["--metrics", "e.json", "--confusion", "c.csv", "--classes", "k.csv"]
     run(evaluate.main, "--perturbed", "perturbed.h5", "--model", "m", *tables)
     assert json.loads(Path("e.json").read_text())["test_accuracy"] > 0.95
