@@ -179,13 +179,34 @@ def image_samples(folder: Path) -> list[Path]:
         converted = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
         converted.save(path)
         paths.append(path)
-    return paths
+    return paths + lab_samples(folder)
+
+
+def lab_samples(folder: Path) -> list[Path]:
+    """TIFF of the kinds that tifffile decodes, and DICOM."""
+    import tifffile
+    from pydicom.uid import RLELossless
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where this file is run as a program
+    from benchmarks.lab.dicom import dataset
+
+    deep = np.random.default_rng(0).integers(0, 65536, (3, 16, 16), np.uint16)
+    tifffile.imwrite(folder / "planes.tif", deep, photometric="rgb")
+    tifffile.imwrite(folder / "lzw.tif", deep[0], compression="lzw", predictor=True)
+    tifffile.imwrite(folder / "tiles.tif", deep[0], tile=(16, 16), bigtiff=True, compression="zlib")
+    tifffile.imwrite(folder / "packed.tif", deep[0] >> 4, bitspersample=12)
+    tifffile.imwrite(folder / "stack.ome.tif", deep, ome=True, metadata={"axes": "ZYX"})
+    dataset(deep[0] >> 4, "MONOCHROME1", BitsStored=12, WindowCenter=9, WindowWidth=99).save_as(folder / "x.dcm")
+    dataset(deep[0], "MONOCHROME2", RLELossless).save_as(folder / "rle.dcm")
+    names = ("planes.tif", "lzw.tif", "tiles.tif", "packed.tif", "stack.ome.tif", "x.dcm", "rle.dcm")
+    return [folder / name for name in names]
 
 
 def read_image(path: Path) -> None:
     from privpipe.data.image_files import read_image as read
+    from privpipe.reading import Reading
 
-    image = read(path, SIZE)
+    image = read(path, SIZE, Reading(stack="max"))
     assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
 
 

@@ -39,6 +39,8 @@ class Header:
         key_fingerprint: of the key of a perturbed file; empty for keyless methods and all other kinds.
         salt: hexadecimal digits that follow from a real key, so that a public digest of a file of raw images
             confirms no guess of them; empty with a research key and in perturbed files.
+        reading: how image files became these arrays (`privpipe.reading`); empty for the usual way, and then not in
+            the file.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Header:
     sigma: float = 0.0
     key_fingerprint: str = ""
     salt: str = ""
+    reading: str = ""
 
     @property
     def image_bytes(self) -> int:
@@ -70,6 +73,7 @@ def write_header(file: h5py.File, header: Header) -> None:
         "sigma": np.float64(header.sigma),
         "key_fingerprint": _text(header.key_fingerprint),
         "salt": _text(header.salt),
+        **({"reading": _text(header.reading)} if header.reading else {}),
         "class_names": np.array([name.encode() for name in header.class_names]),
         "image_range": np.array(header.image_range, np.float64),
     }
@@ -117,7 +121,9 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
         sigma, fingerprint, salt = float(attrs["sigma"]), _decode(attrs["key_fingerprint"]), _decode(attrs["salt"])
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
-        return Header(kind, method, int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt)
+        reading = _decode(attrs["reading"]) if "reading" in attrs else ""
+        about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading)
+        return Header(kind, method, *about)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error

@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.networks.registry import architectures, network_for
 from privpipe.perturb import METHODS
+from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
 SYNTHETIC_LARGEST = 256  # pixels
@@ -58,6 +59,30 @@ class Data(Group):
         description="folder source: a folder with one sub-folder per class, or with train/, val/ and test/ above these"
     )
     on_error: Literal["stop", "skip"] = Field(description="folder source: what to do about unreadable images")
+    channels: str | int | list[str | int] = Field(
+        default=AUTO,
+        description="auto (colour as seen; other channels are refused), composite (channels in their colours), or 1 to "
+        "4 channels by number or name",
+    )
+    stack: Literal["refuse", "first", "max"] = Field(
+        default="refuse", description="of several planes or frames: refuse, the first, or the greatest values"
+    )
+    range: Literal["declared", "type", "set", "image"] = Field(
+        default="declared",
+        description="black and white: as files declare, as their type has, or percentiles of the training set or of "
+        "each image",
+    )
+    saturated: Annotated[float, Field(ge=0, lt=50)] = Field(
+        default=0.1, description="range set and image: percent of values that become black, and as many white"
+    )
+    groups: str | None = Field(
+        default=None,
+        description="folder source: images that must not be parted: folders (those below each class), or a CSV file "
+        "with the columns file, class and group",
+    )
+    on_duplicates: Literal["warn", "stop", "drop", "ignore"] = Field(
+        default="warn", description="folder source: identical and nearly identical images across sets or classes"
+    )
     image_size: Annotated[int, Field(ge=8, le=512)] = Field(description="height and width in pixels")
     n_train: Count | None = Field(description="training images, class-balanced; null: all")
     n_val: Count = Field(description="validation images, class-balanced, taken from the training part")
@@ -73,6 +98,15 @@ class Data(Group):
     def public_fraction(self) -> float:
         """The share of the training part that is set aside; 0 where the public images come from a folder."""
         return 0.0 if isinstance(self.public, str) else self.public
+
+    @property
+    def reading(self) -> Reading:
+        """How image files become arrays; without the limits that are measured over a set."""
+        named = self.channels if isinstance(self.channels, list) else [self.channels]
+        channels = tuple(str(channel) for channel in named)
+        if self.range in ("set", "image"):
+            return Reading(channels, self.stack, self.range, self.saturated)
+        return Reading(channels, self.stack, self.range)
 
 
 class Key(Group):
@@ -171,8 +205,34 @@ def _data_problems(data: Data) -> list[str]:
             "data.public must be a fraction of the training part from 0 to 0.5, or the path of a folder of images; got "
             f"{data.public!r}. Use 0.1, for example."
         ]
-    rules = (_archive_problem, *DATA_RULES[data.source])
+    rules = (_archive_problem, _channels_problem, *DATA_RULES[data.source])
     return [problem for rule in rules if (problem := rule(data)) is not None]
+
+
+def _channels_problem(data: Data) -> str | None:
+    channels = data.reading.channels
+    words = {AUTO, COMPOSITE} & set(channels)
+    if 1 <= len(channels) <= MAX_CHANNELS and len(set(channels)) == len(channels) and not (words and len(channels) > 1):
+        return None
+    return (
+        f"data.channels must be auto, composite, or 1 to {MAX_CHANNELS} different channels by number (from 1 on) or "
+        f"name; got {data.channels!r}. Use [1, 2], for example."
+    )
+
+
+def _groups_problem(data: Data) -> str | None:
+    if data.groups is None:
+        return None
+    return f"data.groups is for data.source=folder; got {data.groups!r} with data.source={data.source}. Set it to null."
+
+
+def _reading_problem(data: Data) -> str | None:
+    if data.reading == Reading():
+        return None
+    return (
+        f"data.channels, data.stack and data.range are for data.source=folder; got {data.channels!r}, {data.stack} and "
+        f"{data.range} with data.source={data.source}. Leave them at auto, refuse and declared."
+    )
 
 
 def _archive_problem(data: Data) -> str | None:
@@ -255,11 +315,11 @@ def _classes_problem(name: str) -> Rule:
     return problem
 
 
-ALL_CLASSES = tuple(map(_classes_problem, ("n_train", "n_val", "n_test")))
+NO_FOLDER = (*map(_classes_problem, ("n_train", "n_val", "n_test")), _groups_problem, _reading_problem)
 # By `data.source`. How many classes a folder has, only the folder tells.
 DATA_RULES: dict[str, tuple[Rule, ...]] = {
-    "cifar10": (_cifar10_size_problem, _cifar10_training_problem, _cifar10_test_problem, *ALL_CLASSES),
-    "synthetic": (_multiple_problem, _synthetic_size_problem, *ALL_CLASSES),
+    "cifar10": (_cifar10_size_problem, _cifar10_training_problem, _cifar10_test_problem, *NO_FOLDER),
+    "synthetic": (_multiple_problem, _synthetic_size_problem, *NO_FOLDER),
     "folder": (_multiple_problem, _path_problem),
 }
 

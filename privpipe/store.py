@@ -69,7 +69,8 @@ class Writer:
     """An open file to fill; made by `create`."""
 
     def __init__(self, file: h5py.File, header: Header, counts: Mapping[str, int]):
-        self.file, self.dtype, self.counts = file, header.dtype, {split: counts[split] for split in SPLITS}
+        self.file, self.dtype, self.shape = file, header.dtype, header.shape
+        self.counts = {split: counts[split] for split in SPLITS}
         self.rows = block_rows(header.image_bytes)
         self.digests = {split: np.zeros(-(-n // self.rows), np.uint64) for split, n in self.counts.items()}
         self.pending = {split: np.ones(len(blocks), np.bool_) for split, blocks in self.digests.items()}

@@ -12,6 +12,7 @@ from . import in_path, out_path, params_path, stage
 @click.command(help=__doc__)
 @in_path("--images")
 @in_path("--perturbed")
+@in_path("--summary")
 @click.option("--metrics", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to read")
 @click.option(
     "--plots", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder of tables to read"
@@ -23,6 +24,7 @@ from . import in_path, out_path, params_path, stage
 def main(
     images: str,
     perturbed: str,
+    summary: str,
     metrics: Path,
     plots: Path,
     figures: Path,
@@ -33,7 +35,7 @@ def main(
     with stage():
         from privpipe.report.page import FIGURES, Inputs, draw_figures, write_page, write_times
 
-        inputs = Inputs(Path(images), Path(perturbed), metrics, plots, load_params(params_file))
+        inputs = Inputs(Path(images), Path(perturbed), Path(summary), metrics, plots, load_params(params_file))
         paths = {name: figures / f"{name}.png" for name in FIGURES}
         draw_figures(inputs, paths)
         write_page(inputs, paths, Path(page))

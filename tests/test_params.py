@@ -366,7 +366,15 @@ def test_all_impossible_combinations_are_listed() -> None:
     ]
 
 
-@pytest.mark.parametrize(("group", "name"), [(g, n) for g in GROUPS for n in GROUPS[g].model_fields])
+FIELDS = [(group, name, field) for group in GROUPS for name, field in GROUPS[group].model_fields.items()]
+
+
+def test_the_committed_file_shows_the_defaults() -> None:
+    for group, name, field in FIELDS:
+        assert field.is_required() or VALUES[group][name] == field.default, f"{group}.{name}"
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, n, field in FIELDS if field.is_required()])
 def test_a_missing_parameter(group: str, name: str) -> None:
     values = copy.deepcopy(VALUES)
     del values[group][name]

@@ -77,9 +77,9 @@ def _write_sheet(store: Store, path: str | Path) -> None:
     split = next((split for split in SPLITS if store.counts[split]), None)
     if split is None:
         raise PrivpipeError(f"{store.path} has no images to draw. Leave out --sheet.")
-    if store.header.shape[2] not in (1, 3):
+    if store.header.shape[2] > 4:
         raise PrivpipeError(
-            f"{store.path} has images of {store.header.shape[2]} channels; a sheet shows 1 or 3. Leave out --sheet."
+            f"{store.path} has images of {store.header.shape[2]} channels; a sheet shows 1 to 4. Leave out --sheet."
         )
     start, stop = next(store.spans(split))
     write_png(path, sheet(store.rows(split, start, min(stop, SHEET_IMAGES)), store.header.image_range))

@@ -45,11 +45,19 @@ main.add_command(doctor)
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results, or x.png for one image."
 )
 @click.option("--force", is_flag=True, help="Overwrite results that exist.")
+@click.option(
+    "--like",
+    type=FILE,
+    default="data/perturbed.h5",
+    show_default=True,
+    help="data.range set: the perturbed file whose black and white are meant.",
+)
 @readable_option
 def perturb(
     images: tuple[Path, ...],
     key_path: Path | None,
     params_path: Path,
+    like: Path,
     out: Path,
     force: bool,
     allow_readable_key: bool,
@@ -66,7 +74,7 @@ def perturb(
       privpipe perturb --key key.json --params params.yaml --out out/perturbed/ cat.jpg holiday/
     """
     from privpipe.cli.png import write_queries
-    from privpipe.cli.queries import expand, query_method
+    from privpipe.cli.queries import expand, query_method, query_reading
     from privpipe.params import load_params
 
     params = load_params(params_path)
@@ -76,7 +84,7 @@ def perturb(
     queries, problems = expand(images, outside=out)
     if method.name == "none":
         warn("perturb.method is none: the results are the images themselves. Do not send them.")
-    written = write_queries(queries, method, out, force, problems.append)
+    written = write_queries(queries, method, query_reading(params.data.reading, like), out, force, problems.append)
     if written and not method.exact:
         click.echo(f"{method.name} gives floats: the PNGs are stretched for display, not exact.", err=True)
     click.echo(f"{written} image{'s' * (written != 1)} written to {out}")

@@ -16,6 +16,7 @@ from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.perturb import Perturbation
+from privpipe.reading import Reading
 from privpipe.report.display import displayable
 
 SHEET_PIXELS = 64  # an image on a sheet is enlarged to about this many
@@ -81,7 +82,12 @@ def plan(queries: Sequence[Query], out: Path, force: bool) -> list[Path]:
 
 
 def write_queries(
-    queries: Sequence[Query], method: Perturbation, out: Path, force: bool, report: Callable[[str], None]
+    queries: Sequence[Query],
+    method: Perturbation,
+    reading: Reading,
+    out: Path,
+    force: bool,
+    report: Callable[[str], None],
 ) -> int:
     """Perturb images one by one and write a PNG of each; float results are stretched for display.
 
@@ -97,10 +103,11 @@ def write_queries(
     written, targets = 0, plan(queries, out, force)
     for query, target in zip(tqdm(queries, desc="perturb", unit="img", disable=None), targets, strict=True):
         try:
-            perturbed = perturb_query(method, read_image(query.path, method.image_size))
+            perturbed = perturb_query(method, read_image(query.path, method.image_size, reading))
         except PrivpipeError as error:
             report(str(error))
             continue
-        write_png(target, perturbed if method.exact else displayable(perturbed, method.image_range))
+        exact = method.exact and perturbed.shape[2] in (1, 3)
+        write_png(target, perturbed if exact else displayable(perturbed, method.image_range))
         written += 1
     return written

@@ -22,6 +22,7 @@ from privpipe.nn.inference import predict
 from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
 from privpipe.perturb import Perturbation
+from privpipe.reading import Reading
 from privpipe.store import PERTURBED, Header
 
 MAX_FILE, MAX_CLASS = 60, 30  # characters of a column of the table
@@ -37,13 +38,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model, and the transformation that its queries need."""
+    """A model, the transformation that its queries need, and how their files are read."""
 
     bundle: Bundle
     method: Perturbation
+    reading: Reading
 
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Perturb an image (H, W, 3) and classify it: one probability per class, summing to 1.
+        """Perturb an image (H, W, C) and classify it: one probability per class, summing to 1.
 
         Raises:
             PrivpipeError: the scores are not finite.
@@ -57,7 +59,7 @@ class Classifier:
         return out
 
     def top(self, image: NDArray[np.uint8], count: int) -> tuple[tuple[str, float], ...]:
-        """The `count` likeliest classes of an image (H, W, 3); of equal ones the first in the model's order."""
+        """The `count` likeliest classes of an image (H, W, C); of equal ones the first in the model's order."""
         probabilities = self.probabilities(image)
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple((self.bundle.class_names[i], float(probabilities[i])) for i in order)
@@ -71,10 +73,11 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
             gives wrong classes without a sign.
 
     Raises:
-        PrivpipeError: the model is missing, damaged or not for colour images, or the key is another one; see also
+        PrivpipeError: the model is missing, damaged or for other images, or the key is another one; see also
             `query_method`.
     """
     bundle = load_bundle(path)
+    reading = Reading.parse(bundle.reading)
     size = bundle.architecture.image_size
 
     def read_checked() -> Key | None:
@@ -91,13 +94,14 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
         bundle.scope,
         bundle.class_names,
         method.image_range,
-        (size, size, 3),
+        (size, size, reading.count),
         str(method.dtype),
         bundle.sigma,
         bundle.key_fingerprint,
+        reading=bundle.reading,
     )
     bundle.check_fits(header, "the images to classify")
-    return Classifier(bundle, method)
+    return Classifier(bundle, method, reading)
 
 
 def classify(
@@ -115,7 +119,8 @@ def classify(
     with deterministic(threads=1):
         for query in tqdm(queries, desc="predict", unit="img", disable=None):
             try:
-                out.append(Prediction(str(query.path), classifier.top(read_image(query.path, size), top)))
+                image = read_image(query.path, size, classifier.reading)
+                out.append(Prediction(str(query.path), classifier.top(image, top)))
             except PrivpipeError as error:
                 report(str(error))
     return out

@@ -3,17 +3,19 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.data.image_files import find_images
+from privpipe.data.listing import find_images
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.owner.key import Key
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.reading import Reading
+from privpipe.store import PERTURBED, open_store
 
 SCOPES = ("dataset", "image")
 
@@ -97,6 +99,24 @@ def query_method(
     if method.keyed and key is None:
         raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
     return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
+
+
+def query_reading(settings: Reading, like: Path) -> Reading:
+    """How the files of queries are read: as `settings` say, with the limits of the set that `like` holds.
+
+    Raises:
+        PrivpipeError: the limits are needed and `like` is missing or damaged, or was read in another way.
+    """
+    if settings.range != "set":
+        return settings
+    with open_store(like, PERTURBED) as store:
+        found = Reading.parse(store.header.reading)
+    if replace(found, limits=()) != settings:
+        raise PrivpipeError(
+            f"the images of {like} were read in another way than the parameters say: {found.describe() or 'as usual'}. "
+            "Run `dvc repro perturb`, or name the file of this parameter file with --like."
+        )
+    return found
 
 
 def perturb_query(method: Perturbation, image: NDArray[np.uint8]) -> NDArray[Any]:

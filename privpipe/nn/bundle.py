@@ -40,6 +40,7 @@ class Bundle:
         dtype, image_range: how those were stored (see `privpipe.store.Header`).
         sigma, key_fingerprint: of the file of those images (see `privpipe.store.Header`).
         salt: of a model of raw images (see `privpipe.salt`); empty for every other.
+        reading: how image files became the images (see `privpipe.store.Header`).
     """
 
     model: nn.Sequential
@@ -54,6 +55,7 @@ class Bundle:
     sigma: float = 0.0
     key_fingerprint: str = ""
     salt: str = ""
+    reading: str = ""
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
@@ -69,6 +71,7 @@ class Bundle:
             "sigma": (self.sigma, header.sigma),
             "fingerprint of the key": (self.key_fingerprint, header.key_fingerprint),
             "salt": (self.salt, header.salt),
+            "reading": (self.reading, header.reading),
             "dtype": (self.dtype, header.dtype),
             "image range": (self.image_range, header.image_range),
             "image shape": ((size, size, self.architecture.channels), header.shape),
@@ -88,6 +91,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     about |= {"architecture": asdict(bundle.architecture), "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
+    about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
     return about | {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
 
 
@@ -210,6 +214,7 @@ def _assemble(
         float(about["sigma"]),
         str(about["key_fingerprint"]),
         str(about["salt"]),
+        str(about.get("reading", "")),
     )
 
 

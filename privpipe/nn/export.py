@@ -115,6 +115,8 @@ def to_onnx(bundle: Bundle) -> bytes:
         "image_range": json.dumps(bundle.image_range),
         "arch": architecture.arch,
     }
+    if bundle.reading:
+        about["reading"] = bundle.reading
     helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)

@@ -136,6 +136,7 @@ def train_file(
         header.sigma,
         header.key_fingerprint,
         header.salt,
+        header.reading,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_confidence": confidence,

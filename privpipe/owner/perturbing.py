@@ -52,6 +52,7 @@ def perturb_file(
             str(method.dtype),
             settings.sigma if method.noisy else 0.0,
             key.fingerprint if method.keyed else "",
+            reading=store.header.reading,
         )
         squares, total = 0.0, sum(store.counts.values())
         copies = Copies()  # of the whole file: one image in two splits must not show either

@@ -7,10 +7,20 @@ from numpy.typing import NDArray
 
 
 def displayable(image: NDArray[Any], image_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range."""
+    """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range.
+
+    Two channels are red and green, a fourth one is added as grey, as in ImageJ's composites.
+    """
     values = image.astype(np.float64)
     low, high = image_range
     if values.min() < low or values.max() > high:
         low, high = float(values.min()), float(values.max())
     shown = np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
-    return np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
+    match shown.shape[2]:
+        case 1:
+            return np.repeat(shown, 3, axis=2)
+        case 2:
+            return np.concatenate([shown, np.zeros_like(shown[..., :1])], axis=2)
+        case 4:
+            return shown[..., :3] + np.minimum(shown[..., 3:], 255 - shown[..., :3])
+    return shown

@@ -41,6 +41,7 @@ class Inputs:
 
     Args:
         images, perturbed: HDF5 files (see `privpipe.store`).
+        summary: what came of the images (see `privpipe.data.summary`), JSON.
         metrics: folder with the JSON file of each of `METRICS`, times/train.json, times/attack.json, and perhaps
             `SURVEY`, the survey's table of points.
         plots: folder with training.csv, confusion.csv, classes.csv, descrambler.csv, privacy.csv,
@@ -49,17 +50,24 @@ class Inputs:
 
     images: Path
     perturbed: Path
+    summary: Path
     metrics: Path
     plots: Path
     params: Params
 
     def metric(self, name: str) -> dict[str, Any]:
-        path = self.metrics / f"{name}.json"
+        return self._json(self.metrics / f"{name}.json")
+
+    def _json(self, path: Path) -> dict[str, Any]:
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
         return values
+
+    def about_images(self) -> dict[str, Any]:
+        """What was not taken, duplicates, and what the split guarantees."""
+        return self._json(self.summary)
 
     def table(self, name: str) -> pd.DataFrame:
         path = self.plots / f"{name}.csv"
@@ -73,7 +81,7 @@ def draw_examples(inputs: Inputs) -> Figure:
     """The example figure: one car of the test images, or the first image where there is no car."""
     with open_store(inputs.images, RAW) as raw, open_store(inputs.perturbed, PERTURBED) as store:
         header, row = store.header, figures.example_row(raw)
-        original = raw.rows("test", row, row + 1)[0]
+        original = displayable(raw.rows("test", row, row + 1)[0], raw.header.image_range)
         perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
     settings = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
@@ -145,6 +153,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     page = _template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs.params, size, channels),
+        about=inputs.about_images(),
         findings=findings(privacy),
         marks=[score.mark for score in reversed(measured) if score.mark],
         columns=columns,

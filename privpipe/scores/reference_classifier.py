@@ -54,7 +54,9 @@ def train_reference_classifier(
         train(model, normalise, train_set, val_set, recipe)
     unperturbed = ("none", 1, "dataset", header.dtype, header.image_range)
     salt = derived_salt(header.salt, "reference_classifier")
-    return Bundle(model.cpu(), normalise, architecture, header.class_names, *unperturbed, salt=salt)
+    return Bundle(
+        model.cpu(), normalise, architecture, header.class_names, *unperturbed, salt=salt, reading=header.reading
+    )
 
 
 def load_reference_classifier(path: str | Path, device: str, threads: int) -> Recognise:

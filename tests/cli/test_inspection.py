@@ -55,8 +55,8 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     assert "no images (black is 0, white is 255)" in as_text(inspect_file(tmp_path / "empty.h5"))
     with pytest.raises(PrivpipeError, match=r"has no images to draw\. Leave out --sheet"):
         inspect_file(tmp_path / "empty.h5", tmp_path / "sheet.png")
-    write(tmp_path / "two.h5", 3, shape=(4, 4, 2))
-    with pytest.raises(PrivpipeError, match=r"images of 2 channels; a sheet shows 1 or 3"):
+    write(tmp_path / "two.h5", 3, shape=(4, 4, 5))
+    with pytest.raises(PrivpipeError, match=r"images of 5 channels; a sheet shows 1 to 4"):
         inspect_file(tmp_path / "two.h5", tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
 

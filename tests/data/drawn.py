@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from privpipe.data.folder import FolderIndex, scan, split_folder, write_folder
+from privpipe.data.folder import FolderIndex, scan
+from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_split import split_folder
 from privpipe.data.split import Rows
 from privpipe.store import RAW, SPLITS, open_store
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from privpipe.data import image_files
-from privpipe.data.image_files import find_images, read_image
+from privpipe.data.image_files import read_image
+from privpipe.data.listing import find_images
+from privpipe.data.readers import pillow
 from privpipe.errors import PrivpipeError
 
 N = 16
@@ -60,11 +62,12 @@ def as_bytes(image: Image.Image, format_: str) -> bytes:
     return buffer.getvalue()
 
 
-NO_IMAGE = "not a PNG, JPEG, BMP, TIFF or WebP image, or damaged at its beginning"
+NO_IMAGE = "not a PNG, JPEG, BMP, TIFF, WebP, GIF, AVIF, JPEG 2000 or DICOM image, or damaged at its beginning"
 BROKEN = {
     "empty": (b"", "the file is empty"),
     "text": (b"Not an image at all.\n", NO_IMAGE),
-    "GIF": (as_bytes(Image.fromarray(RGB[..., 0]), "GIF"), NO_IMAGE),
+    "PCX": (as_bytes(Image.fromarray(RGB[..., 0]), "PCX"), NO_IMAGE),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(200), "is HEIC, which is not read; save it as PNG, TIFF or JPEG"),
     "zeros": (bytes(5000), NO_IMAGE),
     "signature only": (SAMPLES["PNG"][:8], NO_IMAGE),
     **{f"half a {kind}": (data[: len(data) // 2], "cut short or damaged") for kind, data in SAMPLES.items()},
@@ -72,8 +75,14 @@ BROKEN = {
     "damaged checksum": (SAMPLES["PNG"].replace(b"IDAT", b"IDAT\1"), "cut short or damaged"),
     "announces 400 megapixels": (bomb(20_000, 20_000), "has more pixels than the 67,108,864 that are allowed"),
     "announces 100 megapixels": (bomb(10_000, 10_000), "has 10,000 x 10,000 pixels, more than the 67,108,864"),
-    "floats": (as_bytes(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "its pixels are floating-point numbers"),
-    "32-bit": (as_bytes(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "its pixels are 32-bit or signed integer"),
+    "floats": (
+        as_bytes(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
+        "its pixels are floating-point numbers of 32",
+    ),
+    "32-bit": (
+        as_bytes(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"),
+        "its pixels are signed integers of 32 bits",
+    ),
     "LAB": (as_bytes(Image.new("LAB", (4, 4)), "TIFF"), "its pixels are LAB colours"),
 }
 
@@ -136,7 +145,7 @@ def test_an_image_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pyt
 
 def test_a_large_jpeg_is_decoded_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds for what is decoded; a progressive JPEG is decoded whole first."""
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(pillow, "MAX_PIXELS", 10_000)
     image = Image.fromarray(smooth(400, 400))
     assert read_image(saved(tmp_path / "x.jpg", image), 16).shape == (16, 16, 3)
     path = saved(tmp_path / "y.jpg", image, progressive=True)
@@ -197,7 +206,17 @@ def names(folder: Path) -> list[str]:
 
 def test_images_are_found_by_suffix_in_order(tmp_path: Path) -> None:
     wanted = ["B.JPG", "a.png", "a/1.jpeg", "a/b/c.WebP", "a/b/d.tiff", "é.bmp", "z.tif"]
-    others = ["notes.txt", "Thumbs.db", ".DS_Store", ".hidden.png", ".git/x.png", "a/._c.jpg", "png", "x.gif", "x.png~"]
+    others = [
+        "notes.txt",
+        "Thumbs.db",
+        ".DS_Store",
+        ".hidden.png",
+        ".git/x.png",
+        "a/._c.jpg",
+        "png",
+        "x.heic",
+        "x.png~",
+    ]
     touch(tmp_path, *wanted, *others)
     assert names(tmp_path) == sorted(wanted)
     assert find_images(tmp_path / ".git") == [tmp_path / ".git" / "x.png"]  # asked for by name

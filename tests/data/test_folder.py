@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privpipe.data import folder as folder_module
-from privpipe.data.folder import FolderIndex, scan, scan_public, split_folder, write_folder
+from privpipe.data.folder import FolderIndex, scan, scan_public
+from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_split import split_folder
+from privpipe.data.listing import SUFFIXES
 from privpipe.errors import PrivpipeError
 from privpipe.store import PUBLIC, RAW, SPLITS, open_store
 
@@ -122,6 +125,15 @@ def test_a_missing_part_is_drawn_from_train(tmp_path: Path, given_part: str) -> 
     assert len(found["train"]) == 30 - sum(share.values())
 
 
+def test_parts_may_be_called_otherwise(tmp_path: Path) -> None:
+    root = make(
+        tmp_path, {"Training/a": 3, "Training/b": 3, "TESTING/a": 1, "TESTING/b": 2, "Valid/a": 2, "Valid/b": 1}
+    )
+    index = scan(root)
+    assert index.class_names == ("a", "b")
+    assert {part: len(rows) for part, rows in index.parts.items()} == {"train": 6, "val": 3, "test": 3}
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert scan(make(tmp_path, {"car": 3, "train": 3, "test": 3})).class_names == ("car", "test", "train")
 
@@ -145,6 +157,7 @@ def test_images_outside_of_the_classes_are_left_out_with_a_warning(
     assert caplog.messages == [f"3 images lie in {root} itself, in no class: they are left out"]
 
 
+SUFFIX_LIST = ", ".join(sorted(SUFFIXES))
 LAYOUT = "one sub-folder per class, such as cat/ and dog/, or train/, val/ and test/ with the classes in each"
 WRONG_FOLDERS: dict[str, tuple[Counts, str]] = {
     "empty": ({}, f"data.path=ROOT holds no sub-folders; at least two classes are needed: {LAYOUT}."),
@@ -154,22 +167,33 @@ WRONG_FOLDERS: dict[str, tuple[Counts, str]] = {
     "one class with parts": ({"train/cat": 3, "test/cat": 3}, "data.path=ROOT holds only the class 'cat'; at least"),
     "no images": (
         {"cat": 3, "dog": 0},
-        "class 'dog' has no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/dog. Put some there, or "
-        "take the class away.",
+        f"class 'dog' has no images ({SUFFIX_LIST}) in ROOT/dog. Put some there, or take the class away.",
     ),
     "class in test only": (
         {"train/a": 2, "train/b": 2, "test/c": 1},
-        "class 'c' has no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in ROOT/train/c. Put",
+        f"class 'c' has no images ({SUFFIX_LIST}) in ROOT/train/c. Put",
     ),
     "no train": (
         {"test/a": 2, "test/b": 2, "val/a": 2},
-        "data.path=ROOT mixes layouts: it holds test/, val/, and in val, test there are folders as if for classes. "
+        "data.path=ROOT mixes layouts: it holds test/, val/, and in test, val there are folders as if for classes. "
         "With parts, train/ is required, val/ and test/ are optional, and nothing else may stand beside them. Rename "
         "or move folders to fit.",
     ),
-    "valid": (
-        {"train/a": 2, "train/b": 2, "valid/a": 2},
-        "data.path=ROOT mixes layouts: it holds train/, valid/, and in train there are folders as if for classes.",
+    "dev": (
+        {"train/a": 2, "train/b": 2, "dev/a": 2},
+        "data.path=ROOT mixes layouts: it holds dev/, train/, and in train there are folders as if for classes.",
+    ),
+    "parts of images": (
+        {"Training": 2, "Testing": 2},
+        "data.path=ROOT holds Testing/, Training/, and these hold images rather than classes: they are parts of a set,",
+    ),
+    "a part twice": (
+        {"train/a": 2, "train/b": 2, "val/a": 2, "Validation/a": 2},
+        "data.path=ROOT holds Validation/, train/, val/, two of which are the same part. Merge them, or rename one.",
+    ),
+    "parts in a class": (
+        {"cat/train": 2, "cat/test": 2, "dog": 2},
+        "ROOT/cat holds test/, train/: parts stand above the classes, not in them. Move them: one",
     ),
     "unprintable": ({"a\n": 1, "b": 1}, r"the class name 'a\n' in ROOT has characters that cannot be shown. Rename"),
     "no UTF-8": ({"a\udcff": 1, "b": 1}, r"the class name 'a\udcff' in ROOT has characters that cannot be shown."),

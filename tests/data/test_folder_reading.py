@@ -13,8 +13,9 @@ import h5py
 import pytest
 from drawn import SIZE, bring, content, draw, make
 
-from privpipe.data import folder as folder_module
-from privpipe.data.folder import scan, write_folder
+from privpipe.data import folder_file
+from privpipe.data.folder import scan
+from privpipe.data.folder_file import write_folder
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key, write_key
 from privpipe.store import RAW, SPLITS, open_store
@@ -28,7 +29,7 @@ def test_the_same_images_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     scandir = os.scandir
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", lambda path: ListedBackwards(scandir(path)))
-        patched.setattr(folder_module, "MAX_CHUNK", 3)
+        patched.setattr(folder_file, "MAX_CHUNK", 3)
         assert bring(backwards, tmp_path / "two.h5", threads=7).read_bytes() == one
     (tmp_path / "one" / "cat" / "0.png").write_bytes((tmp_path / "one" / "cat" / "3.png").read_bytes())
     assert bring(tmp_path / "one", tmp_path / "three.h5").read_bytes() != one
@@ -106,7 +107,7 @@ def test_unreadable_images_are_left_out(
     without = content(bring(sound, tmp_path / "sound.h5"), sound)
     bad = {name for name, _ in REASONS}
     expected = {split: [row for row in rows if row[1] not in bad] for split, rows in without.items()}
-    monkeypatch.setattr(folder_module, "MAX_CHUNK", chunk)
+    monkeypatch.setattr(folder_file, "MAX_CHUNK", chunk)
     monkeypatch.setattr("privpipe.store.CHUNK_BYTES", chunk * SIZE * SIZE * 3)
     caplog.set_level(logging.WARNING)
     target = bring(damaged, tmp_path / "out" / "images.h5", skip=True)
@@ -151,7 +152,9 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from privpipe.data.folder import scan, split_folder, write_folder
+from privpipe.data.folder import scan
+from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_split import split_folder
 index = scan(Path(sys.argv[1]))
 rows = split_folder(index, None, 2, 2, np.random.default_rng(0))
 write_folder(sys.argv[2], index, rows, 128)

@@ -12,6 +12,8 @@ from drawn import Pixels, rounded, saved, smooth
 from PIL import Image
 
 from privpipe.data.image_files import read_image
+from privpipe.errors import PrivpipeError
+from privpipe.reading import Reading
 
 N = 16
 RNG = np.random.default_rng(0)
@@ -249,7 +251,10 @@ def test_the_first_frame_counts(tmp_path: Path) -> None:
         path = saved(tmp_path / name, Image.fromarray(RGB), save_all=True, append_images=others, **options)
         with Image.open(path) as image:
             assert getattr(image, "n_frames", 1) == 3
-        assert np.array_equal(read_image(path, N), RGB), name
+        assert np.array_equal(read_image(path, N, Reading(stack="first")), RGB), name
+        if name != "x.png":  # whose further frames viewers do not show
+            with pytest.raises(PrivpipeError, match=r"not one image: set data\.stack to "):
+                read_image(path, N)
     drawn = smooth(64, 64)
     path = saved(
         tmp_path / "x.jpg",

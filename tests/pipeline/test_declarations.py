@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[2]
 STAGES = {name: stage for name, stage in yaml_dvc.stages(ROOT).items() if name != yaml_dvc.CODE}
 PROJECTS = [ROOT, ROOT / "studies" / "paper", ROOT / "studies" / "survey"]
 IDS = [project.name for project in PROJECTS[1:]]
-# Properties of a group, and the parameter that they follow from.
-DERIVED = {"data.public_fraction": "data.public"}
+# Properties of a group, and the parameters that they follow from.
+READING = {"data.channels", "data.stack", "data.range", "data.saturated"}
+DERIVED = {"data.public_fraction": {"data.public"}, "data.reading": READING}
 # Outputs that show originals, hold them, or were trained on them.
 SHOW_ORIGINALS = {
     "data/public.h5",
@@ -91,7 +92,7 @@ def read_parameters(path: Path) -> set[str]:
     for group in whole - set(aliases.values()):
         if group in {"perturb", "key", "model", "train"}:
             found |= {f"{group}.{name}" for name in GROUPS[group].model_fields}
-    return {DERIVED.get(name, name) for name in found}
+    return set().union(*(DERIVED.get(name, {name}) for name in found))
 
 
 def test_the_cloud_depends_on_the_perturbed_images_alone() -> None:

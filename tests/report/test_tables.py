@@ -17,7 +17,7 @@ def test_class_names_stay_as_they_are(tmp_path: Path) -> None:
     names = ["007", "NA", "null", "1e3"]
     write_csv(tmp_path / "classes.csv", ("class", "accuracy", "images"), [(name, None, 0) for name in names])
     write_csv(tmp_path / "confusion.csv", ("actual", "predicted"), zip(names, reversed(names), strict=True))
-    inputs = Inputs(tmp_path, tmp_path, tmp_path, tmp_path, load_params(ROOT / "params.yaml"))
+    inputs = Inputs(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path, load_params(ROOT / "params.yaml"))
     classes, pairs = inputs.table("classes"), inputs.table("confusion")
     assert list(classes["class"]) == list(pairs["actual"]) == names
     assert classes["accuracy"].isna().all()
@@ -27,7 +27,7 @@ def test_class_names_stay_as_they_are(tmp_path: Path) -> None:
 def inputs_in(metrics: Path, source: str) -> Inputs:
     params = load_params(ROOT / "params.yaml")
     data = params.data.model_copy(update={"source": source})
-    return Inputs(metrics, metrics, metrics, metrics, params.model_copy(update={"data": data}))
+    return Inputs(metrics, metrics, metrics, metrics, metrics, params.model_copy(update={"data": data}))
 
 
 def test_this_experiment_is_marked_in_the_survey_where_its_images_are_those_of_the_survey() -> None:

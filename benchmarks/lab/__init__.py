@@ -1,0 +1,1 @@
+"""Layouts of image files that laboratories write, each with what must come out of it."""

@@ -1,0 +1,195 @@
+"""PNG, JPEG, BMP, WebP, GIF, AVIF and JPEG 2000, and plain 8-bit TIFF: by Pillow, as a person sees them."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from privpipe.data.raster import COLOUR_NAMES, Raster, RefusedError, upright
+from privpipe.reading import Reading
+
+READERS = {  # importing them is what lets Pillow read these formats, and no other is asked for
+    "PNG": PngImagePlugin,
+    "JPEG": JpegImagePlugin,
+    "BMP": BmpImagePlugin,
+    "TIFF": TiffImagePlugin,
+    "WEBP": WebPImagePlugin,
+    "GIF": GifImagePlugin,
+    "AVIF": AvifImagePlugin,
+    "JPEG2000": Jpeg2KImagePlugin,
+}
+MAX_PIXELS = 2**26  # decoded: 256 MiB as Pillow holds them, and a conversion needs a second copy
+SHARPNESS = 2  # a JPEG may be decoded smaller, but not below this many times the size that is wanted
+ANIMATED = {"WEBP", "GIF", "AVIF"}  # whose frames follow each other; further ones of a JPEG (MPO) or PNG are extras
+GREY = {"1", "L", "LA", "La"}  # modes of Pillow
+DEEP_PNG = 16  # bits
+
+WHITE_IS_ZERO, DEPTH, ORIENTATION = 262, 258, 274  # TIFF tags; EXIF uses the last one too
+UPRIGHT = {  # EXIF orientation: what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow logs some of what it then raises; the error that we make of it names the file, the log does not.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def open_image(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> tuple[Image.Image, bool]:
+    """The image of an open file as RGB, upright, transparency on white; and whether it is grey by its kind.
+
+    Args:
+        size: that is wanted: a JPEG may come smaller than it is, not below this.
+        frame: of a TIFF.
+
+    Raises:
+        RefusedError: it has too many pixels, several frames, or values whose range is not known.
+        Exception: of Pillow, of a dozen types, for damaged files.
+    """
+    with Image.open(file, formats=tuple(READERS)) as image:
+        if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1 and reading.stack != "first":
+            raise RefusedError("holds an animation, not one image: set data.stack to first, or save one of its frames")
+        if frame:
+            image.seek(frame)
+        return _upright_rgb(image, size), image.mode in GREY or image.mode.startswith("I;16")
+
+
+def read_raster(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> Raster:
+    """The same as a `Raster`; of 16 bits where a PNG has them and percentiles are to be taken."""
+    if reading.range in ("set", "image") and _is_deep_png(file):
+        return _deep_png(file)
+    image, grey = open_image(file, reading, size, frame)
+    values = np.asarray(image)
+    white = (0.0, 255.0)
+    return Raster(values[..., :1], white, white) if grey else Raster(values, white, white, True, COLOUR_NAMES)
+
+
+def _is_deep_png(file: BinaryIO) -> bool:
+    head = file.read(26)
+    file.seek(0)
+    return head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == DEEP_PNG
+
+
+def _deep_png(file: BinaryIO) -> Raster:
+    """A PNG of 16 bits by OpenCV: Pillow gives 8 of them for colours."""
+    with Image.open(file, formats=["PNG"]) as image:
+        check_pixels(*image.size)
+        orientation = _orientation(image)
+    file.seek(0)
+    values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        raise RefusedError("cut short or damaged (no sound data)")
+    white = (0.0, 65535.0)
+    if values.ndim == 2:
+        return upright(Raster(values[..., None], white, white), orientation)
+    alpha = values[..., 3] / np.float32(65535) if values.shape[2] == 4 else None
+    colours = values[..., 2::-1]
+    return upright(Raster(colours, white, white, True, COLOUR_NAMES, alpha=alpha), orientation)
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise RefusedError(
+            f"has {width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are allowed; scale it down first"
+        )
+
+
+def _upright_rgb(image: Image.Image, wanted: int) -> Image.Image:
+    """The first frame as RGB, turned upright; a JPEG may come out smaller, though never below `wanted`."""
+    full = image.size
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # also an MPO, which has several of them
+        image.draft(None, (SHARPNESS * wanted, SHARPNESS * wanted))
+    # A progressive JPEG is held whole in memory, however small it is decoded.
+    width, height = full if "progressive" in image.info else image.size
+    check_pixels(width, height)
+    image.load()
+    # After loading: a PNG may have its EXIF data at the end, and a TIFF has been turned already and says so.
+    turn = UPRIGHT.get(_orientation(image))
+    rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none, or where the EXIF data cannot be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF data is common, and the image beside it sound
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """A decoded image of any mode as 8-bit RGB, transparency on white."""
+    if image.mode.startswith("I;16"):
+        image = _grey_of_16_bits(image)
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(seen, mask=seen)
+        return canvas
+    if image.mode in ("I", "F", "LAB"):
+        kind = {"I": "32-bit or signed integers", "F": "floating-point numbers", "LAB": "LAB colours"}[image.mode]
+        raise RefusedError(f"its pixels are {kind}, whose black and white are not known; save it with 8 or 16 bits")
+    return image.convert("RGB")
+
+
+def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits (mode L; LA where one grey stands for transparency)."""
+    values = np.asarray(image).astype(np.uint32)
+    white = 65535
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        white = 2 ** min(16, int(np.max(image.tag_v2.get(DEPTH, 16)))) - 1  # 12 bits are stored as they are
+        if image.tag_v2.get(WHITE_IS_ZERO) == 0:
+            values = white - values
+    grey = Image.fromarray(((values * 255 + white // 2) // white).clip(0, 255).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+class _Silence:
+    """Who reads images now: `warnings` has one list of filters for all threads, so the first one in changes it
+    and the last one out puts it back."""
+
+    lock = threading.Lock()
+    readers = 0
+    saved = warnings.catch_warnings()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings from Pillow inside the block: of odd metadata that no image needs, and of sizes checked here."""
+    with _Silence.lock:
+        if _Silence.readers == 0:
+            _Silence.saved = warnings.catch_warnings()
+            _Silence.saved.__enter__()
+            # Odd metadata, and sizes that are checked here; pydicom's quote the values of tags.
+            warnings.filterwarnings("ignore", module=r"(PIL|pydicom|tifffile|privpipe\.data\.readers)\.")
+        _Silence.readers += 1
+    try:
+        yield
+    finally:
+        with _Silence.lock:
+            _Silence.readers -= 1
+            if _Silence.readers == 0:
+                _Silence.saved.__exit__(None, None, None)

@@ -1,0 +1,130 @@
+"""Identical and nearly identical images across sets or classes are found, and no others."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import saved
+from PIL import Image
+
+from privpipe.data import duplicates as module
+from privpipe.data.audit import Audit
+from privpipe.data.duplicates import Fingerprints, Pair, duplicates
+from privpipe.data.folder import scan
+from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_split import split_folder
+from privpipe.data.summary import summary
+from privpipe.data.synthetic import draw
+from privpipe.errors import PrivpipeError
+from privpipe.reading import Reading
+from privpipe.store import RAW, open_store
+
+DRAWN = draw(200, 32, rng=np.random.default_rng(0)).images
+
+
+def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def resaved(image: np.ndarray) -> np.ndarray:
+    """Half as large, and back."""
+    small = Image.fromarray(image).resize((16, 16), Image.Resampling.LANCZOS)
+    return np.asarray(small.resize((32, 32), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_what_is_found(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
+    images = DRAWN[:60].copy()
+    images[40] = images[3]
+    images[41] = as_jpeg(images[5], 80)
+    images[42] = resaved(images[6])
+    images[43] = images[8] // 2 + 90
+    images[44] = images[30]  # in the same set and class
+    images[20] = images[2]  # in another class
+    images[45] = images[9][:, ::-1]  # mirrored: another image
+    sets, labels = np.repeat([0, 1], 30), np.zeros(60, np.int64)
+    labels[20] = 1
+    found = duplicates(Fingerprints.of(images), sets, labels)
+    assert found == [
+        *[Pair(2, 20, True), Pair(3, 40, True), Pair(5, 41, False), Pair(6, 42, False), Pair(8, 43, False)],
+    ]
+    assert duplicates(Fingerprints.of(images), sets, labels, start=41) == found[2:]
+
+
+def test_images_of_one_shade_are_near_only_where_they_are_identical() -> None:
+    flat = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None, None, None], (10, 8, 8, 3)).copy()
+    flat[9] = flat[0]
+    assert duplicates(Fingerprints.of(flat), np.arange(10), np.zeros(10, np.int64)) == [Pair(0, 9, True)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Parts with one image of train/ in test/, nearly the same in val/, and one in both classes."""
+    for part, start in (("train", 0), ("val", 60), ("test", 90)):
+        for name in ("a", "b"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for i in range(start, start + 20, 2):
+                image = DRAWN[i + (name == "b")]
+                saved(tmp_path / "images" / part / name / f"{i:03}.png", Image.fromarray(image))
+    one = DRAWN[0]
+    saved(tmp_path / "images" / "test" / "a" / "090.png", Image.fromarray(one))
+    saved(tmp_path / "images" / "val" / "a" / "060.jpg", Image.fromarray(DRAWN[2]), quality=90)
+    saved(tmp_path / "images" / "train" / "b" / "000.png", Image.fromarray(DRAWN[4]))
+    return tmp_path / "images"
+
+
+def written(root: Path, policy: str) -> tuple[Audit, dict[str, int]]:
+    audit, index = Audit(policy), scan(root)  # type: ignore[arg-type]
+    rows = split_folder(index, None, 21, None, np.random.default_rng(0))
+    write_folder(root.parent / "images.h5", index, rows, 32, audit=audit)
+    with open_store(root.parent / "images.h5", RAW) as store:
+        return audit, store.counts
+
+
+def test_duplicates_of_a_folder_are_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    audit, counts = written(root, "warn")
+    assert counts == {"train": 20, "val": 21, "test": 20}
+    assert [twin.identical for twin in audit.pairs].count(True) == 2 and len(audit.pairs) == 3
+    assert caplog.messages[0].startswith("3 images have a duplicate in another set or class (2 identical, 1 nearly)")
+    assert f"{root / 'test/a/090.png'} (test, a) and {root / 'train/a/000.png'} (train, a)" in caplog.messages[0]
+    about = summary(scan(root), audit, Reading(), root)
+    assert about["duplicates"]["count"] == 3
+    files = [one["file"] for pair in about["duplicates"]["pairs"] for one in pair["files"]]
+    assert "test/a/090.png" in files and "val/a/060.jpg" in files
+    assert about["split"][-1].startswith("3 images have an identical or nearly identical one")
+
+
+def test_duplicates_can_stop(root: Path) -> None:
+    with pytest.raises(PrivpipeError, match=r"Remove them, or set data\.on_duplicates to drop \(leave them out\) or"):
+        written(root, "stop")
+    assert not (root.parent / "images.h5").exists()
+
+
+def test_duplicates_can_be_dropped_from_training_and_both_of_a_contradiction(root: Path) -> None:
+    audit, counts = written(root, "drop")
+    assert counts == {"train": 16, "val": 21, "test": 20}
+    assert audit.dropped == 4
+    names = {path.relative_to(root).as_posix() for path in audit.sets["train"].paths}
+    assert not names & {"train/a/000.png", "train/a/002.png", "train/a/004.png", "train/b/000.png"}
+
+
+def test_nobody_looks(root: Path) -> None:
+    audit, counts = written(root, "ignore")
+    assert audit.pairs == [] and sum(counts.values()) == 61
+
+
+def test_a_set_that_leaves_its_range_unused_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.random.default_rng(i).integers(0, 16, (8, 8), np.uint8)
+            saved(tmp_path / "images" / name / f"{i}.png", Image.fromarray(pixels))
+    index, audit = scan(tmp_path / "images"), Audit("ignore")
+    rows = split_folder(index, None, 2, None, np.random.default_rng(0))
+    write_folder(tmp_path / "images.h5", index, rows, 8, audit=audit)
+    audit.warn_of_range()
+    assert caplog.messages[-1].startswith("the images use the levels 0 to 15 of 0..255 only, less than a quarter: if")

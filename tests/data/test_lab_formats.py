@@ -1,0 +1,82 @@
+"""A part of the layouts of `python -m benchmarks.lab_formats`, and what no layout can show."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.lab.dicom import dataset
+from benchmarks.lab.layout import SIZE, Layout, noise
+from benchmarks.lab_formats import REFUSED, SEEN, layouts, outcome
+from privpipe.data.image_files import read_image
+from privpipe.errors import PrivpipeError
+from privpipe.reading import Reading
+
+EVERY = 7
+LAYOUTS = list(layouts())
+
+
+def test_there_are_many_layouts_of_five_libraries() -> None:
+    assert len(LAYOUTS) >= 1000
+    assert {layout.library for layout in LAYOUTS} == {"tifffile", "pydicom", "Pillow", "OpenCV", "scikit-image"}
+    assert len({(layout.library, layout.kind, layout.name) for layout in LAYOUTS}) == len(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[::EVERY], ids=lambda layout: f"{layout.library}: {layout.name}")
+def test_a_file_comes_in_as_it_is_seen_or_is_refused(tmp_path: Path, layout: Layout) -> None:
+    result, detail = outcome(layout, tmp_path)
+    assert result == (SEEN if layout.expected else REFUSED), detail
+
+
+def test_nothing_of_a_patient_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither where a file is read, nor where it is refused, nor where it is damaged anywhere."""
+    data = dataset(noise("u1", SIZE, SIZE), "MONOCHROME2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data.PatientBirthDate = "not a date, of Doe"
+        data.save_as(tmp_path / "sound.dcm", enforce_file_format=True)
+    content = (tmp_path / "sound.dcm").read_bytes()
+    messages = []
+    for place in range(132, len(content), 17):
+        broken = tmp_path / "x.dcm"
+        broken.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            read_image(broken, SIZE)
+        except PrivpipeError as error:
+            messages.append(str(error))
+    assert messages
+    said = "\n".join(messages) + "".join(capsys.readouterr())
+    assert "Doe" not in said and "Jane" not in said and "12345" not in said
+
+
+def test_without_the_optional_packages_the_group_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(noise("u1", SIZE, SIZE), "MONOCHROME2").save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    monkeypatch.setattr("privpipe.data.readers.dicom.find_spec", lambda name: None)
+    with pytest.raises(PrivpipeError, match=r"needs the package pydicom: install it with `pip install 'privpipe\["):
+        read_image(tmp_path / "x.dcm", SIZE)
+
+
+def test_a_tiff_that_is_cut_short_is_not_filled_with_zeros(tmp_path: Path) -> None:
+    import tifffile
+
+    for name, options in [("plain", {}), ("tiled", {"tile": (16, 16)}), ("lzw", {"compression": "lzw"})]:
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, noise("u2", 64, 64), **options)
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(PrivpipeError, match=r": cut short or damaged \("):
+            read_image(path, 64)
+
+
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
+    import tifffile
+
+    values = noise("f4", SIZE, SIZE)
+    values[3, 3] = np.nan
+    tifffile.imwrite(tmp_path / "x.tif", values)
+    with pytest.raises(PrivpipeError, match=r"has values that are not finite \(NaN or infinite\); replace them first$"):
+        read_image(tmp_path / "x.tif", SIZE, Reading(range="type"))
