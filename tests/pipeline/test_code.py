@@ -59,7 +59,7 @@ CHANGES = {
     "privpipe/attacks/as_is.py": {"attack", POINTS},
     # Not by those that only check parameters with it.
     "privpipe/networks/baseline.py": NETWORK_CODE,
-    "privpipe/scores/guarantee.py": {"report"},
+    "privpipe/scores/guarantee.py": {"score", "report", POINTS},
     "privpipe/scores/measures/recognised.py": {"score", "report", POINTS},
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
     "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS, POINTS},
