@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SURVEY = pd.read_csv(ROOT / "studies/survey/results.csv")
-ROWS = re.findall(r"^\| (\w+[^|]*) \| (\d+) % \|((?:[^|]*\|){6})$", (ROOT / "docs/results.md").read_text(), re.MULTILINE)
+PAGE = (ROOT / "docs/results.md").read_text()
+ROWS = re.findall(r"^\| (\w+[^|]*) \| (\d+) % \|((?:[^|]*\|){6})$", PAGE, re.MULTILINE)
 
 
 def point(title: str) -> pd.Series:

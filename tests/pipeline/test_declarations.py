@@ -71,6 +71,9 @@ def read_parameters(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     aliases: dict[str, str] = {}  # local names of groups, such as how = params.train
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name):
+            group = node.annotation.id.lower()  # such as data: Data
+            aliases |= {node.arg: group} if group in GROUPS else {}
         if not isinstance(node, ast.Assign):
             continue
         target, value = node.targets[0], node.value
