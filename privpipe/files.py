@@ -168,7 +168,7 @@ def write_or_keep(stage: str, outputs: Mapping[str, Callable[[str], None]]) -> N
             raise WriteError(f"{error} The result could not be kept in {tempfile.gettempdir()} either.") from error
         # Of paths as the stage was given them, so that the commands hold in the folder where it ran.
         folders = " ".join(dict.fromkeys(str(Path(path).parent) for path in outputs))
-        moves = "\n".join(f"  mv {kept / Path(path).name} {path}" for path in outputs)
+        moves = "\n".join(f"  mv {kept / _kept_name(path)} {path}" for path in outputs)
         raise WriteError(
             f"{error}\nThe result is not lost: it is kept in {kept}. Once there is space, instead of running the "
             f"stage again:\n  mkdir -p {folders}\n{moves}\n  rmdir {kept}\n  dvc commit --force {stage}\n  dvc repro"
@@ -181,13 +181,18 @@ def _keep(stage: str, outputs: Mapping[str, Callable[[str], None]]) -> Path | No
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"privpipe-{stage}-"))
         for path, write in outputs.items():
-            write(str(folder / Path(path).name))
-            (folder / Path(path).name).chmod(0o600)
+            write(str(folder / _kept_name(path)))
+            (folder / _kept_name(path)).chmod(0o600)
     except (OSError, WriteError):
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         return None
     return folder
+
+
+def _kept_name(path: str) -> str:
+    """A name of its own in one folder: outputs in different folders may have the same."""
+    return "-".join(part for part in Path(path).parts if part not in ("/", ".."))
 
 
 def write_bytes(path: str | Path, content: bytes, *, private: bool = False) -> None:

@@ -100,13 +100,14 @@ def test_a_result_that_cannot_be_written_is_kept_and_the_message_puts_it_into_pl
     outputs = {
         "disk/model": lambda path: write_text(path, "m" * 5000),
         "metrics.json": lambda path: write_json(path, {}),
+        "times/metrics.json": lambda path: write_json(path, {"seconds": 1}),
     }
     with tiny_disk(tmp_path / "project" / "disk") as disk:
         filler = fill(disk)
         with pytest.raises(WriteError) as caught:
             write_or_keep("train", outputs)
         (kept,) = (tmp_path / "tmp").iterdir()
-        assert sorted(path.name for path in kept.iterdir()) == ["metrics.json", "model"]
+        assert sorted(path.name for path in kept.iterdir()) == ["disk-model", "metrics.json", "times-metrics.json"]
         assert {stat.S_IMODE(path.stat().st_mode) for path in kept.iterdir()} == {0o600}
         assert stat.S_IMODE(kept.stat().st_mode) == 0o700
         message = str(caught.value)
@@ -116,7 +117,8 @@ def test_a_result_that_cannot_be_written_is_kept_and_the_message_puts_it_into_pl
         filler.unlink()
         for command in commands[:-2]:
             assert os.system(command) == 0
-        assert not kept.exists() and (disk / "model").read_text() == "m" * 5000 and Path("metrics.json").exists()
+        assert not kept.exists() and (disk / "model").read_text() == "m" * 5000
+        assert Path("metrics.json").read_text() == "{}\n" and "seconds" in Path("times/metrics.json").read_text()
 
 
 def test_a_result_that_fits_nowhere_is_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

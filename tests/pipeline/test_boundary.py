@@ -20,7 +20,9 @@ def windows(path: Path, length: int = 256) -> list[bytes]:
     """Pieces of raw images, long enough that they occur nowhere by accident."""
     with h5py.File(path) as file:
         rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(10)]
-    return [row[start : start + length] for row in rows for start in (0, 1000, 2000)]
+    pieces = [row[start : start + length] for row in rows for start in (0, len(row) // 3, 2 * len(row) // 3)]
+    assert {len(piece) for piece in pieces} == {length}
+    return pieces
 
 
 def salts(project: Project) -> dict[str, str]:

@@ -77,7 +77,9 @@ def secrets(owner: Path) -> list[bytes]:
     secret = Project(owner).secret()
     with h5py.File(owner / "data/private/images.h5") as file:
         rows = [file[split]["images"][i].tobytes() for split in ("train", "val", "test") for i in range(8)]
-    return [secret.encode(), bytes.fromhex(secret), *(row[at : at + 192] for row in rows for at in (3000, 6144))]
+    pieces = [row[at : at + 192] for row in rows for at in (len(row) // 4, len(row) // 2)]
+    assert {len(piece) for piece in pieces} == {192}
+    return [secret.encode(), bytes.fromhex(secret), *pieces]
 
 
 def contents(folder: Path) -> list[bytes]:

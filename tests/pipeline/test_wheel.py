@@ -27,12 +27,11 @@ NEED_AN_EXTRA = (
     "privpipe.report.figures",
     "privpipe.report.page",
     "privpipe.report.privacy_figures",
-    "privpipe.report.study_",
     "privpipe.data.fetch",
+    "privpipe.data.locate",
     "privpipe.nn.export",
-    "privpipe.pipeline.survey_tables",
-    "privpipe.stages.study_report",
-    "privpipe.stages.survey_table",
+    "privpipe.pipeline.steps.download",
+    "privpipe.stages.download",
 )
 # Runs a program as if the packages of all extras were missing.
 WITHOUT = """
@@ -174,7 +173,8 @@ def test_the_library_and_its_commands_work_without_extras(
         ("from privpipe.cli.main import main\nmain(['init', 'lab'])", "dvc", "pipeline"),
         (
             "from privpipe.stages.report import main\n"
-            "main('--images a --perturbed b --metrics c --plots d --figures e --page f'.split())",
+            "main('--images a --perturbed b --summary c --metrics d --plots e --figures f'.split()"
+            " + '--page g --times-page h'.split())",
             "pandas",
             "pipeline",
         ),
@@ -241,7 +241,7 @@ def test_a_project_runs_what_an_upgrade_of_the_package_changed(installed: Path, 
     assert stages_of_repro(installed, lab) == ["code"]
     with (installed / "privpipe" / "scores" / "guarantee.py").open("a") as file:
         file.write("ADDED = 1\n")
-    assert stages_of_repro(installed, lab) == ["code", "report"]
+    assert stages_of_repro(installed, lab) == ["code", "score", "report"]
 
 
 def test_the_commands_about_a_project_work_in_it(installed: Path, lab: Project) -> None:
