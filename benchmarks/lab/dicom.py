@@ -157,7 +157,7 @@ def greys() -> Iterator[Layout]:
             f"{name} instead of the window",
             partial(dataset, values, "MONOCHROME2", BitsStored=12, WindowCenter=300, WindowWidth=401),
             lambda path, limits=limits: levels(values, *limits),
-            reading=Reading(range=name),  # type: ignore[arg-type]
+            reading=Reading(range=name),
         )
 
 
@@ -207,7 +207,7 @@ def others() -> Iterator[Layout]:
             f"3 frames, {stack}",
             several,
             lambda path, expected=expected: levels(expected, 255),
-            reading=Reading(stack=stack),  # type: ignore[arg-type]
+            reading=Reading(stack=stack),
         )
     values = noise("u1", SIZE, SIZE)
     plain = partial(dataset, values, "MONOCHROME2")

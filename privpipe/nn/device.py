@@ -19,8 +19,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 FLOAT32_IN: tuple[Any, ...] = (
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # torch's stubs lack it
     torch.backends.cuda.matmul,
-    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]  # likewise
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # likewise
 )
 
 

@@ -78,7 +78,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def written(root: Path, policy: str) -> tuple[Audit, dict[str, int]]:
-    audit, index = Audit(policy), scan(root)  # type: ignore[arg-type]
+    audit, index = Audit(policy), scan(root)
     rows = split_folder(index, None, 21, None, np.random.default_rng(0))
     write_folder(root.parent / "images.h5", index, rows, 32, audit=audit)
     with open_store(root.parent / "images.h5", RAW) as store:

@@ -1,7 +1,6 @@
 """What a laboratory's files hold reaches the classifier: two classes that differ in one thing are told apart."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ import tifffile
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package that is installed
+from benchmarks.lab.dicom import dataset
+from privpipe.cli.prediction import classify, load_classifier
+from privpipe.cli.queries import Query
+from privpipe.reading import Reading
+from privpipe.store import PERTURBED, open_store
+from stages import download, evaluate, keygen, perturb, train
 
-from benchmarks.lab.dicom import dataset  # noqa: E402
-from privpipe.cli.prediction import classify, load_classifier  # noqa: E402
-from privpipe.cli.queries import Query  # noqa: E402
-from privpipe.reading import Reading  # noqa: E402
-from privpipe.store import PERTURBED, open_store  # noqa: E402
-from stages import download, evaluate, keygen, perturb, train  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 SIZE, EACH = 32, 60
 

@@ -87,7 +87,7 @@ def requirements(wheel: Path) -> dict[str, set[str]]:
         lines = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
     found: dict[str, set[str]] = {}
     for line in lines:
-        package, extra = re.fullmatch(r"([\w-]+).*?(?:; extra == \"(\w+)\")?", line).groups("")  # type: ignore[union-attr]
+        package, extra = re.fullmatch(r"([\w-]+).*?(?:; extra == \"(\w+)\")?", line).groups("")
         found.setdefault(extra, set()).add(package)
     return found
 
