@@ -88,7 +88,8 @@ class Bundle:
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """All of a bundle but its tensors, ready for JSON."""
     about: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    about |= {"architecture": asdict(bundle.architecture), "class_names": list(bundle.class_names)}
+    architecture = {name: value for name, value in asdict(bundle.architecture).items() if value != ()}
+    about |= {"architecture": architecture, "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were

@@ -1,19 +1,21 @@
 """The cloud's second job, from file to figures: evaluate a model on held-out perturbed images."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import load_bundle
 from privpipe.nn.data import load_split
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.inference import evaluate
 from privpipe.nn.statistics import wilson_interval
-from privpipe.store import PERTURBED, open_store
+from privpipe.released import is_release
+from privpipe.store import PERTURBED, QUERIES, open_store
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,26 @@ class Evaluation:
             yield name, right / count if count else None, count
 
 
-def evaluate_file(path: str | Path, model_path: str | Path, device: str, threads: int) -> Evaluation:
+def evaluate_file(
+    path: str | Path, model_path: str | Path, device: str, threads: int, queries: str | Path | None = None
+) -> Evaluation:
     """Evaluate a model on the validation and test images of a file perturbed like its training set.
+
+    Args:
+        queries: holds these images where `path` is a release of a whole set (QUERIES); else it is not read.
 
     Raises:
         PrivpipeError: a file is missing or damaged, or the model was trained on other images.
     """
     place = resolve_device(device)
-    with deterministic(threads), open_store(path, PERTURBED) as store:
+    released = is_release(path)
+    asked, kind = (queries, QUERIES) if released else (path, PERTURBED)
+    if asked is None:
+        raise PrivpipeError(f"{path} holds no images: name a file of queries, which the stage perturb writes.")
+    with deterministic(threads), open_store(asked, kind) as store:
         bundle = load_bundle(model_path)
-        bundle.check_fits(store.header, path)
+        # The model came from elsewhere, where nobody knows the salt of a file that stays at home.
+        bundle.check_fits(replace(store.header, salt="") if released else store.header, asked)
         model, normalise = bundle.model.to(place), bundle.normalise.to(place)
         val, test = (load_split(store, split, torch.device("cpu")) for split in ("val", "test"))
         val_loss, val_accuracy, _ = evaluate(model, normalise, val.images, val.labels)

@@ -33,7 +33,7 @@ from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import Perturbation, perturbation_called
 
 WHITE = 255.0
 DELTA = 1e-5
@@ -85,11 +85,9 @@ def guarantee(
     Raises:
         PrivpipeError: no such method, or delta is not between 0 and 1.
     """
-    if method not in METHODS:
-        raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
-    perturbation = METHODS[method](image_size, k, scope, sigma)
+    perturbation = perturbation_called(method)(image_size, k, scope, sigma)
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)

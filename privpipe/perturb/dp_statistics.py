@@ -1,0 +1,81 @@
+"""Noisy sums over the whole set: what a linear classifier is fitted to, and nothing else.
+
+Public images make a map from images to short vectors z of norm at most 1 (whitened patches, and where the classes of
+public images are known a small network that is trained on them), and a first classifier. The release is the sum over
+the private images of r zᵀ, r being what that classifier leaves unexplained of an image's class, plus Gaussian noise as
+strong as one image can be, over mu (`privpipe.statistics.mechanism`). Whoever has it fits the best linear classifier
+that such sums allow. Why good features matter more than anything else here: Tramèr and Boneh, "Differentially private
+learning needs better features (or much more data)" (ICLR 2021).
+
+The map, the number of dimensions and all strengths are fixed before the private images are looked at.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.keystream import KeyStream, normal
+from privpipe.perturb.method import Drawing
+from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
+from privpipe.perturb.values import Images
+
+if TYPE_CHECKING:  # with torch
+    from privpipe.statistics.classifier import Vectors
+    from privpipe.statistics.values import Floats
+
+LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
+DIMS = 512
+NOISE_BYTES = 4  # of one value
+
+
+class DpStatistics(SetRelease):
+    """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 512 dimensions, r one for each class."""
+
+    name = "dp_statistics"
+    summary = "the images stay at home; noisy sums over all of them leave, for a classifier to be fitted to"
+    form = "noisy_sums"
+    colour = "#d53f8c"
+
+    def release(
+        self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
+    ) -> Arrays:
+        # torch, which programs that release nothing do without, comes with the features.
+        from privpipe.statistics import heads, mechanism
+        from privpipe.statistics.noisy_sums import numbers_of
+
+        if len(public) < LEAST_PUBLIC:
+            raise PrivpipeError(
+                f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
+                "data.public."
+            )
+        vectors, known = _made_of_public(public, public_labels, classes)
+        begin = heads.start(known, public_labels, classes)
+        z = vectors.of(private.images)
+        targets, budget = heads.targets(z, private.labels, classes, begin), mechanism.Budget(self.mu)
+        values = mechanism.noise_count(z.shape[1], classes, budget)
+        noise = normal(stream.shared(NOISE_BYTES * values))[0]
+        return numbers_of(vectors, begin, mechanism.release(z, targets, budget, noise))
+
+    def identified(self, released: Arrays, missing: Labelled, others: Labelled) -> float:
+        from privpipe.statistics.mechanism import Budget
+        from privpipe.statistics.noisy_sums import linked
+
+        sought, among = ((one.images, one.labels) for one in (missing, others))
+        return linked(released, Budget(self.mu), sought, among, np.random.default_rng(0))
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"{self.name}: sums over all images, with noise\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")
+
+
+def _made_of_public(images: Images, labels: Labels | None, classes: int) -> tuple["Vectors", "Floats"]:
+    """The map that public images make, and the vectors of these, float32 (P, d)."""
+    from privpipe.statistics import classifier
+    from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures, Projection
+
+    maps: dict[str, FeatureMap] = {"patches": PatchFeatures.fit(images)}
+    if labels is not None:
+        maps["network"] = NetworkFeatures.fit(images, labels, classes)
+    unprojected = np.concatenate([one.of(images) for one in maps.values()], axis=1)
+    vectors = classifier.Vectors(maps, Projection.fit(unprojected, DIMS))
+    return vectors, vectors.projected(unprojected)

@@ -1,0 +1,105 @@
+"""The numbers of a release of noisy sums: how they are laid out, what is fitted to them, and who is told from them.
+
+Beside the sums stand the maps from images to vectors and what public images told beforehand: both follow from public
+images, and whoever fits a classifier needs them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.statistics import heads
+from privpipe.statistics.classifier import Classifier, Vectors, part_of
+from privpipe.statistics.mechanism import Budget, Sums
+from privpipe.statistics.values import Doubles, Floats, Images, Labels
+
+FORM = "noisy_sums"
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def numbers_of(vectors: Vectors, begin: heads.Start, sums: Sums) -> dict[str, NDArray[Any]]:
+    """All that is released, by name."""
+    known = {"weights": begin.weights, "moment": begin.moment, "bound": np.float64(begin.bound)}
+    known |= {"labelled": np.int64(begin.labelled), "images": np.int64(begin.images)}
+    noisy = {"cross": sums.cross, "count": np.int64(sums.count), "cross_variance": np.float64(sums.cross_variance)}
+    if sums.moment is not None:
+        noisy |= {"moment": sums.moment, "moment_variance": np.float64(sums.moment_variance)}
+    named = {"start": known, "sums": noisy}
+    parts = {f"{group}.{name}": np.asarray(value) for group, values in named.items() for name, value in values.items()}
+    return {**vectors.arrays(), **parts}
+
+
+def sums_of(numbers: Arrays) -> Sums:
+    """The sums among the numbers of a release."""
+    sums = part_of(numbers, "sums")
+    variance = float(sums.get("moment_variance", 0.0))
+    return Sums(sums["cross"], sums.get("moment"), int(sums["count"]), float(sums["cross_variance"]), variance)
+
+
+def start_of(numbers: Arrays) -> heads.Start:
+    """What public images told, among the numbers of a release."""
+    known = part_of(numbers, "start")
+    labelled, images, bound = int(known["labelled"]), int(known["images"]), float(known["bound"])
+    return heads.Start(known["weights"], known["moment"], labelled, images, bound)
+
+
+def fitted(numbers: Arrays) -> Classifier:
+    """The classifier that the numbers of a release make possible."""
+    return Classifier(Vectors.from_arrays(numbers), heads.fit(sums_of(numbers), start_of(numbers)))
+
+
+def linked(
+    numbers: Arrays,
+    budget: Budget,
+    targets: tuple[Images, Labels],
+    others: tuple[Images, Labels],
+    rng: np.random.Generator,
+) -> float:
+    """How often the image that an adversary is missing is told among the candidates of its class, 0..1.
+
+    The adversary knows all other images of the set and subtracts them: what is left is t of `mechanism` and noise, and
+    the likeliest candidate is the best guess (`membership`). Each target is missing once, in a release with noise of
+    its own, since the one noise of one release would make the outcomes of all targets alike.
+
+    Args:
+        numbers: of a release; its maps are used, its noise is not.
+        targets: images that are missing, uint8 (T, H, W, C), and their classes, int64 (T,).
+        others: further candidates, of which one of its class gives way to the missing image.
+        rng: of the noise.
+    """
+    vectors, begin, classes = Vectors.from_arrays(numbers), start_of(numbers), sums_of(numbers).cross.shape[0]
+
+    def both(images: Images, labels: Labels) -> tuple[Floats, Floats]:
+        z = vectors.of(images)
+        return z, heads.targets(z, labels, classes, begin)
+
+    (z_missing, r_missing), (z_others, r_others) = both(*targets), both(*others)
+    right = 0
+    for row, label in enumerate(targets[1]):
+        rows = np.flatnonzero(others[1] == label)[1:]
+        z = np.concatenate([z_missing[row : row + 1], z_others[rows]])
+        r = np.concatenate([r_missing[row : row + 1], r_others[rows]])
+        right += int(_log_likelihoods(z, r, budget, rng).argmax() == 0)
+    return right / len(targets[1])
+
+
+def _log_likelihoods(z: Floats, r: Floats, budget: Budget, rng: np.random.Generator) -> Doubles:
+    """Of each candidate (M, d) and (M, classes), where the first one is what was missing, up to a common term.
+
+    With t of a candidate in units of the noise, that is t·(t_first + noise) - |t|²/2. The products of t follow from those
+    of z and r, so that no t is written down.
+    """
+    scale, moment_scale = budget.scales
+    near, lengths = z @ z[0], (z * z).sum(axis=1)
+    noise = rng.standard_normal((r.shape[1], z.shape[1]), np.float32)
+    found = scale**2 * (r @ r[0]) * near + scale * ((r @ noise) * z).sum(axis=1)
+    own = scale**2 * (r * r).sum(axis=1) * lengths
+    if budget.moment:
+        # zᵀ N z of a symmetric N with variance 1 on the diagonal and 1/2 beside it is that of a full matrix N of
+        # independent values of variance 1, whose symmetric part it is.
+        drawn = rng.standard_normal((z.shape[1], z.shape[1]), np.float32)
+        found += moment_scale**2 * near**2 + moment_scale * ((z @ drawn) * z).sum(axis=1)
+        own += moment_scale**2 * lengths**2
+    return np.asarray(found - own / 2, np.float64)
