@@ -128,8 +128,8 @@ class SetRelease(Method):
         """What holds against every adversary, in words."""
         return (
             f"({self.epsilon:g}, {self.delta:g})-differentially private for what one image adds, or would have added "
-            f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is published "
-            "as it is. Another release of the same images adds up. The noise is in floating point and ends at 6.3 "
+            f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is "
+            "published. Another release of the same images adds up. The noise is in floating point and ends at 6.3 "
             "deviations, so the guarantee is for the normal law that it comes close to."
         )
 

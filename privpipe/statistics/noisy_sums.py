@@ -88,8 +88,8 @@ def linked(
 def _log_likelihoods(z: Floats, r: Floats, budget: Budget, rng: np.random.Generator) -> Doubles:
     """Of each candidate (M, d) and (M, classes), where the first one is what was missing, up to a common term.
 
-    With t of a candidate in units of the noise, that is t·(t_first + noise) - |t|²/2. The products of t follow from those
-    of z and r, so that no t is written down.
+    With t of a candidate in units of the noise, that is t·(t_first + noise) - |t|²/2. The products of t follow from
+    those of z and r, so that no t is written down.
     """
     scale, moment_scale = budget.scales
     near, lengths = z @ z[0], (z * z).sum(axis=1)
