@@ -94,8 +94,7 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
     """
     try:
         attrs = file.attrs
-        form = read_format(file)
-        if form not in (kind, ""):
+        if "format" in attrs and (form := read_format(file)) != kind:
             raise PrivpipeError(
                 f"{path} must be a {kind} file; its format is {form!r}. Pass the file that the stage names."
             )
@@ -131,8 +130,8 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
 
 
 def read_format(file: h5py.File) -> str:
-    """What kind of file it says to be; empty where it says nothing. ValueError where that is no text."""
-    return _decode(file.attrs["format"]) if "format" in file.attrs else ""
+    """What kind of file it says to be; KeyError where it says nothing, ValueError where that is no text."""
+    return _decode(file.attrs["format"])
 
 
 def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:

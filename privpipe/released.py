@@ -112,7 +112,7 @@ def is_release(path: str | Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return read_format(file) == RELEASED
-    except (OSError, ValueError, RuntimeError):
+    except (KeyError, OSError, ValueError, RuntimeError):
         return False
 
 

@@ -44,14 +44,12 @@ class Network(ABC):
         name: in model files and as `model.arch`, lower case with underscores.
         stands_for: the `model.arch` whose place it takes under `train.recipe: modern`; None: it is one of its own,
             which is trained with either recipe unless another network stands for it.
-        trained: whether it is trained on images, so that it is a `model.arch`; else it is fitted to a release.
         halvings: how often it halves height and width.
         descrambles: whether it begins with a `privpipe.layers.BlockFullyConnected` of `Architecture.k`.
     """
 
     name: ClassVar[str]
     stands_for: ClassVar[str | None] = None
-    trained: ClassVar[bool] = True
     halvings: ClassVar[int] = 0
     descrambles: ClassVar[bool] = False
 

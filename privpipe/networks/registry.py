@@ -14,10 +14,9 @@ def architectures() -> list[str]:
         PrivpipeError: see `privpipe.plugins.Registry`; or what a network stands for is no `model.arch`, or another
             network does so already.
     """
-    trained = {name: network for name, network in NETWORKS.items() if network.trained}
-    names = [name for name, network in trained.items() if network.stands_for is None]
+    names = [name for name, network in NETWORKS.items() if network.stands_for is None]
     taken: dict[str, str] = {}
-    for name, network in trained.items():
+    for name, network in NETWORKS.items():
         if network.stands_for is None:
             continue
         if network.stands_for not in names:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.networks.base import Architecture
-from privpipe.networks.registry import NETWORKS
+from privpipe.nn.fitted import network_called
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.models import build, channels_last
 from privpipe.store import Header
@@ -116,7 +116,8 @@ def _check(bundle: Bundle) -> None:
     architecture, (low, high) = bundle.architecture, bundle.image_range
     if len(bundle.class_names) != architecture.classes:
         raise ValueError(f"{len(bundle.class_names)} class names for {architecture.classes} classes")
-    if bundle.k < 1 or (NETWORKS[architecture.arch].descrambles and architecture.k != bundle.k):
+    network = network_called(architecture.arch)
+    if bundle.k < 1 or (network is not None and network.descrambles and architecture.k != bundle.k):
         raise ValueError(f"k={bundle.k}, and its descrambler has k={architecture.k}")
     if not -math.inf < low < high < math.inf or not bool((bundle.normalise.std > 0).all()):
         raise ValueError("its image range or its normalisation is impossible")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.networks.base import Architecture
-from privpipe.networks.fitted import Fitted
 from privpipe.nn.bundle import Bundle
+from privpipe.nn.fitted import Fitted
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.models import build
 from privpipe.released import load_released

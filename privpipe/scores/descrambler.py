@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.errors import PrivpipeError
-from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import Bundle
+from privpipe.nn.fitted import network_called
 from privpipe.owner.key import Key
 from privpipe.perturb import PERTURBATIONS
 
@@ -105,7 +105,8 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
 
 
 def _not_measured(bundle: Bundle) -> str | None:
-    if not NETWORKS[bundle.architecture.arch].descrambles:
+    network = network_called(bundle.architecture.arch)
+    if network is None or not network.descrambles:
         return f"model.arch is {bundle.architecture.arch}: it has no descrambler layer"
     if bundle.method not in PERTURBATIONS or not PERTURBATIONS[bundle.method].permutes_within_blocks:
         return f"perturb.method is {bundle.method}: it permutes no pixels within blocks"
