@@ -10,8 +10,6 @@ learning needs better features (or much more data)" (ICLR 2021).
 The map, the number of dimensions and all strengths are fixed before the private images are looked at.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from privpipe.errors import PrivpipeError
@@ -20,12 +18,7 @@ from privpipe.perturb.method import Drawing
 from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.perturb.values import Images
 
-if TYPE_CHECKING:  # with torch
-    from privpipe.statistics.classifier import Vectors
-    from privpipe.statistics.values import Floats
-
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
-DIMS = 512
 NOISE_BYTES = 4  # of one value
 
 
@@ -41,7 +34,9 @@ class DpStatistics(SetRelease):
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
     ) -> Arrays:
         # torch, which programs that release nothing do without, comes with the features.
-        from privpipe.statistics import heads, mechanism
+        from privpipe.statistics.dp_statistics import prepare
+        from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures
+        from privpipe.statistics.mechanism import Budget
         from privpipe.statistics.noisy_sums import numbers_of
 
         if len(public) < LEAST_PUBLIC:
@@ -49,13 +44,13 @@ class DpStatistics(SetRelease):
                 f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
                 "data.public."
             )
-        vectors, known = _made_of_public(public, public_labels, classes)
-        begin = heads.start(known, public_labels, classes)
-        z = vectors.of(private.images)
-        targets, budget = heads.targets(z, private.labels, classes, begin), mechanism.Budget(self.mu)
-        values = mechanism.noise_count(z.shape[1], classes, budget)
-        noise = normal(stream.shared(NOISE_BYTES * values))[0]
-        return numbers_of(vectors, begin, mechanism.release(z, targets, budget, noise))
+        maps: list[FeatureMap] = [PatchFeatures.fit(public)]
+        if public_labels is not None:
+            maps.append(NetworkFeatures.fit(public, public_labels, classes))
+        # The network has seen the classes of the public images: a first classifier of them would believe itself.
+        recipe, budget = prepare(public, None, classes, maps), Budget(self.mu)
+        noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
+        return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
     def identified(self, released: Arrays, missing: Labelled, others: Labelled) -> float:
         from privpipe.statistics.mechanism import Budget
@@ -66,16 +61,3 @@ class DpStatistics(SetRelease):
 
     def drawing(self) -> Drawing:
         return Drawing(f"{self.name}: sums over all images, with noise\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")
-
-
-def _made_of_public(images: Images, labels: Labels | None, classes: int) -> tuple["Vectors", "Floats"]:
-    """The map that public images make, and the vectors of these, float32 (P, d)."""
-    from privpipe.statistics import classifier
-    from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures, Projection
-
-    maps: dict[str, FeatureMap] = {"patches": PatchFeatures.fit(images)}
-    if labels is not None:
-        maps["network"] = NetworkFeatures.fit(images, labels, classes)
-    unprojected = np.concatenate([one.of(images) for one in maps.values()], axis=1)
-    vectors = classifier.Vectors(maps, Projection.fit(unprojected, DIMS))
-    return vectors, vectors.projected(unprojected)

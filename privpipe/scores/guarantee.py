@@ -10,13 +10,8 @@ inputs x, x' and all sets S of outputs P(M(x) in S) <= exp(epsilon)·P(M(x') in 
   SIAM Journal on Computing, 2011).
 
 Only Gaussian noise that is fresh for each image has such a guarantee. With d the difference of two inputs and N the
-covariance of the noise, it depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
-
-    delta(epsilon) = Phi(mu/2 - epsilon/mu) - exp(epsilon)·Phi(-mu/2 - epsilon/mu)
-
-exactly. Source: Balle and Wang, "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and
-Optimal Denoising" (ICML 2018), theorem 8. A regular N other than a multiple of the identity reduces to it by whitening,
-a bijection of the outputs.
+covariance of the noise, it depends on mu = sqrt(dᵀ N⁻¹ d) alone, as `privpipe.statistics.accounting` says. A regular N
+other than a multiple of the identity reduces to it by whitening, a bijection of the outputs.
 
 That is about the normal law. The values drawn (`KeyStream.fields`) end at 6.12 sigma, as numbers of a computer must end
 somewhere: an output that lies beyond what x' can give rules x' out. So delta grows by up to the sum, over the values
@@ -29,14 +24,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import erfcx, ndtr
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation, perturbation_called
+from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
 
 WHITE = 255.0
-DELTA = 1e-5
 # The noise is kept in float32. Patterns on which it is weaker than this share of its strongest carry rounding errors
 # rather than noise, and no guarantee is claimed.
 REGULAR = 2.0**-24
@@ -85,13 +77,12 @@ def guarantee(
     Raises:
         PrivpipeError: no such method, or delta is not between 0 and 1.
     """
-    if not 0 < delta < 1:
-        raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
+    check_delta(delta)
     perturbation = perturbation_called(method)(image_size, k, scope, sigma)
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)
-    pixel, image = (epsilon(mu, delta) for mu in mus)
+    pixel, image = (epsilon_of(mu, delta) for mu in mus)
     row = perturbation.noise_row()
     bound = " (an upper bound)" if row is not None and len(row) > 1 else ""
     return Guarantee(pixel, image, delta, LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound))
@@ -115,30 +106,6 @@ def distances(method: Perturbation, channels: int) -> tuple[float, float] | str:
         return SINGULAR
     pixel, image = factors[0] * np.sqrt(channels), factors[1] * method.image_size * np.sqrt(channels)
     return float(pixel * WHITE / method.sigma), float(image * WHITE / method.sigma)
-
-
-def epsilon(mu: float, delta: float) -> float:
-    """The smallest epsilon >= 0 with which a Gaussian mechanism is (epsilon, delta)-differentially private.
-
-    Args:
-        mu: sensitivity over standard deviation, positive.
-        delta: 0..1, both excluded.
-    """
-    if delta_of(0.0, mu) <= delta:
-        return 0.0
-    # Phi(-t) <= exp(-t²/2) / 2, so delta is below the one asked for at the upper end.
-    highest = mu * mu / 2 + mu * np.sqrt(2 * np.log(1 / delta))
-    return float(brentq(lambda value: delta_of(value, mu) - delta, 0.0, highest, xtol=1e-12, rtol=1e-14))
-
-
-def delta_of(value: float, mu: float) -> float:
-    """delta(epsilon) of the module's description, for an epsilon of any size.
-
-    With a = mu/2 - epsilon/mu and b = -mu/2 - epsilon/mu, b² = a² + 2·epsilon. So the second term is
-    exp(-a²/2)·erfcx(-b/sqrt(2))/2, in which nothing overflows.
-    """
-    a, b = mu / 2 - value / mu, -mu / 2 - value / mu
-    return float(ndtr(a) - np.exp(-a * a / 2) * erfcx(-b / np.sqrt(2)) / 2)
 
 
 def _inverse_roots(image_size: int, row: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -25,12 +25,12 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from privpipe.attacks.linkage import method_similarity
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
 from privpipe.scores.guarantee import distances
+from privpipe.statistics.accounting import identified_at_most
 
 T = TypeVar("T")
 Labels = NDArray[np.int64]
@@ -158,7 +158,7 @@ def at_most(sizes: NDArray[np.integer], mu: float) -> float:
         mu: how far any two images lie apart at most, in standard deviations of the noise.
     """
     # Of a class of s candidates one upload in M is as likely as another, and a guess is right once in s.
-    bounds = ndtr(ndtri(1 / sizes) + mu)
+    bounds = identified_at_most(1 / sizes, mu)
     return float((sizes * bounds).sum() / sizes.sum())
 
 

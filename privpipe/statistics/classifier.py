@@ -12,72 +12,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures, Projection
+from privpipe.statistics.dp_statistics import Recipe
 from privpipe.statistics.heads import Head
-from privpipe.statistics.mechanism import clipped
 from privpipe.statistics.values import Floats, Images
 
 Arrays = Mapping[str, NDArray[Any]]
-MAPS: dict[str, type[Any]] = {"patches": PatchFeatures, "network": NetworkFeatures}
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """From images to vectors of norm at most 1: feature maps side by side, projected.
-
-    Args:
-        maps: by the names of `MAPS`.
-    """
-
-    maps: dict[str, FeatureMap]
-    projection: Projection
-
-    def of(self, images: Images) -> Floats:
-        """uint8 (N, H, W, C) to float32 (N, d)."""
-        return self.projected(np.concatenate([one.of(images) for one in self.maps.values()], axis=1))
-
-    def projected(self, values: Floats) -> Floats:
-        """The same of what the maps say, float32 (N, F)."""
-        return clipped(self.projection.of(values))
-
-    def arrays(self) -> dict[str, Floats]:
-        """All that defines it, by names with a dot."""
-        named = {f"{name}.{part}": values for name, one in self.maps.items() for part, values in one.arrays().items()}
-        return {**named, "projection.mean": self.projection.mean, "projection.matrix": self.projection.matrix}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> "Vectors":
-        """What `arrays` gave, of which others may be beside."""
-        groups = {name: part_of(arrays, name) for name in MAPS}
-        maps = {name: MAPS[name].from_arrays(parts) for name, parts in groups.items() if parts}
-        return cls(maps, Projection(arrays["projection.mean"], arrays["projection.matrix"]))
+HEAD = "head.weights"
 
 
 @dataclass(frozen=True)
 class Classifier:
     """Vectors of images, and the head on them."""
 
-    vectors: Vectors
+    recipe: Recipe
     head: Head
 
     def scores(self, images: Images) -> Floats:
         """uint8 (N, H, W, C) to float32 (N, classes), the highest for the likeliest class."""
-        return self.head.scores(self.vectors.of(images))
+        return self.head.scores(self.recipe.vectors(images))
 
     def arrays(self) -> dict[str, Floats]:
-        """All that defines it, float32, by names with a dot."""
-        arrays = {**self.vectors.arrays(), "head.weights": self.head.weights}
+        """All that defines it, float32, by name."""
+        arrays = {**self.recipe.arrays(), HEAD: self.head.weights}
         return {name: np.asarray(values, np.float32) for name, values in arrays.items()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Classifier":
         """What `arrays` gave."""
-        return cls(Vectors.from_arrays(arrays), Head(arrays["head.weights"]))
-
-
-def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
-    """The arrays whose names begin with `name` and a dot, by the rest of their names."""
-    return {key[len(name) + 1 :]: values for key, values in arrays.items() if key.startswith(f"{name}.")}
+        return cls(
+            Recipe.from_arrays({name: values for name, values in arrays.items() if name != HEAD}), Head(arrays[HEAD])
+        )
 
 
 class ClassifierModule(nn.Module):

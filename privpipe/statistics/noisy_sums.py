@@ -10,44 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.statistics import heads
-from privpipe.statistics.classifier import Classifier, Vectors, part_of
+from privpipe.statistics.classifier import Classifier
+from privpipe.statistics.dp_statistics import Recipe
 from privpipe.statistics.mechanism import Budget, Sums
 from privpipe.statistics.values import Doubles, Floats, Images, Labels
 
-FORM = "noisy_sums"
+FORM, SUMS = "noisy_sums", "sums."
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def numbers_of(vectors: Vectors, begin: heads.Start, sums: Sums) -> dict[str, NDArray[Any]]:
+def numbers_of(recipe: Recipe, sums: Sums) -> dict[str, NDArray[Any]]:
     """All that is released, by name."""
-    known = {"weights": begin.weights, "moment": begin.moment, "bound": np.float64(begin.bound)}
-    known |= {"labelled": np.int64(begin.labelled), "images": np.int64(begin.images)}
     noisy = {"cross": sums.cross, "count": np.int64(sums.count), "cross_variance": np.float64(sums.cross_variance)}
     if sums.moment is not None:
         noisy |= {"moment": sums.moment, "moment_variance": np.float64(sums.moment_variance)}
-    named = {"start": known, "sums": noisy}
-    parts = {f"{group}.{name}": np.asarray(value) for group, values in named.items() for name, value in values.items()}
-    return {**vectors.arrays(), **parts}
+    return {**recipe.arrays(), **{f"{SUMS}{name}": np.asarray(values) for name, values in noisy.items()}}
+
+
+def recipe_of(numbers: Arrays) -> Recipe:
+    """What public images made, among the numbers of a release."""
+    return Recipe.from_arrays({name: values for name, values in numbers.items() if not name.startswith(SUMS)})
 
 
 def sums_of(numbers: Arrays) -> Sums:
     """The sums among the numbers of a release."""
-    sums = part_of(numbers, "sums")
+    sums = {name.removeprefix(SUMS): values for name, values in numbers.items() if name.startswith(SUMS)}
     variance = float(sums.get("moment_variance", 0.0))
     return Sums(sums["cross"], sums.get("moment"), int(sums["count"]), float(sums["cross_variance"]), variance)
 
 
-def start_of(numbers: Arrays) -> heads.Start:
-    """What public images told, among the numbers of a release."""
-    known = part_of(numbers, "start")
-    labelled, images, bound = int(known["labelled"]), int(known["images"]), float(known["bound"])
-    return heads.Start(known["weights"], known["moment"], labelled, images, bound)
-
-
 def fitted(numbers: Arrays) -> Classifier:
     """The classifier that the numbers of a release make possible."""
-    return Classifier(Vectors.from_arrays(numbers), heads.fit(sums_of(numbers), start_of(numbers)))
+    recipe = recipe_of(numbers)
+    return Classifier(recipe, recipe.head(sums_of(numbers)))
 
 
 def linked(
@@ -69,11 +64,11 @@ def linked(
         others: further candidates, of which one of its class gives way to the missing image.
         rng: of the noise.
     """
-    vectors, begin, classes = Vectors.from_arrays(numbers), start_of(numbers), sums_of(numbers).cross.shape[0]
+    recipe = recipe_of(numbers)
 
     def both(images: Images, labels: Labels) -> tuple[Floats, Floats]:
-        z = vectors.of(images)
-        return z, heads.targets(z, labels, classes, begin)
+        z = recipe.vectors(images)
+        return z, recipe.targets(z, labels)
 
     (z_missing, r_missing), (z_others, r_others) = both(*targets), both(*others)
     right = 0

@@ -11,9 +11,7 @@ from privpipe.perturb import METHODS, PERTURBATIONS, RELEASES, KeyStream, pertur
 from privpipe.perturb.dp_statistics import DpStatistics
 from privpipe.perturb.release import Arrays, Labelled
 from privpipe.scores.identification import at_most
-from privpipe.statistics import heads
-from privpipe.statistics.classifier import Vectors
-from privpipe.statistics.noisy_sums import fitted, start_of, sums_of
+from privpipe.statistics.noisy_sums import fitted, recipe_of, sums_of
 
 SIZE, DELTA = 16, 1e-5
 STREAM = KeyStream(bytes(range(32)))
@@ -58,8 +56,9 @@ def test_the_noise_is_that_of_the_stream_and_of_the_deviation_that_epsilon_asks_
 
 def test_without_noise_the_sums_are_those_of_the_definition() -> None:
     exact = release(epsilon=1e6)
-    z, begin = Vectors.from_arrays(exact).of(PRIVATE.images), start_of(exact)
-    r = heads.targets(z, PRIVATE.labels, 10, begin)
+    recipe = recipe_of(exact)
+    z = recipe.vectors(PRIVATE.images)
+    r = recipe.targets(z, PRIVATE.labels)
     expected = sum(np.outer(one, other) for one, other in zip(r.astype(float), z.astype(float), strict=True))
     assert np.abs(sums_of(exact).cross - expected).max() < 0.1
     assert np.linalg.norm(z, axis=1).max() <= 1 and np.linalg.norm(r, axis=1).max() <= 1

@@ -10,7 +10,8 @@ from scipy.stats import norm
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.gaussian_blur import blur_sigma
-from privpipe.scores.guarantee import delta_of, epsilon, guarantee, table
+from privpipe.scores.guarantee import guarantee, table
+from privpipe.statistics.accounting import delta_of, epsilon_of
 
 
 def integrated(value: float, mu: float) -> float:
@@ -24,7 +25,7 @@ def integrated(value: float, mu: float) -> float:
 @pytest.mark.parametrize("mu", [0.01, 0.3, 1.0, 5.0, 50.0, 565.0])
 @pytest.mark.parametrize("delta", [1e-9, 1e-5, 1e-2])
 def test_epsilon_is_where_the_integral_of_the_privacy_loss_is_delta(mu: float, delta: float) -> None:
-    found = epsilon(mu, delta)
+    found = epsilon_of(mu, delta)
     if found == 0:
         assert integrated(0, mu) <= delta
     else:
@@ -42,23 +43,23 @@ def test_delta_falls_from_the_total_variation_to_nothing(mu: float) -> None:
 def test_agrees_with_a_published_value() -> None:
     # The classical mechanism at epsilon = 1 and delta = 1e-5 takes sigma = sqrt(2 ln(1.25/delta)) = 4.84; the exact
     # one takes 3.73 (Balle and Wang, 2018).
-    assert epsilon(1 / 3.7306, 1e-5) == pytest.approx(1, abs=1e-3)
+    assert epsilon_of(1 / 3.7306, 1e-5) == pytest.approx(1, abs=1e-3)
 
 
 def test_too_little_sensitivity_needs_no_epsilon() -> None:
-    assert epsilon(1e-6, 1e-5) == 0
+    assert epsilon_of(1e-6, 1e-5) == 0
 
 
 def test_large_epsilons_follow_the_privacy_loss() -> None:
     # The loss is N(mu²/2, mu²); epsilon is near its 1 - delta quantile, a few units below.
     for mu in (1e3, 1e5, 1e7):
-        assert epsilon(mu, 1e-5) == pytest.approx(mu * mu / 2 + mu * norm.isf(1e-5), abs=3, rel=1e-12)
+        assert epsilon_of(mu, 1e-5) == pytest.approx(mu * mu / 2 + mu * norm.isf(1e-5), abs=3, rel=1e-12)
 
 
 def test_independent_noise_has_the_sensitivity_of_the_colours() -> None:
     found = guarantee("gaussian_noise", 32, 3, 1, "image", 25.0)
-    assert found.epsilon_pixel == pytest.approx(epsilon(255 * 3**0.5 / 25, 1e-5))
-    assert found.epsilon_image == pytest.approx(epsilon(255 * 3072**0.5 / 25, 1e-5))
+    assert found.epsilon_pixel == pytest.approx(epsilon_of(255 * 3**0.5 / 25, 1e-5))
+    assert found.epsilon_image == pytest.approx(epsilon_of(255 * 3072**0.5 / 25, 1e-5))
     assert found.statement.startswith("(230.5, 1e-05)-differentially private for a change of one pixel, (1.622e+05,")
     assert "computational" in found.statement
 
@@ -81,13 +82,13 @@ def test_correlated_noise_has_the_sensitivity_of_its_covariance() -> None:
     size, sigma = 5, 60.0
     inverse = np.linalg.inv(covariance(size, 3, sigma))
     found = guarantee("correlated_noise", size, 1, 3, "image", sigma)
-    assert found.epsilon_pixel == pytest.approx(epsilon(255 * inverse.diagonal().max() ** 0.5, 1e-5), rel=1e-6)
+    assert found.epsilon_pixel == pytest.approx(epsilon_of(255 * inverse.diagonal().max() ** 0.5, 1e-5), rel=1e-6)
     # Of all differences within the box, random ones and the checkerboard stay below the bound; the latter nearly is it.
     board = np.where(np.indices((size, size)).sum(axis=0) % 2, -255.0, 255.0).ravel()
     rough = np.random.default_rng(1).choice([-255.0, 255.0], (100, size * size))
     worst = max(d @ inverse @ d for d in (board, *rough)) ** 0.5
     assert found.epsilon_image is not None
-    assert 0.5 * found.epsilon_image < epsilon(worst, 1e-5) <= found.epsilon_image
+    assert 0.5 * found.epsilon_image < epsilon_of(worst, 1e-5) <= found.epsilon_image
     assert "an upper bound" in found.statement
 
 

@@ -1,0 +1,101 @@
+"""Auditing a mechanism by running it: bounds from below on what it tells, at a stated confidence.
+
+The whole mechanism is run many times on a set, and as many times on the set with one image more. A test decides from
+the output which it was. How often it is wrong bounds epsilon from below, whatever the proof says; a bound above what was
+promised means that the mechanism is broken. Both error rates are bounded by Clopper and Pearson (1934), each at half of
+the permitted error. The threshold is chosen on the first half of the runs and judged on the second.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import beta
+
+from privpipe.errors import PrivpipeError
+from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
+from privpipe.statistics.values import Doubles
+
+LEAST_RUNS = 100
+THRESHOLDS = 200
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What runs of a mechanism show.
+
+    Args:
+        epsilon: with `delta` it is not (epsilon, delta)-differentially private for anything less; no assumption.
+        mu: it is no Gaussian mechanism of a smaller mu.
+        gaussian_epsilon: epsilon of that mu: what a mechanism that claims to be Gaussian has at least. Sharper.
+        delta: 0..1.
+        confidence: 0..1, of each of the two statements.
+        runs: of either kind.
+    """
+
+    epsilon: float
+    mu: float
+    gaussian_epsilon: float
+    delta: float
+    confidence: float
+    runs: int
+
+
+def audit(run: Callable[[bool, int], float], runs: int = 1000, delta: float = DELTA, confidence: float = 0.99) -> Audit:
+    """Run a mechanism `runs` times with and without an image.
+
+    Args:
+        run: takes whether the image is in the set and the number of the run, runs the whole mechanism with noise of its
+            own, and returns a score that is high where the output looks as if the image were there.
+    """
+    inside, outside = (np.array([run(present, number) for number in range(runs)]) for present in (True, False))
+    return from_scores(inside, outside, delta, confidence)
+
+
+def from_scores(inside: Doubles, outside: Doubles, delta: float = DELTA, confidence: float = 0.99) -> Audit:
+    """The bounds that follow from scores of runs with the image and without it, each float64 (R,).
+
+    Raises:
+        PrivpipeError: there are fewer than 100 scores of either kind, or other than as many of both.
+    """
+    check_delta(delta)
+    if len(inside) != len(outside) or len(inside) < LEAST_RUNS:
+        raise PrivpipeError(
+            f"an audit takes as many runs with the image as without, {LEAST_RUNS} at least; got {len(inside)} and "
+            f"{len(outside)}. Use 1,000 of each."
+        )
+    half = len(inside) // 2
+    first, second = (inside[:half], outside[:half]), (inside[half:], outside[half:])
+    everything = np.quantile(np.concatenate(first), np.linspace(0.005, 0.995, THRESHOLDS))
+    bounds = []
+    for measure in (lambda hit, alarm: _epsilon(hit, alarm, delta), _mu):
+        # Chosen as it will be judged: by the bound.
+        best = max(everything, key=lambda threshold: measure(*_rates(*first, threshold, confidence)))
+        bounds.append(max(0.0, measure(*_rates(*second, best, confidence))))
+    epsilon, mu = bounds
+    return Audit(epsilon, mu, epsilon_of(mu, delta), delta, confidence, len(inside))
+
+
+def _rates(inside: Doubles, outside: Doubles, threshold: float, confidence: float) -> tuple[float, float]:
+    """A lower bound on the rate of hits, and an upper bound on that of false alarms."""
+    error, n = (1 - confidence) / 2, len(inside)
+    hits, alarms = int((inside > threshold).sum()), int((outside > threshold).sum())
+    low = float(beta.ppf(error, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - error, alarms + 1, n - alarms)) if alarms < n else 1.0
+    return low, high
+
+
+def _epsilon(hits: float, alarms: float, delta: float) -> float:
+    """hits <= exp(epsilon)·alarms + delta, and the same of the other answer (Kairouz, Oh and Viswanath, ICML 2015)."""
+    bounds = [
+        float(np.log((right - delta) / wrong))
+        for right, wrong in ((hits, alarms), (1 - alarms, 1 - hits))
+        if right > delta and wrong > 0
+    ]
+    return max(bounds, default=0.0)
+
+
+def _mu(hits: float, alarms: float) -> float:
+    """A Gaussian mechanism has hits <= Phi(Phi^(-1)(alarms) + mu) (Nasr et al., USENIX Security 2023)."""
+    return float(ndtri(hits) - ndtri(alarms)) if hits > 0 and alarms < 1 else 0.0
