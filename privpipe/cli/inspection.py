@@ -1,5 +1,6 @@
 """What an adversary of a perturbed file sees: no key and no parameters are needed."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,12 @@ def as_text(seen: dict[str, Any]) -> str:
     """The result of `inspect_file` for people."""
     if "numbers" in seen:
         settings = (f"{name} = {value:g}" for name, value in seen["settings"].items())
-        numbers = (f"{name} {' x '.join(map(str, shape))}" for name, shape in seen["numbers"].items())
+        values = sum(math.prod(shape) for shape in seen["numbers"].values())
         return _lines(
             {
                 "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
                 "method": ", ".join([seen["method"], *settings]),
-                "numbers": ", ".join(numbers),
+                "numbers": f"{values:,} in {len(seen['numbers'])} arrays, those that follow from public images included",
                 "classes": f"{len(seen['class_names'])}: {', '.join(seen['class_names'])}",
                 "privacy": seen["verdict"],
             }

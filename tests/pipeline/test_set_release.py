@@ -3,21 +3,27 @@
 import json
 
 import h5py
+import pandas as pd
 import pytest
+import torch
 from conftest import Project, copy_project, set_params
+from PIL import Image
 from test_boundary import windows
 
+from privpipe.nn.bundle import load_bundle
+from privpipe.nn.inference import predict
 from privpipe.released import is_release, load_released
 
 EPSILON = 30.0  # of a small set: what a few hundred images show beside the noise
-RELEASE = {"perturb.method": "dp_statistics", "perturb.epsilon": EPSILON, "attack.candidates": 100}
+RELEASE = {"perturb.method": "dp_statistics", "perturb.epsilon": EPSILON}
+LARGER = {"data.n_train": 500, "data.public": 0.4}  # features are made of public images
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The small experiment with a release in place of perturbed images, and a real key."""
     project = copy_project(tmp_path_factory.mktemp("released") / "project")
-    set_params(project, {**RELEASE, "key.seed": None})
+    set_params(project, {**RELEASE, **LARGER, "key.seed": None})
     project.dvc("repro")
     return project
 
@@ -25,21 +31,25 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_model_of_a_release_classifies_images_as_they_are(released: Project) -> None:
     assert is_release(released.folder / "data/perturbed.h5")
     evaluated = released.metrics("evaluate")
-    assert evaluated["test_accuracy"] > 0.3 and evaluated["val_accuracy"] > 0.3  # guessing: 0.1
+    assert evaluated["test_accuracy"] > 0.2 and evaluated["val_accuracy"] > 0.2  # guessing: 0.1
     assert released.metrics("perturb")["epsilon_spent"] == pytest.approx(EPSILON)
     assert released.metrics("descrambler")["not_measured"].startswith("model.arch is fitted")
     assert b"epoch,train_loss,val_loss,val_accuracy" in released.read("plots/training.csv")
 
 
 def test_a_query_stays_at_home_and_needs_no_key(released: Project) -> None:
-    command = ("privpipe", "predict", "--json", "tests/leaks/photos")
-    from PIL import Image
-
     with h5py.File(released.folder / "data/private/images.h5") as file:
-        Image.fromarray(file["test/images"][0]).save(released.folder / "out/query.png")
-    (answer,) = json.loads(released.run(*command[:-1], "out/query.png").stdout)
-    assert 0 < answer["probability"] <= 1
-    (released.folder / "out/query.png").unlink()
+        image, actual = file["test/images"][0], int(file["test/labels"][0])
+        names = [name.decode() for name in file.attrs["class_names"]]
+    Image.fromarray(image).save(released.folder / "out/query.png")
+    (answer,) = json.loads(released.run("privpipe", "predict", "--json", "--top", "10", "out/query.png").stdout)
+    asked = load_bundle(released.folder / "models/model.safetensors")
+    scores = predict(asked.model, asked.normalise, torch.from_numpy(image[None])).softmax(1)[0]
+    assert {row["class"]: pytest.approx(row["probability"], abs=1e-6) for row in answer["top"]} == {
+        name: float(score) for name, score in zip(names, scores, strict=True)
+    }
+    table = pd.read_csv(released.folder / "plots/confusion.csv")
+    assert table.loc[0].tolist() == [names[actual], answer["class"]]
 
 
 def test_whose_image_it_is_has_a_bound_and_images_have_no_score(released: Project) -> None:
