@@ -119,7 +119,7 @@ def as_text(seen: dict[str, Any]) -> str:
             {
                 "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
                 "method": ", ".join([seen["method"], *settings]),
-                "numbers": f"{values:,} in {len(seen['numbers'])} arrays, those that follow from public images included",
+                "numbers": f"{values:,} in {len(seen['numbers'])} arrays, those of public images included",
                 "classes": f"{len(seen['class_names'])}: {', '.join(seen['class_names'])}",
                 "privacy": seen["verdict"],
             }

@@ -52,12 +52,12 @@ class DpStatistics(SetRelease):
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
-    def identified(self, released: Arrays, missing: Labelled, others: Labelled) -> float:
+    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
         from privpipe.statistics.mechanism import Budget
         from privpipe.statistics.noisy_sums import linked
 
-        sought, among = ((one.images, one.labels) for one in (missing, others))
-        return linked(released, Budget(self.mu), sought, among, np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        return linked(released, Budget(self.mu), candidates.images, candidates.labels, targets, rng)
 
     def drawing(self) -> Drawing:
         return Drawing(f"{self.name}: sums over all images, with noise\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")

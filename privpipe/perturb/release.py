@@ -80,16 +80,16 @@ class SetRelease(Method):
         """
 
     @abstractmethod
-    def identified(self, released: Arrays, missing: Labelled, others: Labelled) -> float:
-        """How often somebody who holds all private images but one names that one among the candidates of its class.
+    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
+        """How often somebody who holds all images of a set but one names that one among the candidates of its class.
 
         Args:
-            released: a release.
-            missing: private images, each of which is once the missing one.
-            others: images that are not private; one of its class gives way to the missing one.
+            released: a release, of which the noise is not used.
+            candidates: images of the same kind; they need be in no release.
+            targets: the first so many of them are each the unknown one once.
 
         Returns:
-            0..1; the mean over the missing ones.
+            0..1; the mean over the targets.
         """
 
     @property

@@ -46,42 +46,34 @@ def fitted(numbers: Arrays) -> Classifier:
 
 
 def linked(
-    numbers: Arrays,
-    budget: Budget,
-    targets: tuple[Images, Labels],
-    others: tuple[Images, Labels],
-    rng: np.random.Generator,
+    numbers: Arrays, budget: Budget, candidates: Images, labels: Labels, targets: int, rng: np.random.Generator
 ) -> float:
-    """How often the image that an adversary is missing is told among the candidates of its class, 0..1.
+    """How often an image of a set is told among the candidates of its class, 0..1.
 
     The adversary knows all other images of the set and subtracts them: what is left is t of `mechanism` and noise, and
-    the likeliest candidate is the best guess (`membership`). Each target is missing once, in a release with noise of
-    its own, since the one noise of one release would make the outcomes of all targets alike.
+    the likeliest candidate is the best guess (`membership`). Each target is the unknown image of a release with noise
+    of its own, since the one noise of one release would make the outcomes of all targets alike. Images that are in no
+    release will do: so what is published of this tells nothing of those that are.
 
     Args:
         numbers: of a release; its maps are used, its noise is not.
-        targets: images that are missing, uint8 (T, H, W, C), and their classes, int64 (T,).
-        others: further candidates, of which one of its class gives way to the missing image.
+        candidates: uint8 (M, H, W, C).
+        labels: their classes, int64 (M,).
+        targets: the first so many candidates are each sought once.
         rng: of the noise.
     """
-    recipe = recipe_of(numbers)
-
-    def both(images: Images, labels: Labels) -> tuple[Floats, Floats]:
-        z = recipe.vectors(images)
-        return z, recipe.targets(z, labels)
-
-    (z_missing, r_missing), (z_others, r_others) = both(*targets), both(*others)
-    right = 0
-    for row, label in enumerate(targets[1]):
-        rows = np.flatnonzero(others[1] == label)[1:]
-        z = np.concatenate([z_missing[row : row + 1], z_others[rows]])
-        r = np.concatenate([r_missing[row : row + 1], r_others[rows]])
-        right += int(_log_likelihoods(z, r, budget, rng).argmax() == 0)
-    return right / len(targets[1])
+    recipe, right = recipe_of(numbers), 0
+    z = recipe.vectors(candidates)
+    r = recipe.targets(z, labels)
+    for row, label in enumerate(labels[:targets]):
+        rows = np.flatnonzero(labels == label)
+        rows = np.concatenate([[row], rows[rows != row]])
+        right += int(_log_likelihoods(z[rows], r[rows], budget, rng).argmax() == 0)
+    return right / len(labels[:targets])
 
 
 def _log_likelihoods(z: Floats, r: Floats, budget: Budget, rng: np.random.Generator) -> Doubles:
-    """Of each candidate (M, d) and (M, classes), where the first one is what was missing, up to a common term.
+    """Of each candidate (M, d) and (M, classes), where the first one is in the set, up to a common term.
 
     With t of a candidate in units of the noise, that is t·(t_first + noise) - |t|²/2. The products of t follow from
     those of z and r, so that no t is written down.

@@ -75,13 +75,13 @@ def test_what_is_fitted_to_a_release_classifies_images_that_nobody_has_seen() ->
 
 @pytest.mark.parametrize("epsilon", [1.0, 100.0])
 def test_the_missing_image_is_told_no_more_often_than_the_bound_allows(released: Arrays, epsilon: float) -> None:
-    told = DpStatistics(SIZE, epsilon, DELTA).identified(released, PRIVATE, OTHERS)
-    bound = at_most(np.unique(OTHERS.labels, return_counts=True)[1], DpStatistics(SIZE, epsilon, DELTA).mu)
+    told = DpStatistics(SIZE, epsilon, DELTA).identified(released, PRIVATE, 200)
+    bound = at_most(np.unique(PRIVATE.labels, return_counts=True)[1], DpStatistics(SIZE, epsilon, DELTA).mu)
     assert told <= bound + 3 * math.sqrt(bound * (1 - bound) / len(PRIVATE.labels))
 
 
 def test_with_hardly_any_noise_the_missing_image_is_told(released: Arrays) -> None:
-    assert DpStatistics(SIZE, 1e6, DELTA).identified(released, PRIVATE, OTHERS) > 0.95
+    assert DpStatistics(SIZE, 1e6, DELTA).identified(released, PRIVATE, 200) > 0.95
 
 
 def test_settings_that_mean_nothing_are_refused_by_name() -> None:

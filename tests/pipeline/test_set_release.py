@@ -39,7 +39,7 @@ def test_the_model_of_a_release_classifies_images_as_they_are(released: Project)
 
 def test_a_query_stays_at_home_and_needs_no_key(released: Project) -> None:
     with h5py.File(released.folder / "data/private/images.h5") as file:
-        image, actual = file["test/images"][0], int(file["test/labels"][0])
+        image = file["test/images"][0]
         names = [name.decode() for name in file.attrs["class_names"]]
     Image.fromarray(image).save(released.folder / "out/query.png")
     (answer,) = json.loads(released.run("privpipe", "predict", "--json", "--top", "10", "out/query.png").stdout)
@@ -49,7 +49,9 @@ def test_a_query_stays_at_home_and_needs_no_key(released: Project) -> None:
         name: float(score) for name, score in zip(names, scores, strict=True)
     }
     table = pd.read_csv(released.folder / "plots/confusion.csv")
-    assert table.loc[0].tolist() == [names[actual], answer["class"]]
+    order = {name: place for place, name in enumerate(names)}
+    rows = [(order[actual], order[predicted]) for actual, predicted in table.itertuples(index=False)]
+    assert len(rows) == 60 and rows == sorted(rows)  # how many are taken for what, not which
 
 
 def test_whose_image_it_is_has_a_bound_and_images_have_no_score(released: Project) -> None:

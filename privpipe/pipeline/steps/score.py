@@ -10,11 +10,14 @@ from privpipe.owner.key import Key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import Params
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.release import Labelled
 from privpipe.released import is_release, load_released
 from privpipe.scores.identification import identification
 from privpipe.scores.reference_classifier import load_reference_classifier
 from privpipe.scores.scoring import Judgement, count_copies, judge, load_candidates, load_originals
-from privpipe.scores.set_release import judge_release, load_members
+from privpipe.scores.set_release import judge_release
+
+OUTSIDE = ("test", "val")  # splits that are in no release of the whole set
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ def score(
         PrivpipeError: a file is missing or damaged, or `key` is another one.
     """
     if is_release(perturbed):
-        missing, others = load_members(inputs.images, params.attack.targets, params.attack.candidates)
-        return judge_release(load_released(perturbed), records, missing, others), missing.images, None
+        targets, among = params.attack.targets, params.attack.candidates
+        candidates = Labelled(*load_candidates(inputs.images, among, OUTSIDE))
+        return judge_release(load_released(perturbed), records, candidates, targets), candidates.images[:targets], None
     check_perturbed_with(perturbed, key)
     # One stolen image stands for all: what was learned from them is in the records.
     view = load_view(perturbed, inputs.public, inputs.leaked, params.attack.targets, stolen=1)
