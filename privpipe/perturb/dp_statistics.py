@@ -1,11 +1,12 @@
 """Noisy sums over the whole set: what a linear classifier is fitted to, and nothing else.
 
-Public images make a map from images to short vectors z of norm at most 1 (whitened patches, and where the classes of
-public images are known a small network that is trained on them), and a first classifier. The release is the sum over
-the private images of r zᵀ, r being what that classifier leaves unexplained of an image's class, plus Gaussian noise as
-strong as one image can be, over mu (`privpipe.statistics.mechanism`). Whoever has it fits the best linear classifier
-that such sums allow. Why good features matter more than anything else here: Tramèr and Boneh, "Differentially private
-learning needs better features (or much more data)" (ICLR 2021).
+Public images make a map from images to short vectors z of norm at most 1, and a first classifier. The map is that of a
+small network that is trained on them, where their classes are known and they are 1,000 at least; else it is made of
+whitened patches of them. The release is the sum over the private images of r zᵀ, r being what the first classifier
+leaves unexplained of an image's class, plus Gaussian noise as strong as one image can be, over mu
+(`privpipe.statistics.mechanism`). Whoever has it fits the best linear classifier that such sums allow. Good features
+matter more than anything else here: Tramèr and Boneh, "Differentially private learning needs better features (or much
+more data)" (ICLR 2021).
 
 The map, the number of dimensions and all strengths are fixed before the private images are looked at.
 """
@@ -19,11 +20,14 @@ from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.perturb.values import Images
 
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
+LEAST_TO_TRAIN = 1000  # public images with their classes from which on a network is trained on them
+KEPT_ASIDE, EPOCHS = 5, 24  # one public image in so many is not trained on; passes over the others
+DIMS = 256
 NOISE_BYTES = 4  # of one value
 
 
 class DpStatistics(SetRelease):
-    """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 512 dimensions, r one for each class."""
+    """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 256 dimensions, r one for each class."""
 
     name = "dp_statistics"
     summary = "the images stay at home; noisy sums over all of them leave, for a classifier to be fitted to"
@@ -45,10 +49,11 @@ class DpStatistics(SetRelease):
                 "data.public."
             )
         maps: list[FeatureMap] = [PatchFeatures.fit(public)]
-        if public_labels is not None:
-            maps.append(NetworkFeatures.fit(public, public_labels, classes))
-        # The network has seen the classes of the public images: a first classifier of them would believe itself.
-        recipe, budget = prepare(public, None, classes, maps), Budget(self.mu)
+        if public_labels is not None and len(public) >= LEAST_TO_TRAIN:
+            # What the network was not trained on says how far the first classifier, of all of them, can be believed.
+            seen = np.random.default_rng(0).permutation(len(public)) >= len(public) // KEPT_ASIDE
+            maps = [NetworkFeatures.fit(public[seen], public_labels[seen], classes, epochs=EPOCHS)]
+        recipe, budget = prepare(public, public_labels, classes, maps, DIMS), Budget(self.mu)
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
