@@ -38,6 +38,7 @@ class About:
         settings: public ones, by name.
         class_names: name of label i at place i.
         shape: (H, W, C) of the images that a model fitted to it takes; they are uint8.
+        queries: SHA-256 of the file of queries that were made with it (QUERIES), which stays at home and is salted.
         reading: how image files become such images (`privpipe.reading`); empty for the usual way.
     """
 
@@ -46,6 +47,7 @@ class About:
     settings: dict[str, float]
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
+    queries: str
     reading: str = ""
 
 
@@ -107,6 +109,12 @@ def load_released(path: str | Path) -> Released:
             raise damaged(path, str(error)) from error
 
 
+def sha256_of(path: str | Path) -> str:
+    """Of a file, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_release(path: str | Path) -> bool:
     """Whether a file is a release of a whole set; False also for what is missing or damaged, as its reader will say."""
     try:
@@ -141,7 +149,15 @@ def _parse(text: bytes) -> About:
     if not 0 < len(names) <= MAX_CLASSES:
         raise ValueError(f"{len(names)} class names")
     settings = {str(name): float(value) for name, value in fields["settings"].items()}
-    about = About(str(fields["method"]), str(fields["form"]), settings, names, shape, str(fields["reading"]))
+    about = About(
+        str(fields["method"]),
+        str(fields["form"]),
+        settings,
+        names,
+        shape,
+        str(fields["queries"]),
+        str(fields["reading"]),
+    )
     if not all(map(math.isfinite, settings.values())) or json.loads(_as_json(about)) != fields:
         raise ValueError("its description is none that a release is saved with")
     return about

@@ -11,7 +11,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.released import About, Released, is_release, load_released, save_released
 from privpipe.store import PERTURBED, open_store
 
-ABOUT = About("dp_statistics", "noisy_sums", {"epsilon": 1.0, "delta": 1e-5}, ("cat", "dog"), (16, 16, 3), "")
+ABOUT = About("dp_statistics", "noisy_sums", {"epsilon": 1.0, "delta": 1e-5}, ("cat", "dog"), (16, 16, 3), "0" * 64)
 NUMBERS = {"sums.cross": np.arange(6.0).reshape(2, 3), "sums.count": np.array(7), "map": np.ones((2, 2), np.float32)}
 
 

@@ -14,7 +14,7 @@ from privpipe.nn.data import load_split
 from privpipe.nn.device import deterministic, resolve_device
 from privpipe.nn.inference import evaluate
 from privpipe.nn.statistics import wilson_interval
-from privpipe.released import is_release
+from privpipe.released import is_release, load_released, sha256_of
 from privpipe.store import PERTURBED, QUERIES, open_store
 
 
@@ -57,9 +57,7 @@ def evaluate_file(
     """
     place = resolve_device(device)
     released = is_release(path)
-    asked, kind = (queries, QUERIES) if released else (path, PERTURBED)
-    if asked is None:
-        raise PrivpipeError(f"{path} holds no images: name a file of queries, which the stage perturb writes.")
+    asked, kind = (_queries_of(path, queries), QUERIES) if released else (path, PERTURBED)
     with deterministic(threads), open_store(asked, kind) as store:
         bundle = load_bundle(model_path)
         # The model came from elsewhere, where nobody knows the salt of a file that stays at home.
@@ -85,3 +83,15 @@ def evaluate_file(
         "test_loss": loss,
     }
     return Evaluation(metrics, actual, predicted.cpu().numpy(), bundle.class_names)
+
+
+def _queries_of(release: str | Path, queries: str | Path | None) -> Path:
+    """The file of queries that were made with a release."""
+    if queries is None or not Path(queries).is_file():
+        raise PrivpipeError(
+            f"{release} holds no images, and its queries stay at home: there is no {queries or 'file of them'} here. "
+            "Evaluate where they are, with the model: `dvc pull train`, then `dvc repro evaluate`."
+        )
+    if sha256_of(queries) != load_released(release).about.queries:
+        raise PrivpipeError(f"{queries} are not the queries of {release}. Make both again with `dvc repro perturb`.")
+    return Path(queries)

@@ -15,7 +15,7 @@ from privpipe.params import Perturb
 from privpipe.perturb import RELEASES
 from privpipe.perturb.keystream import SECRET_BYTES, KeyStream
 from privpipe.perturb.release import Labelled, SetRelease
-from privpipe.released import About, Released, save_released
+from privpipe.released import About, Released, save_released, sha256_of
 from privpipe.salt import derived_salt
 from privpipe.store import PUBLIC, QUERIES, RAW, SPLITS, create, open_store
 
@@ -45,15 +45,13 @@ def cross(
     Raises:
         PrivpipeError: see these.
     """
-    asked = ASKED if settings.method in RELEASES else ()
-    if asked and public is None:
+    if settings.method not in RELEASES:
+        write_queries(images, queries, settings, ())
+        return {**perturb_file(images, perturbed, settings, key, progress)}
+    if public is None:
         raise PrivpipeError(f"{settings.method} needs public images; got none. Name the file of them.")
-    if asked and public is not None:
-        metrics = release_file(images, public, perturbed, settings, key)
-    else:
-        metrics = {**perturb_file(images, perturbed, settings, key, progress)}
-    write_queries(images, queries, settings, asked)
-    return metrics
+    write_queries(images, queries, settings, ASKED)
+    return release_file(images, public, perturbed, queries, settings, key)
 
 
 def set_release(settings: Perturb, image_size: int) -> SetRelease:
@@ -68,12 +66,17 @@ def set_release(settings: Perturb, image_size: int) -> SetRelease:
     return kind(image_size, settings.epsilon, settings.delta)
 
 
-def release_file(images: str | Path, public: str | Path, target: str | Path, settings: Perturb, key: Key) -> Metrics:
+def release_file(
+    images: str | Path, public: str | Path, target: str | Path, queries: str | Path, settings: Perturb, key: Key
+) -> Metrics:
     """Write one release of the training images of `images` (RAW) to `target`, within the budget of the key.
 
     The noise of a real key is the operating system's and is forgotten: not even whoever finds the key later can take it
     off. So a second run makes a second release, which the ledger counts. The noise of a research key follows from the
     key, the settings and all images, so that an experiment can be made again.
+
+    Args:
+        queries: the file of them that goes with the release.
 
     Returns:
         As `perturb_file`, without a change of images; and `epsilon`, `delta`, `mu`, `epsilon_spent` (of all releases
@@ -98,7 +101,8 @@ def release_file(images: str | Path, public: str | Path, target: str | Path, set
     numbers = release.release(
         private, others, others_labels, len(header.class_names), noise_stream(release, private, key)
     )
-    about = About(release.name, release.form, release.settings, header.class_names, header.shape, header.reading)
+    shape, names = header.shape, header.class_names
+    about = About(release.name, release.form, release.settings, names, shape, sha256_of(queries), header.reading)
     released = Released(about, numbers)
     entry = Entry(released.digest, release.name, release.mu, release.epsilon, release.delta)
     spent = record(key, entry, settings.budget)

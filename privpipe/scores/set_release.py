@@ -15,6 +15,7 @@ from privpipe.scores.registry import scores
 from privpipe.scores.scoring import Judgement, data_needed
 from privpipe.scores.second_release import not_measured
 
+OUTSIDE = ("test", "val")  # splits that are in no release
 NOT_EXACTLY = "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
 ADDS_UP = "releases of a whole set add up: the owner's ledger counts them"
 

@@ -15,9 +15,7 @@ from privpipe.released import is_release, load_released
 from privpipe.scores.identification import identification
 from privpipe.scores.reference_classifier import load_reference_classifier
 from privpipe.scores.scoring import Judgement, count_copies, judge, load_candidates, load_originals
-from privpipe.scores.set_release import judge_release
-
-OUTSIDE = ("test", "val")  # splits that are in no release of the whole set
+from privpipe.scores.set_release import OUTSIDE, judge_release
 
 
 @dataclass(frozen=True)
