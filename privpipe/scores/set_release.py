@@ -1,4 +1,9 @@
-"""The owner's judgement of a release of a whole set: whose images are in it."""
+"""The owner's judgement of a release of a whole set: whose images are in it.
+
+    python -m privpipe.scores.set_release
+
+prints what the bound is worth: how often at most one of 10,000 candidates in ten balanced classes is named.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +19,10 @@ from privpipe.scores.identification import Identified, as_metrics, at_most
 from privpipe.scores.registry import scores
 from privpipe.scores.scoring import Judgement, data_needed
 from privpipe.scores.second_release import not_measured
+from privpipe.statistics.accounting import DELTA, mu_of
 
+CANDIDATES, CLASSES = 10_000, 10  # of the table
+EPSILONS = (0.5, 1.0, 3.0, 8.0)
 OUTSIDE = ("test", "val")  # splits that are in no release
 NOT_EXACTLY = "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
 ADDS_UP = "releases of a whole set add up: the owner's ledger counts them"
@@ -65,3 +73,19 @@ def identified(release: SetRelease, released: Released, candidates: Labelled, ta
     total, bound = len(candidates.labels), at_most(sizes, release.mu)
     at_least = release.identified(released.numbers, candidates, targets)
     return Identified(total, len(sizes) / total, None, bound, at_least, {"exactly": NOT_EXACTLY})
+
+
+def table(delta: float = DELTA, candidates: int = CANDIDATES, classes: int = CLASSES) -> str:
+    """Markdown: mu and the bound for some epsilons."""
+    sizes = np.full(classes, candidates // classes)
+    lines = ["| epsilon | mu | named at most | by the class alone |", "|---|---|---|---|"]
+    for epsilon in EPSILONS:
+        mu = mu_of(epsilon, delta)
+        lines.append(
+            f"| {epsilon:g} | {mu:.3f} | {100 * at_most(sizes, mu):.2f} % | {100 * classes / candidates:.2f} % |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
