@@ -81,9 +81,8 @@ def table(delta: float = DELTA, candidates: int = CANDIDATES, classes: int = CLA
     lines = ["| epsilon | mu | named at most | by the class alone |", "|---|---|---|---|"]
     for epsilon in EPSILONS:
         mu = mu_of(epsilon, delta)
-        lines.append(
-            f"| {epsilon:g} | {mu:.3f} | {100 * at_most(sizes, mu):.2f} % | {100 * classes / candidates:.2f} % |"
-        )
+        bound, prior = 100 * at_most(sizes, mu), 100 * classes / candidates
+        lines.append(f"| {epsilon:g} | {mu:.3f} | {bound:.2f} % | {prior:.2f} % |")
     return "\n".join(lines)
 
 
