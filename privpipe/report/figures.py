@@ -3,11 +3,10 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,6 +17,9 @@ from privpipe.perturb import METHODS, KeyStream, Perturbation
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd  # the stage that scores draws one figure, of no table
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -140,7 +142,7 @@ def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool =
         figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
+def training_curves(curve: "pd.DataFrame", chance: float) -> Figure:
     """Losses and validation accuracy by epoch.
 
     Args:
@@ -163,7 +165,7 @@ def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def confusion(table: pd.DataFrame) -> Figure:
+def confusion(table: "pd.DataFrame") -> Figure:
     """The confusion matrix.
 
     Args:
@@ -185,7 +187,7 @@ def confusion(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure:
+def descrambler_histogram(histogram: "pd.DataFrame", reason: str | None) -> Figure:
     """Figure 13 of the study: in how many blocks the inferred descrambler has so many pixels right.
 
     Args:

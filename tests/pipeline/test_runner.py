@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -202,6 +203,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not alive
     before = rows.read_text()
     assert 2 <= len(before.splitlines()) < 5
+    command[0] = preloaded.python()
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL, timeout=SECONDS)
     assert rows.read_text().startswith(before)  # the seconds too: nothing was run twice
     assert results(rows) == results(finished)
@@ -412,6 +414,7 @@ def test_two_groups_at_the_same_time_do_not_disturb_each_other(
     for name in ("one", "two"):
         write_sweep(tmp_path / name, {"small": {**GROUP, "perturb": {**SCRAMBLE, "k": 2}}})
         command = stage(tmp_path / name, images, tmp_path / f"{name}.csv")
+        command[0] = preloaded.python()
         commands.append([f"--scratch={scratch}" if part.startswith("--scratch") else part for part in command])
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) for command in commands]
     assert [process.wait(SECONDS) for process in both] == [0, 0]
