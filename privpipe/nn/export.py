@@ -22,6 +22,7 @@ from privpipe.files import write_bytes
 from privpipe.layers import BlockFullyConnected, Residual
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.inference import predict
+from privpipe.perturb.settings import as_text
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
@@ -117,6 +118,8 @@ def to_onnx(bundle: Bundle) -> bytes:
     }
     if bundle.reading:
         about["reading"] = bundle.reading
+    if bundle.settings:
+        about["settings"] = as_text(bundle.settings)
     helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)

@@ -137,6 +137,7 @@ def train_file(
         header.key_fingerprint,
         header.salt,
         header.reading,
+        header.settings,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_confidence": confidence,

@@ -34,6 +34,7 @@ from scipy.special import erfcx, ndtr
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb.settings import Settings
 
 WHITE = 255.0
 DELTA = 1e-5
@@ -78,9 +79,19 @@ class Guarantee:
 
 
 def guarantee(
-    method: str, image_size: int, channels: int, k: int, scope: str, sigma: float, delta: float = DELTA
+    method: str,
+    image_size: int,
+    channels: int,
+    k: int,
+    scope: str,
+    sigma: float,
+    delta: float = DELTA,
+    settings: Settings | None = None,
 ) -> Guarantee:
     """The formal guarantee of a transformation, as `privpipe.params.Perturb` describes it.
+
+    Args:
+        settings: those that the method has of its own.
 
     Raises:
         PrivpipeError: no such method, or delta is not between 0 and 1.
@@ -89,7 +100,7 @@ def guarantee(
         raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
-    perturbation = METHODS[method](image_size, k, scope, sigma)
+    perturbation = METHODS[method](image_size, k, scope, sigma, None, **(settings or {}))
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)
