@@ -63,8 +63,8 @@ def test_the_method_is_undone_with_its_key_and_linked_without(page: dict[str, An
 
 def test_the_method_with_a_setting_obeys_it(page: dict[str, Any]) -> None:
     kind = page["SomeBlocksNegative"]
-    key = kind(SIZE, 4, "dataset", 0.0, KeyStream(bytes(32)), fraction=0.25).dataset_key
-    assert key[:4].any() and not key[4:].any()
+    most, all_blocks = (kind(SIZE, 4, stream=KeyStream(bytes(32)), fraction=fraction) for fraction in (0.75, 1.0))
+    assert most.dataset_key[:12].any() and not most.dataset_key[12:].any() and all_blocks.dataset_key[12:].any()
     (problem,) = kind.setting_problems(SIZE, 4, 0.0, {"fraction": 2})
     assert "must be a number from 0 up to 1" in problem
 
