@@ -279,6 +279,11 @@ class Knowledge(ABC):
         """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
         return None
 
+    def epsilons(self, channels: int) -> tuple[float, float] | None:
+        """What pure differential privacy an output has by its definition: epsilon of a change of one pixel in all its
+        colours, and of any two images, where every image has noise of its own. None: none is known."""
+        return None
+
     def noise_row(self) -> Doubles | None:
         """Of Gaussian noise: the weights (an odd number) that smooth independent values along each axis, before they
         are scaled to `sigma` again; None without noise. It decides the formal guarantee."""

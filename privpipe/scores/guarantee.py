@@ -9,8 +9,9 @@ inputs x, x' and all sets S of outputs P(M(x) in S) <= exp(epsilon)·P(M(x') in 
 - image: any two images, which is local differential privacy (Kasiviswanathan et al., "What can we learn privately?",
   SIAM Journal on Computing, 2011).
 
-Only Gaussian noise that is fresh for each image has such a guarantee. With d the difference of two inputs and N the
-covariance of the noise, it depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
+Only noise that is fresh for each image has such a guarantee. Methods that have a pure epsilon (delta 0) by definition
+say so themselves (`Perturbation.epsilons`). That of Gaussian noise, with d the difference of two inputs and N the
+covariance of the noise, depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
 
     delta(epsilon) = Phi(mu/2 - epsilon/mu) - exp(epsilon)·Phi(-mu/2 - epsilon/mu)
 
@@ -58,6 +59,12 @@ LOCAL = (
     "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key in float32 and ends at "
     "6.1 sigma, so the guarantee is computational and for the normal law that the noise comes close to."
 )
+PURE = (
+    "{pixel:,.4g}-differentially private for a change of one pixel in all its colours, {image:,.4g}-locally "
+    "differentially private for a whole image. It holds for each release of an image on its own; releases add up. "
+    "Rounding and clipping are post-processing. The noise is a pseudo-random stream of the key, so the guarantee is "
+    "computational."
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,11 @@ def guarantee(
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
     perturbation = METHODS[method](image_size, k, scope, sigma, None, **(settings or {}))
+    pure = perturbation.epsilons(channels)
+    if pure is not None:
+        if scope == "dataset":
+            return Guarantee(None, None, delta, SHARED)
+        return Guarantee(*pure, 0.0, PURE.format(pixel=pure[0], image=pure[1]))
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)
