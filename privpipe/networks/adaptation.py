@@ -35,7 +35,7 @@ class Adaptation(Network):
         first, second = (BlockLinear(sizes.image_size, sizes.k, sizes.channels) for _ in range(2))
         return OrderedDict(adapt1=first, relu0=nn.ReLU(), adapt2=second, **Baseline().layers(sizes))
 
-    def block_size(self, image_size: int, k: int, blocks: bool) -> int:
+    def block_size(self, image_size: int, k: int) -> int:
         return k
 
     def size_problem(self, sizes: Architecture) -> str | None:

@@ -59,8 +59,8 @@ class Network(ABC):
         those that they draw themselves, which follow from `train.seed` as well.
         """
 
-    def block_size(self, image_size: int, k: int, blocks: bool) -> int:
-        """`Architecture.k` for images that were perturbed with `k`, which is a block size if there are `blocks`."""
+    def block_size(self, image_size: int, k: int) -> int:
+        """`Architecture.k` for images that were perturbed with `k`, in blocks or not; 1 without blocks."""
         return 1
 
     def size_problem(self, sizes: Architecture) -> str | None:

@@ -31,7 +31,7 @@ class Descrambler(Network):
 
         return OrderedDict(bfc=BlockFullyConnected(sizes.image_size, sizes.k), **self.behind().layers(sizes))
 
-    def block_size(self, image_size: int, k: int, blocks: bool) -> int:
+    def block_size(self, image_size: int, k: int) -> int:
         return k
 
     def size_problem(self, sizes: Architecture) -> str | None:

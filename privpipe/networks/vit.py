@@ -23,8 +23,8 @@ class Vit(Network):
     each layer, the mean of the patches in place of a class token (as their appendix D.3 has it), and ReLU. A patch is a
     block of the perturbation. A permutation of its values, the same in all blocks, is one of the columns of the first
     layer, and a permutation of the blocks one of the learned vectors, so that neither costs accuracy (Kiya, Iijima and
-    Nagamori, "Block-Wise Encryption for Reliable Vision Transformer models", 2023, arXiv 2308.07612). Where the
-    perturbation has no blocks, there are 8×8 patches, or the next number below that divides the image.
+    Nagamori, "Block-Wise Encryption for Reliable Vision Transformer models", 2023, arXiv 2308.07612). Where `k`
+    is no size of patches, as without blocks, there are 8×8 of them, or the next number below that divides the image.
     """
 
     name = "vit"
@@ -42,8 +42,10 @@ class Vit(Network):
             layers[f"mlp{i}"] = Residual(nn.LayerNorm(WIDTH), wide, nn.ReLU(), narrow)
         return layers | OrderedDict(norm=nn.LayerNorm(WIDTH), mean=TokenMean(), fc=nn.Linear(WIDTH, sizes.classes))
 
-    def block_size(self, image_size: int, k: int, blocks: bool) -> int:
-        return k if blocks else min(size for size in divisors(image_size) if image_size // size <= USUAL)
+    def block_size(self, image_size: int, k: int) -> int:
+        if k in patch_sizes(image_size):
+            return k
+        return min(size for size in divisors(image_size) if image_size // size <= USUAL)
 
     def size_problem(self, sizes: Architecture) -> str | None:
         legal = patch_sizes(sizes.image_size)

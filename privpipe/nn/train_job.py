@@ -20,7 +20,6 @@ from privpipe.nn.inference import measure
 from privpipe.nn.models import build
 from privpipe.nn.training import Epoch, train
 from privpipe.params import Model, Train
-from privpipe.perturb import METHODS
 from privpipe.store import PERTURBED, Header, open_store
 
 # Sets the first weights of a BFC layer from perturbed images, uint8 (N, H, W, C), and says how far to believe them.
@@ -87,7 +86,7 @@ def train_file(
 
     Args:
         arch: as `model.arch`; the network is that of the recipe's style (`privpipe.networks.registry.network_for`), and
-            its blocks are those of the file's method.
+            its blocks are those of the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
         prepare: sets what the BFC layer of a descrambler begins with, such as `privpipe.attacks.descrambler_init` makes
@@ -108,8 +107,7 @@ def train_file(
         train_set = load_training(store, place, recipe.batch_size, memory_mb)
         val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
         network = network_for(arch, recipe.style)
-        kind = METHODS.get(header.method)
-        block = network().block_size(header.shape[0], header.k, kind is not None and kind.blocks)
+        block = network().block_size(header.shape[0], header.k)
         architecture = Architecture(network.name, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:

@@ -1,5 +1,6 @@
 """Blocks change places, and the values of each block by one permutation for all blocks; some of both may stay."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ class BlockPixelShuffle(BlockPerturbation):
         if self.scope == "image":
             own = self.own_streams(images, self._size(images.shape[3]), copies)
         shared = self._shared(images.shape[3]) if own is None else None
-        for rows in cached(len(images), INDEX_BYTES * images[:1].size):
+        for rows in cached(len(images), INDEX_BYTES * math.prod(images.shape[1:])):
             keys = self._drawn(own.draw(images[rows])) if own is not None else shared
             assert keys is not None
             out[rows] = self._moved(images[rows], keys)
@@ -75,7 +76,7 @@ class BlockPixelShuffle(BlockPerturbation):
         parts = self._parts(np.atleast_2d(self.given(keys, "permutations")))
         back = np.concatenate([np.argsort(part, axis=1) for part in parts], axis=1)
         out = np.empty_like(perturbed)
-        for rows in cached(len(perturbed), INDEX_BYTES * perturbed[:1].size):
+        for rows in cached(len(perturbed), INDEX_BYTES * math.prod(perturbed.shape[1:])):
             out[rows] = self._moved(perturbed[rows], back if len(back) == 1 else back[rows])
         return out
 
@@ -86,7 +87,7 @@ class BlockPixelShuffle(BlockPerturbation):
     def _moved(self, images: Array, keys: Array) -> Array:
         """Images (n, H, W, C) as one key (1, ...) or one for each (n, ...) has them."""
         channels = images.shape[3]
-        places = np.arange(images[0].size).reshape(1, *images.shape[1:])
+        places = np.arange(math.prod(images.shape[1:])).reshape(1, *images.shape[1:])
         cut = to_blocks(places, self.k).reshape(self.n_blocks, -1)  # where the values of each block lie
         p, q = self._parts(keys)
         # A value lies as far from the first of its block in every block.
@@ -94,7 +95,7 @@ class BlockPixelShuffle(BlockPerturbation):
         if len(keys) == 1:
             moved = images.reshape(len(images), -1).take(sources[0].ravel(), axis=1)
         else:
-            sources += images[0].size * np.arange(len(images))[:, None, None]
+            sources += places.size * np.arange(len(images))[:, None, None]
             moved = images.reshape(-1).take(sources)
         return from_blocks(moved.reshape(len(images), self.n_blocks, -1, channels), self.image_size, self.k)
 

@@ -99,7 +99,7 @@ class DisguisedRmt(BlockPerturbation):
         return out
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
-        keys = np.asarray(self.given(keys, "permutation and matrices"), np.float64)
+        keys = np.asarray(self.given(keys, "matrices"), np.float64)
         keys = keys[None] if keys.ndim == 2 else keys
         out = np.empty(perturbed.shape, np.float32)
         for rows in cached(len(perturbed), DOUBLE_BYTES * math.prod(perturbed.shape[1:])):

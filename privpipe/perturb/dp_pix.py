@@ -1,5 +1,6 @@
 """DP-Pix: pixelation with Laplace noise on each cell, for differential privacy."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class DpPix(BlockPerturbation):
     operator_without_key = True
     falls_up_to = 10**6  # shared noise is what all images have in common
     usual_sizes = (2, 4, 8)
-    colour = "#c05621"
+    colour = "#00838f"
 
     @property
     def scale(self) -> float:
@@ -67,7 +68,7 @@ class DpPix(BlockPerturbation):
         out, size, k = np.empty_like(images), self._size(images.shape[3]), self.k
         own = self.own_streams(images, size, copies) if self.scope == "image" else None
         shared = self._noise(self.shared_bytes(size)) if own is None else None
-        for rows in cached(len(images), max(images[:1].size, FLOAT_BYTES * images[:1].size / (k * k))):
+        for rows in cached(len(images), math.prod(images.shape[1:]) * max(1, FLOAT_BYTES / (k * k))):
             # One axis at a time: NumPy adds whole rows, several values in each instruction.
             tiles = images[rows].reshape(-1, self.image_size, self.image_size // k, k, images.shape[3])
             sums = tiles.sum(axis=3, dtype=np.uint32)
@@ -90,7 +91,7 @@ class DpPix(BlockPerturbation):
         np.log(values, out=values)
         values *= np.float32(self.scale)
         np.negative(values, out=values, where=(numbers & 1).astype(bool))
-        return np.asarray(values.reshape(len(stream), side, side, -1))
+        return np.asarray(values.reshape(len(stream), side, side, stream.shape[1] // (NUMBER_BYTES * side * side)))
 
     def operator(self, key: Array | None) -> csr_array:
         """One value for each cell, (cells, H*W)."""

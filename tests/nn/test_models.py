@@ -313,12 +313,10 @@ def test_the_transformer_step_by_step() -> None:
         torch.testing.assert_close(model(images), expected)
 
 
-@pytest.mark.parametrize(
-    ("size", "k", "blocks", "patch"), [(32, 3, False, 4), (224, 1, False, 28), (40, 1, False, 5), (32, 8, True, 8)]
-)
-def test_patches_are_the_blocks_where_there_are_some(size: int, k: int, blocks: bool, patch: int) -> None:
-    assert NETWORKS["vit"]().block_size(size, k, blocks) == patch
-    others = [NETWORKS[arch]().block_size(size, k, blocks) for arch in ("baseline", "descrambler", "adaptation")]
+@pytest.mark.parametrize(("size", "k", "patch"), [(32, 3, 4), (32, 1, 4), (224, 1, 28), (40, 1, 5), (32, 8, 8)])
+def test_patches_are_the_blocks_where_there_are_some(size: int, k: int, patch: int) -> None:
+    assert NETWORKS["vit"]().block_size(size, k) == patch
+    others = [NETWORKS[arch]().block_size(size, k) for arch in ("baseline", "descrambler", "adaptation")]
     assert others == [1, k, k]
 
 
