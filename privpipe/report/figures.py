@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb.settings import Settings
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
@@ -75,9 +76,11 @@ def note(text: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
+def demonstration(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Perturbation:
     """The method with the public demonstration key."""
-    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION)
+    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION, **(settings or {}))
 
 
 def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
@@ -97,24 +100,28 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
     return figure
 
 
-def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
+def paper_examples(
+    original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> list[Example]:
     """The image under other usual sizes, with the demonstration key where the method has one."""
     out = []
     for size in METHODS[method].usual_sizes:
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
-        other = demonstration(method, len(original), size, scope, sigma)
+        other = demonstration(method, len(original), size, scope, sigma, settings)
         key = "\n(demonstration key)" if other.keyed else ""
         out.append((f"k = {size}{key}", displayable(other.apply(original[None])[0], other.image_range)))
     return out
 
 
-def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
+def method_figure(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Figure:
     """What the method does, as it says itself: its kernel, its permutation or matrix of one block, its noise, or words.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing, size = demonstration(method, image_size, k, scope, sigma).drawing(), (4.6, 3.6)
+    drawing, size = demonstration(method, image_size, k, scope, sigma, settings).drawing(), (4.6, 3.6)
     if drawing.values is None:
         return note(drawing.title, size)
     with mpl.rc_context(STYLE):
