@@ -36,7 +36,7 @@ T = TypeVar("T")
 SIZE, CHANNELS = 32, 3
 SCOPES = ("dataset", "image")
 SIGMA = 100.0  # of the methods that add noise, in examples
-EPSILON, DELTA = 1.0, 1e-5  # of releases of a whole set, in examples
+EPSILON = 1.0  # of releases of a whole set, in examples
 MAGNIFIED, MARGIN = 5, 8  # of the figures, in pixels
 MARKER = "(`make docs` writes the {} here, from the code.)\n"
 DOCS = Path(__file__).parent
@@ -78,6 +78,11 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
         if scope == SCOPES[0]:
             yield "`perturb.k`", settings(kind)
             yield "`perturb.sigma`", "over 0, in levels of 0..255" if kind.noisy else "not used"
+            for name, own_setting in kind.own_settings().items():
+                yield (
+                    f"`perturb.{name}`",
+                    f"{own_setting.meaning}: {own_setting.legal}; {own_setting.default:g} if left out",
+                )
             yield "key", key_of(method)
             yield "stored as", f"{method.dtype}, black is {method.image_range[0]:g} and white {method.image_range[1]:g}"
             yield "with the key" if kind.keyed else "undone", undoing(kind)
@@ -94,7 +99,7 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
 
 def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
     """Rows of the table of a method that releases numbers of a whole set."""
-    release = kind(SIZE, EPSILON, DELTA)
+    release = kind(SIZE, epsilon=EPSILON)
     yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
     yield "`perturb.k`, `perturb.sigma`", "not used"
     yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"

@@ -116,22 +116,31 @@ class Key(Group):
 
 
 class Perturb(Group):
-    """What is done to the images before they leave."""
+    """What is done to the images before they leave.
+
+    Settings that methods have of their own (`privpipe.perturb.settings`) stand beside these, such as
+    `perturb.fraction`; those of other methods than `method` are ignored, as `sigma` is without noise.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     method: str = Field(description="one of privpipe.perturb.METHODS")
     k: Count = Field(description="filter size (odd) or block size (divides data.image_size)")
     scope: Literal["dataset", "image"] = Field(description="one key for all images, or a fresh one for each")
     sigma: NonNegative = Field(description="noise strength in pixel levels of 0..255")
     epsilon: Positive | None = Field(
-        default=None, description="releases of a whole set: bounds what they tell of one image; null for other methods"
-    )
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=1e-5, description="releases of a whole set: how likely epsilon may fail to hold"
+        default=None, description="of methods with a formal guarantee: how much they tell; null: the method's default"
     )
     budget: Positive | None = Field(
         default=None,
         description="releases of a whole set: the epsilon that all releases under the key may come to; null: no limit",
     )
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What is set of the settings that `method` has of its own, by name."""
+        given = {**(self.model_extra or {}), **({} if self.epsilon is None else {"epsilon": self.epsilon})}
+        return {name: given[name] for name in METHODS[self.method].own_settings() if name in given}
 
 
 class Model(Group):
@@ -337,30 +346,40 @@ DATA_RULES: dict[str, tuple[Rule, ...]] = {
 def _experiment_problems(params: Params) -> list[str]:
     """What the method and the network ask, as they say themselves."""
     perturb, model, size = params.perturb, params.model, params.data.image_size
+    if perturb.method not in METHODS:
+        return [unknown("perturb.method", perturb.method, list(METHODS))]
+    known = {*Perturb.model_fields, *(name for other in METHODS.values() for name in other.own_settings())}
+    names = [name for name in perturb.model_extra or {} if name not in known]
+    strange = [unknown("a parameter of perturb", name, sorted(known)) for name in names]
     release = RELEASES.get(perturb.method)
     if release is not None:
-        return release.setting_problems(perturb.scope, perturb.sigma, perturb.epsilon)
-    kind = PERTURBATIONS.get(perturb.method)
-    if kind is None:
-        return [unknown("perturb.method", perturb.method, list(METHODS))]
+        return [*strange, *release.setting_problems(perturb.scope, perturb.sigma, perturb.own)]
+    kind = PERTURBATIONS[perturb.method]
     network = network_for(model.arch, params.train.recipe)()
-    method = kind(size, perturb.k, perturb.scope, perturb.sigma)
+    method = kind(size, perturb.k, perturb.scope, perturb.sigma, **perturb.own)
     return [
-        *kind.setting_problems(size, perturb.k, perturb.sigma),
-        *_release_only_problems(perturb),
+        *strange,
+        *kind.setting_problems(size, perturb.k, perturb.sigma, perturb.own),
+        *_without_guarantee(perturb),
         *network.experiment_problems(method, model.descrambler),
     ]
 
 
-def _release_only_problems(perturb: Perturb) -> list[str]:
-    """Parameters that are set, though the method releases images."""
-    return [
-        f"perturb.{name} is for methods that release numbers of a whole set ({', '.join(RELEASES)}); got {value:g} "
-        f"with perturb.method={perturb.method}, for whose images nothing of the kind is guaranteed. Set "
-        f"perturb.{name}=null."
-        for name in ("epsilon", "budget")
-        if (value := getattr(perturb, name)) is not None
-    ]
+def _without_guarantee(perturb: Perturb) -> list[str]:
+    """Parameters that ask for a guarantee which the method does not give: they are not ignored."""
+    problems = []
+    guaranteed = [name for name, kind in METHODS.items() if "epsilon" in kind.own_settings()]
+    if perturb.epsilon is not None and perturb.method not in guaranteed:
+        problems.append(
+            f"perturb.epsilon is for methods that guarantee one ({', '.join(guaranteed)}); got {perturb.epsilon:g} "
+            f"with perturb.method={perturb.method}. Set perturb.epsilon=null, or use one of these."
+        )
+    if perturb.budget is not None:
+        problems.append(
+            f"perturb.budget is for releases of a whole set ({', '.join(RELEASES)}); got {perturb.budget:g} with "
+            f"perturb.method={perturb.method}, whose images no budget bounds. Set perturb.budget=null."
+        )
+    return problems
 
 
 def load_params(path: str | Path) -> Params:

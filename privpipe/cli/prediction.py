@@ -89,7 +89,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
 
     method: Perturbation = Unperturbed(size)  # a model of a release of the whole set takes images as they are
     if bundle.method not in RELEASES:
-        method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
+        method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked, bundle.settings)
     header = Header(
         PERTURBED,
         bundle.method,
@@ -102,6 +102,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
         bundle.sigma,
         bundle.key_fingerprint,
         reading=bundle.reading,
+        settings=method.settings,
     )
     bundle.check_fits(header, "the images to classify")
     return Classifier(bundle, method, reading)

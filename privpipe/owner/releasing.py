@@ -54,18 +54,6 @@ def cross(
     return release_file(images, public, perturbed, queries, settings, key)
 
 
-def set_release(settings: Perturb, image_size: int) -> SetRelease:
-    """The release that `settings` describe.
-
-    Raises:
-        PrivpipeError: they have no epsilon.
-    """
-    kind = RELEASES[settings.method]
-    if settings.epsilon is None:
-        raise PrivpipeError("\n".join(kind.setting_problems(settings.scope, settings.sigma, settings.epsilon)))
-    return kind(image_size, settings.epsilon, settings.delta)
-
-
 def release_file(
     images: str | Path, public: str | Path, target: str | Path, queries: str | Path, settings: Perturb, key: Key
 ) -> Metrics:
@@ -97,7 +85,7 @@ def release_file(
                 f"{public} has images of shape {store.header.shape}, {images} of {header.shape}. Make both again with "
                 "`dvc repro`."
             )
-    release = set_release(settings, header.shape[0])
+    release = RELEASES[settings.method](header.shape[0], **settings.own)
     numbers = release.release(
         private, others, others_labels, len(header.class_names), noise_stream(release, private, key)
     )

@@ -13,6 +13,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb.equations import Equations
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.method import Method
+from privpipe.perturb.settings import Settings
 from privpipe.perturb.values import Array, Doubles, Floats, Images, squared_distances
 
 if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
@@ -67,9 +68,13 @@ class Knowledge(Method):
         return f"fit images of {image_size} pixels"
 
     @classmethod
-    def setting_problems(cls, image_size: int, k: int, sigma: float) -> list[str]:
-        """Why these settings are impossible, a sentence each with the remedy; none where they are legal."""
-        problems = []
+    def setting_problems(cls, image_size: int, k: int, sigma: float, settings: Settings | None = None) -> list[str]:
+        """Why these settings are impossible, a sentence each with the remedy; none where they are legal.
+
+        Args:
+            settings: those of `own_settings` that are set, by name.
+        """
+        problems = cls.own_problems(settings or {})
         legal = cls.legal_k(image_size)
         if legal is not None and k not in legal:
             problems.append(
@@ -230,6 +235,11 @@ class Knowledge(Method):
 
     def invariants(self, image: "Tensor") -> "Tensor | None":
         """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
+        return None
+
+    def epsilons(self, channels: int) -> tuple[float, float] | None:
+        """What pure differential privacy an output has by its definition: epsilon of a change of one pixel in all its
+        colours, and of any two images, where every image has noise of its own. None: none is known."""
         return None
 
     def noise_row(self) -> Doubles | None:

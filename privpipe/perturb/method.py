@@ -4,6 +4,7 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
+from privpipe.perturb.settings import Setting, Settings, declared
 from privpipe.perturb.values import Array
 
 
@@ -36,6 +37,31 @@ class Method(ABC):
     summary: ClassVar[str]
     keyed: ClassVar[bool] = False
     colour: ClassVar[str] = "#718096"
+
+    @classmethod
+    def own_settings(cls) -> dict[str, Setting]:
+        """The settings that it has beside those of all methods, by name; see `privpipe.perturb.settings`."""
+        return declared(cls)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The values of `own_settings`, by name."""
+        return {name: float(getattr(self, name)) for name in self.own_settings()}
+
+    @classmethod
+    def own_problems(cls, settings: Settings) -> list[str]:
+        """Why values of `own_settings` are impossible, a sentence each with the remedy."""
+        problems, own = [], cls.own_settings()
+        for name, value in settings.items():
+            if name not in own:
+                legal_names = f"Use {', '.join(own)}, or leave it out." if own else "Leave it out."
+                problems.append(f"perturb.method={cls.name} has no setting {name}; got {value!r}. {legal_names}")
+            elif not own[name].accepts(value):
+                problems.append(
+                    f"perturb.{name} ({own[name].meaning}) must be {own[name].legal} for perturb.method={cls.name}; "
+                    f"got {value!r}. Use {own[name].default:g}, for example."
+                )
+        return problems
 
     def weakness(self) -> str | None:
         """Why these settings hide nothing from whoever holds the file, a sentence; None where they may hide it."""

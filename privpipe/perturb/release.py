@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from privpipe.perturb.keystream import KeyStream
 from privpipe.perturb.method import Method
+from privpipe.perturb.settings import Settings, setting
 from privpipe.perturb.values import Images
 from privpipe.statistics.accounting import mu_of
 
@@ -56,8 +57,8 @@ class SetRelease(Method):
     """
 
     image_size: int
-    epsilon: float
-    delta: float
+    epsilon: float = setting(1.0, "bounds what a release tells of one image", above=0, most=1e9)
+    delta: float = setting(1e-5, "how likely the bound may fail to hold", above=0, most=0.5)
 
     form: ClassVar[str]
 
@@ -97,20 +98,14 @@ class SetRelease(Method):
         """How far the releases with and without an image lie apart, in standard deviations of the noise, at most."""
         return mu_of(self.epsilon, self.delta)
 
-    @property
-    def settings(self) -> dict[str, float]:
-        """What everybody may know of the settings, and a reader needs."""
-        return {"epsilon": self.epsilon, "delta": self.delta}
-
     @classmethod
-    def setting_problems(cls, scope: str, sigma: float, epsilon: float | None) -> list[str]:
-        """Why these settings are impossible, a sentence each with the remedy; none where they are legal."""
-        problems = []
-        if epsilon is None:
-            problems.append(
-                f"perturb.epsilon must be over 0 for perturb.method={cls.name}; got null. Set perturb.epsilon=1, for "
-                "example: the smaller, the less the release tells of one image."
-            )
+    def setting_problems(cls, scope: str, sigma: float, settings: Settings) -> list[str]:
+        """Why these settings are impossible, a sentence each with the remedy; none where they are legal.
+
+        Args:
+            settings: those of `own_settings` that are set, by name.
+        """
+        problems = cls.own_problems(settings)
         if scope != "dataset":
             problems.append(
                 f"perturb.scope must be dataset for perturb.method={cls.name}, which releases one thing for the whole "

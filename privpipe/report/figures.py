@@ -3,11 +3,10 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,9 +15,13 @@ from numpy.typing import NDArray
 from privpipe.files import write_bytes
 from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.method import Drawing
+from privpipe.perturb.settings import Settings
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd  # the stage that scores draws one figure, of no table
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -74,9 +77,11 @@ def note(text: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
+def demonstration(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Perturbation:
     """The method with the public demonstration key."""
-    return PERTURBATIONS[method](image_size, k, scope, sigma, DEMONSTRATION)
+    return PERTURBATIONS[method](image_size, k, scope, sigma, DEMONSTRATION, **(settings or {}))
 
 
 def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
@@ -96,24 +101,28 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
     return figure
 
 
-def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
+def paper_examples(
+    original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> list[Example]:
     """The image under other usual sizes, with the demonstration key where the method has one."""
     out = []
     for size in PERTURBATIONS[method].usual_sizes:
         if size == k or size not in (PERTURBATIONS[method].legal_k(len(original)) or []):
             continue
-        other = demonstration(method, len(original), size, scope, sigma)
+        other = demonstration(method, len(original), size, scope, sigma, settings)
         key = "\n(demonstration key)" if other.keyed else ""
         out.append((f"k = {size}{key}", displayable(other.apply(original[None])[0], other.image_range)))
     return out
 
 
-def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
+def method_figure(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Figure:
     """What the method does, as it says itself: its kernel, its permutation or matrix of one block, its noise, or words.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing = demonstration(method, image_size, k, scope, sigma).drawing()
+    drawing = demonstration(method, image_size, k, scope, sigma, settings).drawing()
     return figure_of(drawing, "\n(demonstration key)" if PERTURBATIONS[method].keyed else "")
 
 
@@ -150,7 +159,7 @@ def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool =
         figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
+def training_curves(curve: "pd.DataFrame", chance: float) -> Figure:
     """Losses and validation accuracy by epoch.
 
     Args:
@@ -175,7 +184,7 @@ def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def confusion(table: pd.DataFrame) -> Figure:
+def confusion(table: "pd.DataFrame") -> Figure:
     """The confusion matrix.
 
     Args:
@@ -197,7 +206,7 @@ def confusion(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure:
+def descrambler_histogram(histogram: "pd.DataFrame", reason: str | None) -> Figure:
     """Figure 13 of the study: in how many blocks the inferred descrambler has so many pixels right.
 
     Args:

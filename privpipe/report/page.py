@@ -96,7 +96,7 @@ def draw_examples(inputs: Inputs) -> Figure:
         perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
     settings = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
-    others = figures.paper_examples(original, header.method, header.k, header.scope, settings.sigma)
+    others = figures.paper_examples(original, header.method, header.k, header.scope, settings.sigma, settings.own)
     return figures.examples(original, (title, perturbed), others)
 
 
@@ -112,7 +112,9 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "examples": draw_examples(inputs),
         "method": figures.figure_of(inputs.release.drawing())
         if inputs.release is not None
-        else figures.method_figure(settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma),
+        else figures.method_figure(
+            settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma, settings.own
+        ),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
@@ -152,7 +154,8 @@ def _guarantee(inputs: Inputs) -> str:
     else:
         with open_store(inputs.perturbed, PERTURBED) as store:
             size, _, channels = store.header.shape
-        promised = guarantee(settings.method, size, channels, settings.k, settings.scope, settings.sigma)
+        given = (settings.method, size, channels, settings.k, settings.scope, settings.sigma)
+        promised = guarantee(*given, settings=settings.own)
         guaranteed, statement = promised.epsilon_pixel is not None, promised.statement
     if guaranteed and research:
         return f"Nothing, for this research key can be made again by anybody. With a secret one: {statement}"

@@ -22,7 +22,7 @@ PUBLIC = DRAWN.images[300:]
 
 
 def release(private: Labelled = PRIVATE, epsilon: float = 5.0, stream: KeyStream = STREAM) -> Arrays:
-    return DpStatistics(SIZE, epsilon, DELTA).release(private, PUBLIC, None, 10, stream)
+    return DpStatistics(SIZE, epsilon=epsilon, delta=DELTA).release(private, PUBLIC, None, 10, stream)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_one_image_moves_the_sums_by_no_more_than_the_noise_is_made_for(released
     without = release(Labelled(PRIVATE.images[1:], PRIVATE.labels[1:]))
     # The same stream, which no program uses twice, so that the noise cancels out.
     moved = sums_of(released).cross - sums_of(without).cross
-    mu = DpStatistics(SIZE, 5.0, DELTA).mu
+    mu = DpStatistics(SIZE, epsilon=5.0, delta=DELTA).mu
     assert 0 < np.linalg.norm(moved) * mu <= 1 * mu  # noise of deviation 1 / mu, so the distance is at most mu
     assert sums_of(released).cross_variance == pytest.approx(1 / mu**2)
 
@@ -49,7 +49,7 @@ def test_one_image_moves_the_sums_by_no_more_than_the_noise_is_made_for(released
 def test_the_noise_is_that_of_the_stream_and_of_the_deviation_that_epsilon_asks_for(released: Arrays) -> None:
     other = release(stream=STREAM.child("another"))
     difference = (sums_of(released).cross - sums_of(other).cross).ravel()
-    deviation = math.sqrt(2) / DpStatistics(SIZE, 5.0, DELTA).mu
+    deviation = math.sqrt(2) / DpStatistics(SIZE, epsilon=5.0, delta=DELTA).mu
     assert np.std(difference) == pytest.approx(deviation, rel=5 / math.sqrt(2 * len(difference)))
     assert all(np.array_equal(released[name], again) for name, again in release().items())
 
@@ -68,33 +68,35 @@ def test_what_is_fitted_to_a_release_classifies_images_that_nobody_has_seen() ->
     drawn = draw(1500, SIZE, rng=np.random.default_rng(4))
     images, labels = drawn.images, drawn.labels
     private = Labelled(images[:800], labels[:800])
-    numbers = DpStatistics(SIZE, 10.0, DELTA).release(private, images[1100:], None, 10, STREAM)
+    numbers = DpStatistics(SIZE, epsilon=10.0, delta=DELTA).release(private, images[1100:], None, 10, STREAM)
     scores = fitted(numbers).scores(images[800:1100])
     assert (scores.argmax(axis=1) == labels[800:1100]).mean() > 0.3  # guessing: 0.1
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 100.0])
 def test_the_missing_image_is_told_no_more_often_than_the_bound_allows(released: Arrays, epsilon: float) -> None:
-    told = DpStatistics(SIZE, epsilon, DELTA).identified(released, PRIVATE, 200)
-    bound = at_most(np.unique(PRIVATE.labels, return_counts=True)[1], DpStatistics(SIZE, epsilon, DELTA).mu)
+    told = DpStatistics(SIZE, epsilon=epsilon, delta=DELTA).identified(released, PRIVATE, 200)
+    bound = at_most(
+        np.unique(PRIVATE.labels, return_counts=True)[1], DpStatistics(SIZE, epsilon=epsilon, delta=DELTA).mu
+    )
     assert told <= bound + 3 * math.sqrt(bound * (1 - bound) / len(PRIVATE.labels))
 
 
 def test_with_hardly_any_noise_the_missing_image_is_told(released: Arrays) -> None:
-    assert DpStatistics(SIZE, 1e6, DELTA).identified(released, PRIVATE, 200) > 0.95
+    assert DpStatistics(SIZE, epsilon=1e6, delta=DELTA).identified(released, PRIVATE, 200) > 0.95
 
 
 def test_settings_that_mean_nothing_are_refused_by_name() -> None:
-    problems = DpStatistics.setting_problems("image", 25.0, None)
-    assert [problem.split(" must be ")[0] for problem in problems] == [
+    problems = DpStatistics.setting_problems("image", 25.0, {"epsilon": 0.0, "planes": 2})
+    assert [problem.split(" (")[0].split(" must be ")[0] for problem in problems] == [
         "perturb.epsilon",
+        "perturb.method=dp_statistics has no setting planes; got 2. Use epsilon, delta, or leave it out.",
         "perturb.scope",
         "perturb.sigma",
     ]
-    assert all("dp_statistics" in problem and "Set perturb." in problem for problem in problems)
-    assert DpStatistics.setting_problems("dataset", 0.0, 1.0) == []
+    assert DpStatistics.setting_problems("dataset", 0.0, {"epsilon": 1.0}) == []
 
 
 def test_too_few_public_images_are_refused() -> None:
     with pytest.raises(PrivpipeError, match=r"of public images, at least 20; got 5\. Raise data\.public\."):
-        DpStatistics(SIZE, 1.0, DELTA).release(PRIVATE, PUBLIC[:5], None, 10, STREAM)
+        DpStatistics(SIZE, epsilon=1.0, delta=DELTA).release(PRIVATE, PUBLIC[:5], None, 10, STREAM)

@@ -24,7 +24,7 @@ CANDIDATES = Labelled(DRAWN.images[:100], DRAWN.labels[:100])
 ABOUT = About(
     "dp_statistics", "noisy_sums", {"epsilon": EPSILON, "delta": DELTA}, tuple("abcdefghij"), (SIZE, SIZE, 3), "0" * 64
 )
-NUMBERS = DpStatistics(SIZE, EPSILON, DELTA).release(
+NUMBERS = DpStatistics(SIZE, epsilon=EPSILON, delta=DELTA).release(
     Labelled(DRAWN.images[100:200], DRAWN.labels[100:200]), DRAWN.images[200:], None, 10, KeyStream(bytes(32))
 )
 NOT_RUN = Record("L0", "reconstruction", 0, 0, problem="there is no image")

@@ -47,8 +47,8 @@ def score(
     """
     if is_release(perturbed):
         targets, among = params.attack.targets, params.attack.candidates
-        candidates = Labelled(*load_candidates(inputs.images, among, OUTSIDE))
-        return judge_release(load_released(perturbed), records, candidates, targets), candidates.images[:targets], None
+        outside = Labelled(*load_candidates(inputs.images, among, OUTSIDE))
+        return judge_release(load_released(perturbed), records, outside, targets), outside.images[:targets], None
     check_perturbed_with(perturbed, key)
     # One stolen image stands for all: what was learned from them is in the records.
     view = load_view(perturbed, inputs.public, inputs.leaked, params.attack.targets, stolen=1)
