@@ -80,7 +80,7 @@ def linkage_at_most(labels: Labels, mu: float) -> float:
 def reconstructed(one: Sums, other: Sums) -> Doubles:
     """The vector of the image by which two sets differ, from the releases of both, up to its length and sign; (d,).
 
-    Their difference is r zᵀ plus noise, whose nearest matrix of rank 1 gives z. Each release has noise of its own: under
-    one noise for both, the difference is r zᵀ exactly, which is why noise is never used twice.
+    Their difference is r zᵀ plus noise, whose nearest matrix of rank 1 gives z. Each release has noise of its own:
+    under one noise for both, the difference is r zᵀ exactly, which is why noise is never used twice.
     """
     return np.asarray(np.linalg.svd(one.cross - other.cross)[2][0])
