@@ -8,9 +8,11 @@ from privpipe.statistics.accounting import mu_of
 from privpipe.statistics.mechanism import Budget, clipped, exact_sums, noise_count, release
 from privpipe.statistics.membership import (
     contributions,
+    inner_products,
     left_over,
     linkage,
     linkage_at_most,
+    linked,
     log_ratio,
     membership_advantage,
     reconstructed,
@@ -59,6 +61,18 @@ def test_linkage_stays_between_chance_and_the_bound(mu: float) -> None:
     assert right <= bound + 0.03
     assert right > (0.8 if mu == 8 else 0)
     assert linkage_at_most(labels, 0) == pytest.approx(CLASSES / 400)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.3])
+def test_linkage_is_what_the_likeliest_candidates_of_drawn_releases_give(moment: float) -> None:
+    vectors, targets, labels = drawn(40)
+    budget, rng = Budget(3.0, moment), np.random.default_rng(1)
+    t = contributions(vectors, targets, budget)
+    assert inner_products(vectors, targets, budget) == pytest.approx(t @ t.T, abs=1e-5)
+    of_class = t[labels == 0]
+    drawn_one = [linked(of_class[0] + rng.standard_normal(t.shape[1]), of_class) == 0 for _ in range(2000)]
+    tries = [linkage(vectors, targets, labels, budget, rng, tries=1) for _ in range(1000)]
+    assert np.mean(tries) == pytest.approx(np.mean(drawn_one), abs=0.06)
 
 
 def test_neighbours_give_the_image_away_with_one_noise_for_both_and_hardly_with_two() -> None:
