@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -25,8 +25,7 @@ from privpipe.attacks.registry import ATTACKS
 from privpipe.data.synthetic import draw
 from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
-from privpipe.perturb import METHODS, Perturbation
-from privpipe.plugins import Registry
+from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
 from privpipe.report.advice import verdict
 from privpipe.report.figures import DEMONSTRATION, displayable
 from privpipe.scores.guarantee import guarantee
@@ -37,6 +36,7 @@ T = TypeVar("T")
 SIZE, CHANNELS = 32, 3
 SCOPES = ("dataset", "image")
 SIGMA = 100.0  # of the methods that add noise, in examples
+EPSILON, DELTA = 1.0, 1e-5  # of releases of a whole set, in examples
 MAGNIFIED, MARGIN = 5, 8  # of the figures, in pixels
 MARKER = "(`make docs` writes the {} here, from the code.)\n"
 DOCS = Path(__file__).parent
@@ -60,11 +60,14 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
 def methods(figures: Path) -> str:
     """A section for each method, in Markdown; its figure is written into the folder `figures`."""
     sections, link = [], os.path.relpath(figures, DOCS)
-    for name, kind in own(METHODS).items():
+    for name, kind in own(PERTURBATIONS).items():
         write_figure(kind, figures / f"{name}.png")
         rows = [f"| {title} | {text} |" for title, text in facts(kind)]
         sections += [f"## {name}\n", documented(kind), f"![{name}]({link}/{name}.png)\n", f"{caption(kind)}\n"]
         sections += ["| | |", "|---|---|", *rows, ""]
+    for name, release in own(RELEASES).items():
+        rows = [f"| {title} | {text} |" for title, text in release_facts(release)]
+        sections += [f"## {name}\n", documented(release), "| | |", "|---|---|", *rows, ""]
     return "\n".join(sections)
 
 
@@ -87,6 +90,16 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
         yield f"advice{under}", verdict(header)[1]
         names = [f"[{attack}](attacks.md#{attack})" for attack, one in attack_kinds() if one.applies(method)]
         yield f"attacks that apply{under}", ", ".join(names)
+
+
+def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
+    """Rows of the table of a method that releases numbers of a whole set."""
+    release = kind(SIZE, EPSILON, DELTA)
+    yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
+    yield "`perturb.k`, `perturb.sigma`", "not used"
+    yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
+    yield "formal guarantee", f"{release.guarantee} (Here: epsilon {EPSILON:g}.)"
+    yield "advice", release.advice
 
 
 def settings(kind: type[Perturbation]) -> str:
@@ -117,7 +130,7 @@ def undoing(kind: type[Perturbation]) -> str:
 def attacks(_: Path) -> str:
     """What each attack applies to, then a section for each, in Markdown."""
     kinds = attack_kinds()
-    cases = [(kind, scope) for kind in own(METHODS).values() for scope in (SCOPES if kind.keyed else SCOPES[:1])]
+    cases = [(kind, scope) for kind in own(PERTURBATIONS).values() for scope in (SCOPES if kind.keyed else SCOPES[:1])]
     lines = ["| method | scope | attacks, in the order in which they are tried |", "|---|---|---|"]
     for kind, scope in cases:
         method = example(kind, scope)
@@ -140,7 +153,7 @@ def attack_kinds() -> list[tuple[str, Attack]]:
     return sorted(found, key=lambda pair: (pair[1].costly, pair[1].order, pair[0]))
 
 
-def own(registry: Registry[T]) -> dict[str, type[T]]:
+def own(registry: Mapping[str, type[T]]) -> dict[str, type[T]]:
     """Those of privpipe, whatever other packages are installed beside it."""
     return {name: kind for name, kind in registry.items() if kind.__module__.startswith("privpipe.")}
 

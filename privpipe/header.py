@@ -12,7 +12,7 @@ from privpipe.checksum import block_rows
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
-PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
+PUBLIC, LEAKED, QUERIES = "privpipe-public", "privpipe-leaked", "privpipe-queries"
 FORMAT_VERSION = 2
 SPLITS = ("train", "val", "test")
 ATTRIBUTES = (
@@ -29,7 +29,7 @@ class Header:
     """What a file says of itself.
 
     Args:
-        kind: RAW, PERTURBED, PUBLIC or LEAKED.
+        kind: RAW, PERTURBED, PUBLIC, LEAKED or QUERIES.
         method, k, scope: the transformation (`none` for raw images).
         class_names: name of label i at place i.
         image_range: the values that stand for black and white.
@@ -94,14 +94,14 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
     """
     try:
         attrs = file.attrs
-        missing = [name for name in ATTRIBUTES if name not in attrs]
-        if missing:
-            raise ValueError(f"it has no attribute {', '.join(missing)}")
-        form, version = _decode(attrs["format"]), int(attrs["format_version"])
-        if form != kind:
+        if "format" in attrs and (form := read_format(file)) != kind:
             raise PrivpipeError(
                 f"{path} must be a {kind} file; its format is {form!r}. Pass the file that the stage names."
             )
+        missing = [name for name in ATTRIBUTES if name not in attrs]
+        if missing:
+            raise ValueError(f"it has no attribute {', '.join(missing)}")
+        version = int(attrs["format_version"])
         if version != FORMAT_VERSION:
             raise PrivpipeError(
                 f"{path} has format version {version}; this privpipe reads version {FORMAT_VERSION}. "
@@ -127,6 +127,11 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error
+
+
+def read_format(file: h5py.File) -> str:
+    """What kind of file it says to be; KeyError where it says nothing, ValueError where that is no text."""
+    return _decode(file.attrs["format"])
 
 
 def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str]:

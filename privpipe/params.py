@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.networks.registry import architectures, network_for
-from privpipe.perturb import METHODS
+from privpipe.perturb import METHODS, PERTURBATIONS, RELEASES
 from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
@@ -122,6 +122,16 @@ class Perturb(Group):
     k: Count = Field(description="filter size (odd) or block size (divides data.image_size)")
     scope: Literal["dataset", "image"] = Field(description="one key for all images, or a fresh one for each")
     sigma: NonNegative = Field(description="noise strength in pixel levels of 0..255")
+    epsilon: Positive | None = Field(
+        default=None, description="releases of a whole set: bounds what they tell of one image; null for other methods"
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=1e-5, description="releases of a whole set: how likely epsilon may fail to hold"
+    )
+    budget: Positive | None = Field(
+        default=None,
+        description="releases of a whole set: the epsilon that all releases under the key may come to; null: no limit",
+    )
 
 
 class Model(Group):
@@ -327,14 +337,29 @@ DATA_RULES: dict[str, tuple[Rule, ...]] = {
 def _experiment_problems(params: Params) -> list[str]:
     """What the method and the network ask, as they say themselves."""
     perturb, model, size = params.perturb, params.model, params.data.image_size
-    kind = METHODS.get(perturb.method)
+    release = RELEASES.get(perturb.method)
+    if release is not None:
+        return release.setting_problems(perturb.scope, perturb.sigma, perturb.epsilon)
+    kind = PERTURBATIONS.get(perturb.method)
     if kind is None:
         return [unknown("perturb.method", perturb.method, list(METHODS))]
     network = network_for(model.arch, params.train.recipe)()
     method = kind(size, perturb.k, perturb.scope, perturb.sigma)
     return [
         *kind.setting_problems(size, perturb.k, perturb.sigma),
+        *_release_only_problems(perturb),
         *network.experiment_problems(method, model.descrambler),
+    ]
+
+
+def _release_only_problems(perturb: Perturb) -> list[str]:
+    """Parameters that are set, though the method releases images."""
+    return [
+        f"perturb.{name} is for methods that release numbers of a whole set ({', '.join(RELEASES)}); got {value:g} "
+        f"with perturb.method={perturb.method}, for whose images nothing of the kind is guaranteed. Set "
+        f"perturb.{name}=null."
+        for name in ("epsilon", "budget")
+        if (value := getattr(perturb, name)) is not None
     ]
 
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeGuard, TypeVar
 from privpipe.errors import PrivpipeError
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -84,6 +85,10 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 )
             yield origin, offered
 
+    def of(self, base: type[P]) -> "Kind[P]":
+        """Those of its classes that derive from `base`; nothing is looked for before the first look into the result."""
+        return Kind(self, base)
+
     def __getitem__(self, name: str) -> type[T]:
         return self._found[name]
 
@@ -94,8 +99,27 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         return len(self._found)
 
 
+class Kind(Mapping[str, type[P]], Generic[P]):
+    """The classes of a registry that derive from one base, by their names; made by `Registry.of`."""
+
+    def __init__(self, registry: Registry[Any], base: type[P]) -> None:
+        self.registry, self.base = registry, base
+
+    def __getitem__(self, name: str) -> type[P]:
+        found: type[P] = self.registry[name]
+        if not issubclass(found, self.base):
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, found in self.registry.items() if issubclass(found, self.base))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def _fits(value: Any, kind: type[T]) -> TypeGuard[type[T]]:
-    return inspect.isclass(value) and issubclass(value, kind) and not inspect.isabstract(value)
+    return inspect.isclass(value) and issubclass(value, kind) and value is not kind and not inspect.isabstract(value)
 
 
 def _load(entry: EntryPoint, origin: str) -> object:

@@ -8,10 +8,11 @@ Every byte has a checksum, which every reader compares (`privpipe.checksum`): `d
 XXH3 of each block of consecutive images, `block_rows` to a block; the first 512 bytes hold one of all else. They
 are there against accidents, and no signature: a cloud that changes a file can make new ones.
 
-Four kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
+Five kinds share the layout and are told apart by `format`, so that raw images cannot be taken for perturbed
 ones: `privpipe-images` never leaves the owner, `privpipe-perturbed` is made to. `privpipe-public` holds the public
 images of an adversary, `privpipe-leaked` the originals that an adversary is assumed to know; both have them in
-`train`, and nothing in the other splits.
+`train`, and nothing in the other splits. `privpipe-queries` holds the images of `val` and `test` in the form that a
+model takes which was fitted to a release of the whole set (`privpipe.released`); like raw images it stays at home.
 """
 
 import math
@@ -34,6 +35,7 @@ from privpipe.header import (
     MAX_CLASSES,
     PERTURBED,
     PUBLIC,
+    QUERIES,
     RAW,
     SPLITS,
     Header,
@@ -49,6 +51,7 @@ __all__ = [
     "MAX_CLASSES",
     "PERTURBED",
     "PUBLIC",
+    "QUERIES",
     "RAW",
     "SPLITS",
     "Header",
@@ -255,7 +258,7 @@ def open_store(path: str | Path, kind: str) -> Iterator[Store]:
     """Open and check a file of images.
 
     Args:
-        kind: what is expected, RAW, PERTURBED, PUBLIC or LEAKED.
+        kind: what is expected, RAW, PERTURBED, PUBLIC, LEAKED or QUERIES.
 
     Raises:
         PrivpipeError: the file is missing, has no checksums, changed since it was written, is of another format,

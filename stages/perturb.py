@@ -1,23 +1,29 @@
-"""Perturb the images with the owner's key: what comes out may be uploaded."""
+"""Perturb the images with the owner's key, or release numbers of the whole set: what comes out may be uploaded."""
+
+from pathlib import Path
 
 import click
 
 from privpipe.files import write_json
 from privpipe.owner.keyhome import read_key
-from privpipe.owner.perturbing import perturb_file
+from privpipe.owner.releasing import cross
 from privpipe.params import load_params
+from privpipe.pipeline.project import hide_raw_images
 
 from . import in_path, out_path, params_path, stage
 
 
 @click.command(help=__doc__)
 @in_path("--images")
+@in_path("--public")
 @in_path("--key")
 @out_path("--perturbed")
+@out_path("--queries")
 @out_path("--metrics")
 @params_path
-def main(images: str, key: str, perturbed: str, metrics: str, params_file: str) -> None:
+def main(images: str, public: str, key: str, perturbed: str, queries: str, metrics: str, params_file: str) -> None:
     with stage():
+        hide_raw_images(Path(queries).parent)
         params = load_params(params_file)
         secret = read_key(key)
         if params.data.source == "folder" and secret.research:
@@ -26,7 +32,7 @@ def main(images: str, key: str, perturbed: str, metrics: str, params_file: str) 
                 "they are NOT protected. Set key.seed=null before anything leaves this machine.",
                 err=True,
             )
-        write_json(metrics, perturb_file(images, perturbed, params.perturb, secret))
+        write_json(metrics, cross(images, public, perturbed, queries, params.perturb, secret))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def main(
         write_csv(cost_in_images, COST_COLUMNS, judgement.cost(in_pairs=False))
         write_csv(cost_in_pairs, COST_COLUMNS, judgement.cost(in_pairs=True))
         salt = salt_from(images, RAW, "reconstructions figure")
-        save(draw_reconstructions(originals, targets, params.perturb.method, judgement.images), figure, salt=salt)
+        method = params.perturb.method
+        save(draw_reconstructions(originals, targets, method, judgement.images), figure, salt=salt)
 
 
 if __name__ == "__main__":

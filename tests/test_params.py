@@ -12,13 +12,13 @@ from ruamel.yaml import YAML
 
 from privpipe.errors import PrivpipeError
 from privpipe.params import GROUPS, RENAMED, Params, check_params, load_params
-from privpipe.perturb import METHODS
+from privpipe.perturb import METHODS, PERTURBATIONS
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
 VALUES = YAML(typ="safe", pure=True).load(COMMITTED)
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 METHOD_NAMES = ", ".join(METHODS)
-BLOCK_METHODS = ", ".join(name for name in METHODS if METHODS[name].blocks)
+BLOCK_METHODS = ", ".join(name for name in PERTURBATIONS if PERTURBATIONS[name].blocks)
 PLAIN_NUMBER = "Write a plain number without quotes, such as 8 or 0.001"
 
 
@@ -72,9 +72,9 @@ def test_params_cannot_be_changed() -> None:
 LEGAL = [
     {"perturb__method": "block_scramble", "perturb__k": 32},
     *[
-        {"perturb__method": name, "perturb__k": (METHODS[name].legal_k(32) or [7])[-1], "perturb__sigma": 25}
+        {"perturb__method": name, "perturb__k": (PERTURBATIONS[name].legal_k(32) or [7])[-1], "perturb__sigma": 25}
         | {"model__arch": "baseline"}
-        for name in METHODS
+        for name in PERTURBATIONS
     ],
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
@@ -333,9 +333,9 @@ def test_impossible_combinations(changes: dict[str, Any], message: str) -> None:
     assert message_of(**changes).splitlines()[0] == message
 
 
-@given(st.sampled_from(sorted(METHODS)), st.integers(1, 40))
+@given(st.sampled_from(sorted(PERTURBATIONS)), st.integers(1, 40))
 def test_the_values_of_k_that_pass_are_those_that_the_method_names(name: str, k: int) -> None:
-    legal = METHODS[name].legal_k(32)
+    legal = PERTURBATIONS[name].legal_k(32)
     values = changed(perturb__method=name, perturb__k=k, perturb__sigma=1.0, model__arch="baseline")
     if legal is None or k in legal:
         assert check_params(values).perturb.k == k

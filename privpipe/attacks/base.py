@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.values import Floats
 
@@ -76,7 +76,7 @@ class AdversaryView:
     @cached_property
     def transformation(self) -> Perturbation:
         """The transformation without a key: what is public of it."""
-        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma)
+        return PERTURBATIONS[self.method](self.image_size, self.k, self.scope, self.sigma)
 
     def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
         """The transformation with a key of the adversary's own.
@@ -86,7 +86,7 @@ class AdversaryView:
         """
         secret = hashlib.sha256(f"an adversary's own key, {seed}".encode()).digest()
         stream = KeyStream(secret, (purpose,))
-        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
+        return PERTURBATIONS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
 
 
 @dataclass(frozen=True)

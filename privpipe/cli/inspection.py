@@ -1,12 +1,15 @@
 """What an adversary of a perturbed file sees: no key and no parameters are needed."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from privpipe.cli.png import sheet, write_png
 from privpipe.errors import PrivpipeError
+from privpipe.released import RELEASED, is_release, load_released
 from privpipe.report.advice import verdict
+from privpipe.scores.set_release import release_of
 from privpipe.store import PERTURBED, RAW, SPLITS, Store, open_store
 
 SHEET_IMAGES = 64
@@ -16,6 +19,8 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
     """All that a perturbed file says of itself, ready for JSON; optionally a PNG of its first training images.
 
     Returns:
+        Of a release of a whole set: file, bytes, format, method, settings, image_shape, class_names, numbers (the shape
+        of each array) and verdict. Of images:
         file, bytes, format, method, k, scope, sigma, key_fingerprint (empty without a key), image_shape (H, W, C),
         dtype, image_range (the values of black and white), values (least and greatest that occur; None without
         images), class_names, counts by split,
@@ -25,6 +30,8 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
         PrivpipeError: the file is missing, damaged, or holds raw images; the sheet cannot be drawn or written.
     """
     path = Path(path)
+    if is_release(path):
+        return _inspect_release(path, sheet_path)
     _refuse_raw(path)
     with open_store(path, PERTURBED) as store:
         header = store.header
@@ -49,6 +56,24 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
             "known_to_fall": falls,
             "verdict": sentence,
         }
+
+
+def _inspect_release(path: Path, sheet_path: str | Path | None) -> dict[str, Any]:
+    released = load_released(path)
+    if sheet_path is not None:
+        raise PrivpipeError(f"{path} holds numbers of a whole set, and no images to draw. Leave out --sheet.")
+    about, release = released.about, release_of(released.about)
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "format": RELEASED,
+        "method": about.method,
+        "settings": about.settings,
+        "image_shape": list(about.shape),
+        "class_names": list(about.class_names),
+        "numbers": {name: list(values.shape) for name, values in released.numbers.items()},
+        "verdict": f"{release.guarantee} {release.advice}",
+    }
 
 
 def _refuse_raw(path: Path) -> None:
@@ -87,6 +112,18 @@ def _write_sheet(store: Store, path: str | Path) -> None:
 
 def as_text(seen: dict[str, Any]) -> str:
     """The result of `inspect_file` for people."""
+    if "numbers" in seen:
+        settings = (f"{name} = {value:g}" for name, value in seen["settings"].items())
+        values = sum(math.prod(shape) for shape in seen["numbers"].values())
+        return _lines(
+            {
+                "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
+                "method": ", ".join([seen["method"], *settings]),
+                "numbers": f"{values:,} in {len(seen['numbers'])} arrays, those of public images included",
+                "classes": f"{len(seen['class_names'])}: {', '.join(seen['class_names'])}",
+                "privacy": seen["verdict"],
+            }
+        )
     height, width, channels = seen["image_shape"]
     low, high = seen["image_range"]
     extremes = "no images" if seen["values"] is None else "{:g} to {:g}".format(*seen["values"])
@@ -101,4 +138,8 @@ def as_text(seen: dict[str, Any]) -> str:
         "classes": f"{len(seen['class_names'])}: {', '.join(seen['class_names'])}",
         "privacy": seen["verdict"],
     }
-    return "\n".join(f"{name + ':':9}{value}" for name, value in lines.items())
+    return _lines(lines)
+
+
+def _lines(values: dict[str, str]) -> str:
+    return "\n".join(f"{name + ':':9}{value}" for name, value in values.items())

@@ -21,7 +21,8 @@ from privpipe.nn.device import deterministic
 from privpipe.nn.inference import predict
 from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
-from privpipe.perturb import Perturbation
+from privpipe.perturb import RELEASES, Perturbation
+from privpipe.perturb.none import Unperturbed
 from privpipe.reading import Reading
 from privpipe.store import PERTURBED, Header
 
@@ -86,10 +87,12 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
             check_key(key, bundle.key_fingerprint, path)
         return key
 
-    method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
+    method: Perturbation = Unperturbed(size)  # a model of a release of the whole set takes images as they are
+    if bundle.method not in RELEASES:
+        method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
     header = Header(
         PERTURBED,
-        method.name,
+        bundle.method,
         bundle.k,
         bundle.scope,
         bundle.class_names,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from privpipe.data.listing import find_images
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.owner.key import Key
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import Perturbation, perturbation_called
 from privpipe.reading import Reading
 from privpipe.store import PERTURBED, open_store
 
@@ -78,9 +78,7 @@ def query_method(
     Raises:
         PrivpipeError: there is no such method, k, scope or sigma, or a key is needed and there is none.
     """
-    method = METHODS.get(name)
-    if method is None:
-        raise PrivpipeError(unknown("the method", name, list(METHODS)))
+    method = perturbation_called(name)
     legal = method.legal_k(image_size)
     if legal is not None and k not in legal:
         sizes = ", ".join(map(str, legal))

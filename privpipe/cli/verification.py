@@ -10,9 +10,10 @@ from privpipe.checksum import check
 from privpipe.errors import PrivpipeError
 from privpipe.header import damaged
 from privpipe.nn.bundle import load_bundle
-from privpipe.store import LEAKED, PERTURBED, PUBLIC, RAW, SPLITS, open_store
+from privpipe.released import RELEASED, load_released
+from privpipe.store import LEAKED, PERTURBED, PUBLIC, QUERIES, RAW, SPLITS, open_store
 
-IMAGES = (RAW, PERTURBED, PUBLIC, LEAKED)
+IMAGES = (RAW, PERTURBED, PUBLIC, LEAKED, QUERIES)
 
 
 def verify_file(path: str | Path) -> str:
@@ -32,8 +33,11 @@ def verify_file(path: str | Path) -> str:
     kind = _format(path)
     if kind == RECORDS:
         return f"{kind}, {len(load_records(path))} runs of attacks"
+    if kind == RELEASED:
+        return f"{kind}, {load_released(path).about.method}"
     if kind not in IMAGES:
-        raise PrivpipeError(f"{path} has the format {kind!r}; {', '.join((*IMAGES, RECORDS))} can be verified.")
+        known = ", ".join((*IMAGES, RECORDS, RELEASED))
+        raise PrivpipeError(f"{path} has the format {kind!r}; {known} can be verified.")
     with open_store(path, kind) as store:
         for split in SPLITS:
             store.labels(split)

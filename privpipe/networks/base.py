@@ -26,6 +26,7 @@ class Architecture:
         channels: of the input.
         classes: number of outputs.
         k: block size of the descrambler layer, dividing `image_size`; ignored by networks without one.
+        shapes: of a network that is fitted to a release and not trained: its arrays by name; empty for all others.
     """
 
     arch: str
@@ -33,6 +34,7 @@ class Architecture:
     channels: int
     classes: int
     k: int = 1
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 class Network(ABC):

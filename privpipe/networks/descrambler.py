@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from privpipe.errors import unknown
 from privpipe.networks.base import Architecture, Network
 from privpipe.networks.baseline import Baseline
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import PERTURBATIONS, Perturbation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +43,7 @@ class Descrambler(Network):
     def experiment_problems(self, method: Perturbation, descrambler: str) -> list[str]:
         problems = super().experiment_problems(method, descrambler)
         if not method.blocks:
-            blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
+            blocks = ", ".join(name for name, other in PERTURBATIONS.items() if other.blocks)
             return [
                 *problems,
                 f"model.arch={self.stands_for or self.name} needs a method that works on blocks ({blocks}); got "
@@ -59,7 +59,7 @@ def choice_problem(choice: str, method: str, scope: str, k: int, image_size: int
         return unknown("model.descrambler", choice, list(CHOICES))
     if choice == "learned":
         return None
-    permuting = [name for name, kind in METHODS.items() if kind.permutes_within_blocks]
+    permuting = [name for name, kind in PERTURBATIONS.items() if kind.permutes_within_blocks]
     if method not in permuting or scope != "dataset":
         return (
             f"model.descrambler={choice} looks for the permutations that all images share, so it needs "

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.networks.base import Architecture
-from privpipe.networks.registry import NETWORKS
+from privpipe.nn.fitted import network_called
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.models import build, channels_last
 from privpipe.store import Header
@@ -88,7 +88,8 @@ class Bundle:
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """All of a bundle but its tensors, ready for JSON."""
     about: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    about |= {"architecture": asdict(bundle.architecture), "class_names": list(bundle.class_names)}
+    architecture = {name: value for name, value in asdict(bundle.architecture).items() if value != ()}
+    about |= {"architecture": architecture, "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
@@ -115,7 +116,8 @@ def _check(bundle: Bundle) -> None:
     architecture, (low, high) = bundle.architecture, bundle.image_range
     if len(bundle.class_names) != architecture.classes:
         raise ValueError(f"{len(bundle.class_names)} class names for {architecture.classes} classes")
-    if bundle.k < 1 or (NETWORKS[architecture.arch].descrambles and architecture.k != bundle.k):
+    network = network_called(architecture.arch)
+    if bundle.k < 1 or (network is not None and network.descrambles and architecture.k != bundle.k):
         raise ValueError(f"k={bundle.k}, and its descrambler has k={architecture.k}")
     if not -math.inf < low < high < math.inf or not bool((bundle.normalise.std > 0).all()):
         raise ValueError("its image range or its normalisation is impossible")

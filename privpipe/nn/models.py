@@ -7,6 +7,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.layers import BlockFullyConnected
 from privpipe.networks.base import Architecture
 from privpipe.networks.registry import NETWORKS
+from privpipe.nn.fitted import network_called
 
 
 def build(architecture: Architecture, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -20,9 +21,10 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
     Raises:
         PrivpipeError: there is no such network, or the sizes do not fit it.
     """
-    if architecture.arch not in NETWORKS:
+    kind = network_called(architecture.arch)
+    if kind is None:
         raise PrivpipeError(f"a network must be one of {', '.join(NETWORKS)}; got {architecture.arch!r}.")
-    network = NETWORKS[architecture.arch]()
+    network = kind()
     for field in ("image_size", "channels", "classes", "k"):
         value = getattr(architecture, field)
         if type(value) is not int or value < 1:

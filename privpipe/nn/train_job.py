@@ -1,7 +1,7 @@
 """The cloud's first job, from file to model: train a classifier on perturbed images."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -18,8 +18,10 @@ from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import measure
 from privpipe.nn.models import build
+from privpipe.nn.release_job import fit_release
 from privpipe.nn.training import Epoch, train
 from privpipe.params import Model, Train
+from privpipe.released import is_release
 from privpipe.store import PERTURBED, Header, open_store
 
 # Sets the first weights of a BFC layer from perturbed images, uint8 (N, H, W, C), and says how far to believe them.
@@ -64,11 +66,24 @@ def train_experiment(
     progress: bool = True,
     target: str | Path | None = None,
 ) -> Training:
-    """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`."""
+    """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`.
+
+    To a release of a whole set a classifier is fitted instead, which has no parameters.
+    """
+    if is_release(path):
+        return _fitted(path)
     recipe = recipe_of(model, settings)
     return train_file(
         path, model.arch, recipe, settings.device, settings.threads, prepare, progress, settings.memory_mb, target
     )
+
+
+def _fitted(path: str | Path) -> Training:
+    watch = Stopwatch()
+    bundle = fit_release(path)
+    metrics: dict[str, float | str | None] = {"descrambler_confidence": None, "device": "cpu"}
+    metrics |= {"precision": "float64", "final_train_loss": None}
+    return Training(bundle, [], metrics, {"descrambler_seconds": 0.0, "seconds": round(watch.seconds(), 2)})
 
 
 def train_file(
@@ -153,6 +168,6 @@ def train_file(
 
 
 def history_rows(history: list[Epoch]) -> tuple[list[str], list[list[float]]]:
-    """Header and rows of the training curve."""
-    rows = [asdict(epoch) for epoch in history]
-    return list(rows[0]), [list(row.values()) for row in rows]
+    """Header and rows of the training curve; no rows where nothing was trained."""
+    names = [field.name for field in fields(Epoch)]
+    return names, [[getattr(epoch, name) for name in names] for epoch in history]

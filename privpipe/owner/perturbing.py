@@ -1,4 +1,4 @@
-"""The owner's step across the boundary: raw images in, perturbed images out."""
+"""The owner's step across the boundary: raw images in, perturbed images out, or one release of the whole set."""
 
 import math
 from pathlib import Path
@@ -12,14 +12,14 @@ from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
 from privpipe.params import Perturb
-from privpipe.perturb import METHODS, Copies, Perturbation
+from privpipe.perturb import Copies, Perturbation, perturbation_called
 from privpipe.perturb.base import ZERO, Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
 
 def perturbation(settings: Perturb, image_size: int, key: Key) -> Perturbation:
     """The transformation that `settings` describe, with the owner's key."""
-    return METHODS[settings.method](image_size, settings.k, settings.scope, settings.sigma, key.stream)
+    return perturbation_called(settings.method)(image_size, settings.k, settings.scope, settings.sigma, key.stream)
 
 
 def perturb_file(

@@ -24,8 +24,8 @@ from privpipe.perturb.base import (
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, looked_up, rounded_quantiles
-from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import block_diagonal, block_places
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles
 
 if TYPE_CHECKING:

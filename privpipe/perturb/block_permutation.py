@@ -7,7 +7,7 @@ from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks,
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, order
-from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, squared_distances
 
 KEY_BYTES = 8  # the random numbers whose order is a permutation, one for each block

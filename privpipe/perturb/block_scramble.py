@@ -19,7 +19,7 @@ from privpipe.perturb.base import (
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, OwnStreams, order
-from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, pixel_codes, squared_distances
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 
 from privpipe.perturb.base import Array, FilterPerturbation, Images, one_by_one, side_by_side
 from privpipe.perturb.keystream import Copies
-from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import correlation
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, Floats
 
 FIXED_POINT = 256  # OpenCV's 8-bit blur has weights in multiples of 1/256

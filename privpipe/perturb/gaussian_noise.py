@@ -14,8 +14,8 @@ from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_f
 from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
-from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import identity
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
 
 WHITE = np.float32(255)

@@ -4,8 +4,7 @@ A method sets and overrides what it knows. The defaults say that it does not kno
 by an error that names the method and the member that is missing.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from scipy.sparse import csr_array
@@ -13,34 +12,17 @@ from scipy.sparse import csr_array
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.equations import Equations
 from privpipe.perturb.keys import KeyRecovery
+from privpipe.perturb.method import Method
 from privpipe.perturb.values import Array, Doubles, Floats, Images, squared_distances
 
 if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """What a method does, for a figure.
-
-    Args:
-        title: above the matrix; the whole of it where there is none.
-        values: the matrix, (rows, columns), or None.
-        whole: whether its values are whole numbers that name something.
-    """
-
-    title: str
-    values: Array | None = None
-    whole: bool = False
-
-
-class Knowledge(ABC):
+class Knowledge(Method):
     """What is known of a method with its settings; `privpipe.perturb.base.Perturbation` adds what it does.
 
     Attributes:
-        name: as `perturb.method`, lower case with underscores.
-        summary: what becomes of an image, a clause without a full stop. It stands where there is nothing to draw.
-        keyed: whether it draws key material.
         blocks: whether `k` is the size of blocks that are perturbed apart.
         exact, noisy: whether the output is uint8, and whether `sigma` counts.
         undone_by_key: whether there is `invert`, which gives the image back up to rounding.
@@ -52,7 +34,6 @@ class Knowledge(ABC):
         falls_up_to: the largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under
             `scope: dataset`; 0 where none is known. Measured by the survey (survey/results.csv) and the benchmarks.
         usual_sizes: values of k that example figures show.
-        colour: of its points in figures, as matplotlib takes it.
     """
 
     image_size: int
@@ -60,9 +41,6 @@ class Knowledge(ABC):
     scope: str
     sigma: float
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    keyed: ClassVar[bool] = False
     blocks: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     noisy: ClassVar[bool] = False
@@ -73,7 +51,6 @@ class Knowledge(ABC):
     keeps_block_means: ClassVar[bool] = False
     falls_up_to: ClassVar[int] = 0
     usual_sizes: ClassVar[tuple[int, ...]] = ()
-    colour: ClassVar[str] = "#718096"
 
     @staticmethod
     @abstractmethod
@@ -259,16 +236,6 @@ class Knowledge(ABC):
         """Of Gaussian noise: the weights (an odd number) that smooth independent values along each axis, before they
         are scaled to `sigma` again; None without noise. It decides the formal guarantee."""
         return None
-
-    # What is said and drawn of it.
-
-    def weakness(self) -> str | None:
-        """Why these settings hide nothing from whoever holds the file, a sentence; None where they may hide it."""
-        return None
-
-    def drawing(self) -> Drawing:
-        """What the method does, as a matrix or in words. A keyed one shows its key: use a demonstration key."""
-        return Drawing(f"{self.name}: {self.summary}")
 
     def _lacks(self, member: str, what: str) -> PrivpipeError:
         return PrivpipeError(f"{self.name} {what}. Define {type(self).__name__}.{member} if there is one.")

@@ -1,7 +1,7 @@
 """Images in, perturbed images out, in one call."""
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import KeyStream, Perturbation, perturbation_called
 from privpipe.perturb.base import Array, Images
 
 SCOPES = ("dataset", "image")
@@ -20,7 +20,7 @@ def perturb(
 
     Args:
         images: uint8 (N, H, W, C), or one image (H, W, C); H = W.
-        method: one of `privpipe.perturb.METHODS`.
+        method: one of `privpipe.perturb.PERTURBATIONS`.
         k: filter size (odd) or block size (divides H); leave it out where the method has none.
         scope: `dataset`, one key for all images, or `image`, key material of its own for each.
         sigma: noise strength in grey levels of 0..255, for the methods that add noise.
@@ -53,9 +53,7 @@ def prepared(
     Raises:
         PrivpipeError: see `perturb`.
     """
-    kind = METHODS.get(method)
-    if kind is None:
-        raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
+    kind = perturbation_called(method)
     if scope not in SCOPES:
         raise PrivpipeError(f"scope must be one of {', '.join(SCOPES)}; got {scope!r}.")
     legal = kind.legal_k(image_size)

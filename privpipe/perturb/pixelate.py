@@ -5,8 +5,8 @@ from scipy.sparse import csr_array
 
 from privpipe.perturb.base import Array, BlockPerturbation, Images, one_by_one, side_by_side, to_blocks
 from privpipe.perturb.keystream import Copies
-from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import block_means
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Floats
 
 

@@ -18,8 +18,8 @@ from privpipe.perturb.base import Array, FilterPerturbation, Images, cached, one
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NORMAL_END, Copies, OwnStreams, normal
-from privpipe.perturb.knowledge import Drawing
 from privpipe.perturb.linear import correlation
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, Floats
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ class AttackedExperiment(Experiment):
     """An experiment that is attacked and scored where that is asked for."""
 
     def __init__(self, params: Params, inputs: Inputs, scratch: Path) -> None:
-        super().__init__(params, inputs.images, scratch)
+        super().__init__(params, inputs.images, scratch, inputs.public)
         self.inputs = inputs
 
     @cached_property

@@ -16,7 +16,7 @@ from privpipe.nn.bundle import save_bundle
 from privpipe.nn.evaluate_job import Evaluation, evaluate_file
 from privpipe.nn.train_job import Training, train_experiment
 from privpipe.owner.key import Key, new_key
-from privpipe.owner.perturbing import perturb_file
+from privpipe.owner.releasing import cross
 from privpipe.params import Params
 from privpipe.scores.descrambler import DescramblerScore, score
 
@@ -28,13 +28,13 @@ class Experiment:
 
     Args:
         params: of the experiment; its key is the research key of `key.seed`.
-        images: raw images (RAW).
+        images, public: raw images of the owner (RAW) and of everybody (PUBLIC); releases of a whole set need both.
         scratch: a folder of this process, and of one file of images, for files that are not kept. Experiments that
             follow each other in it share the perturbed images where they can.
     """
 
-    def __init__(self, params: Params, images: Path, scratch: Path) -> None:
-        self.params, self.images, self.scratch = params, images, scratch
+    def __init__(self, params: Params, images: Path, scratch: Path, public: Path | None = None) -> None:
+        self.params, self.images, self.scratch, self.public = params, images, scratch, public
 
     @cached_property
     def key(self) -> Key:
@@ -42,14 +42,15 @@ class Experiment:
 
     @cached_property
     def perturbed(self) -> Path:
-        """The file of perturbed images; all others in the scratch folder go when it is made."""
+        """The file of perturbed images, or the release; all others in the scratch folder go when it is made."""
         what = json.dumps([self.params.perturb.model_dump(), self.params.key.seed], sort_keys=True)
         path = self.scratch / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.h5"
         done = path.with_suffix(".json")
         if not done.exists():
             shutil.rmtree(self.scratch, ignore_errors=True)  # there is none before the first experiment
             self.scratch.mkdir(parents=True)
-            metrics = perturb_file(self.images, path, self.params.perturb, self.key, progress=False)
+            settings, queries = self.params.perturb, path.with_suffix(".queries.h5")
+            metrics = cross(self.images, self.public, path, queries, settings, self.key, progress=False)
             done.write_text(json.dumps(metrics))
         return path
 
@@ -71,7 +72,8 @@ class Experiment:
     def evaluation(self) -> Evaluation:
         """Its metrics are as `metrics/evaluate.json`."""
         machine, _ = self.params.train, self.training
-        return evaluate_file(self.perturbed, self._model, machine.device, machine.threads)
+        queries = self.perturbed.with_suffix(".queries.h5")
+        return evaluate_file(self.perturbed, self._model, machine.device, machine.threads, queries)
 
     @cached_property
     def descrambler(self) -> DescramblerScore:

@@ -3,14 +3,14 @@
 from itertools import islice
 from typing import Any
 
-from privpipe.perturb import METHODS
+from privpipe.perturb import PERTURBATIONS
 from privpipe.scores.registry import scores_in
 from privpipe.store import Header
 
 
 def verdict(header: Header) -> tuple[bool | None, str]:
     """Whether the perturbation is known to fall without its key (None: not known, or it has no key), and a sentence."""
-    method = METHODS.get(header.method)
+    method = PERTURBATIONS.get(header.method)
     if method is None:
         return None, "This version of privpipe does not know the method."
     weakness = method(header.shape[0], header.k, header.scope).weakness()

@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
+from privpipe.perturb.method import Drawing
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
@@ -75,7 +76,7 @@ def note(text: str, size: tuple[float, float]) -> Figure:
 
 def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
     """The method with the public demonstration key."""
-    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION)
+    return PERTURBATIONS[method](image_size, k, scope, sigma, DEMONSTRATION)
 
 
 def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
@@ -98,8 +99,8 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
 def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
     """The image under other usual sizes, with the demonstration key where the method has one."""
     out = []
-    for size in METHODS[method].usual_sizes:
-        if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
+    for size in PERTURBATIONS[method].usual_sizes:
+        if size == k or size not in (PERTURBATIONS[method].legal_k(len(original)) or []):
             continue
         other = demonstration(method, len(original), size, scope, sigma)
         key = "\n(demonstration key)" if other.keyed else ""
@@ -112,12 +113,21 @@ def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing, size = demonstration(method, image_size, k, scope, sigma).drawing(), (4.6, 3.6)
+    drawing = demonstration(method, image_size, k, scope, sigma).drawing()
+    return figure_of(drawing, "\n(demonstration key)" if PERTURBATIONS[method].keyed else "")
+
+
+def figure_of(drawing: Drawing, key: str = "") -> Figure:
+    """What a method says of itself, as a figure.
+
+    Args:
+        key: a further line of the title, where it was drawn with some key.
+    """
+    size = (4.6, 3.6)
     if drawing.values is None:
         return note(drawing.title, size)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        key = "\n(demonstration key)" if METHODS[method].keyed else ""
         _matrix(figure, figure.subplots(), drawing.values, drawing.title + key, drawing.whole)
     return figure
 
@@ -147,6 +157,8 @@ def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
         curve: columns epoch, train_loss, val_loss, val_accuracy.
         chance: accuracy of guessing.
     """
+    if curve.empty:
+        return note("no epochs: the model was fitted to the numbers of the release in one step", (8, 1))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)

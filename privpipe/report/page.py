@@ -7,6 +7,7 @@ of their own.
 import base64
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.params import Params
+from privpipe.perturb.release import SetRelease
+from privpipe.released import is_release, load_released
 from privpipe.report import figures
 from privpipe.report.advice import findings
 from privpipe.report.display import displayable
@@ -25,6 +28,7 @@ from privpipe.salt import salt_from, salted_html
 from privpipe.scores.guarantee import guarantee
 from privpipe.scores.privacy import BASELINES
 from privpipe.scores.registry import scores_in
+from privpipe.scores.set_release import release_of
 from privpipe.store import PERTURBED, RAW, open_store
 
 METRICS = ("perturb", "train", "evaluate", "descrambler", "privacy")
@@ -40,7 +44,7 @@ class Inputs:
     """Everything a report is made of.
 
     Args:
-        images, perturbed: HDF5 files (see `privpipe.store`).
+        images, perturbed: HDF5 files (see `privpipe.store`); `perturbed` may be a release (see `privpipe.released`).
         summary: what came of the images (see `privpipe.data.summary`), JSON.
         metrics: folder with the JSON file of each of `METRICS`, times/train.json, times/attack.json, and perhaps
             `SURVEY`, the survey's table of points.
@@ -65,6 +69,11 @@ class Inputs:
             raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `dvc repro`.") from error
         return values
 
+    @cached_property
+    def release(self) -> SetRelease | None:
+        """The method, where it released numbers of the whole set; None where it released images."""
+        return release_of(load_released(self.perturbed).about) if is_release(self.perturbed) else None
+
     def about_images(self) -> dict[str, Any]:
         """What was not taken, duplicates, and what the split guarantees."""
         return self._json(self.summary)
@@ -79,6 +88,8 @@ class Inputs:
 
 def draw_examples(inputs: Inputs) -> Figure:
     """The example figure: one car of the test images, or the first image where there is no car."""
+    if inputs.release is not None:
+        return figures.note(f"{inputs.release.name} releases no images: there is none to show", (8, 1))
     with open_store(inputs.images, RAW) as raw, open_store(inputs.perturbed, PERTURBED) as store:
         header, row = store.header, figures.example_row(raw)
         original = displayable(raw.rows("test", row, row + 1)[0], raw.header.image_range)
@@ -99,9 +110,9 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     reason = inputs.metric("descrambler")["not_measured"]
     drawn = {
         "examples": draw_examples(inputs),
-        "method": figures.method_figure(
-            settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma
-        ),
+        "method": figures.figure_of(inputs.release.drawing())
+        if inputs.release is not None
+        else figures.method_figure(settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
@@ -125,21 +136,27 @@ def draw_tradeoff(inputs: Inputs) -> Figure:
 
 
 def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
-    """Its place in the trade-off; None for other images than the survey's."""
-    if inputs.params.data.source != "cifar10":
+    """Its place in the trade-off; None for other images than the survey's, and where no image was released."""
+    if inputs.params.data.source != "cifar10" or inputs.release is not None:
         return None
     privacy = inputs.metric("privacy")
     place = {f"{level}_privacy": 1 - min(1.0, privacy[f"{level}_ssim"] or 0.0) for level in ("l0", "l1", "l2")}
     return place | {"test_accuracy": inputs.metric("evaluate")["test_accuracy"]}
 
 
-def _guarantee(params: Params, image_size: int, channels: int) -> str:
+def _guarantee(inputs: Inputs) -> str:
     """What holds against every adversary, with the key of this experiment."""
-    settings = params.perturb
-    promised = guarantee(settings.method, image_size, channels, settings.k, settings.scope, settings.sigma)
-    if promised.epsilon_pixel is not None and params.key.seed is not None:
-        return f"Nothing, for this research key can be made again by anybody. With a secret one: {promised.statement}"
-    return promised.statement
+    settings, research = inputs.params.perturb, inputs.params.key.seed is not None
+    if inputs.release is not None:
+        guaranteed, statement = True, inputs.release.guarantee
+    else:
+        with open_store(inputs.perturbed, PERTURBED) as store:
+            size, _, channels = store.header.shape
+        promised = guarantee(settings.method, size, channels, settings.k, settings.scope, settings.sigma)
+        guaranteed, statement = promised.epsilon_pixel is not None, promised.statement
+    if guaranteed and research:
+        return f"Nothing, for this research key can be made again by anybody. With a secret one: {statement}"
+    return statement
 
 
 def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
@@ -147,12 +164,11 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     privacy = inputs.metric("privacy")
     measured = scores_in(privacy)
     columns = {**LEVELS, **BASELINES, "chance": "chance"}
-    with open_store(inputs.perturbed, PERTURBED) as store:
-        size, _, channels = store.header.shape
     images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
     page = _template("page.html.j2").render(
         params=inputs.params,
-        guarantee=_guarantee(inputs.params, size, channels),
+        guarantee=_guarantee(inputs),
+        release=inputs.release,
         about=inputs.about_images(),
         findings=findings(privacy),
         marks=[score.mark for score in reversed(measured) if score.mark],

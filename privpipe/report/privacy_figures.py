@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
 from privpipe.report.display import displayable
-from privpipe.report.figures import GREY, STYLE
+from privpipe.report.figures import GREY, STYLE, note
 
 SHOWN = 8  # images side by side
 
 
 def reconstructions(
     originals: Images,
-    targets: Array,
+    targets: Array | None,
     method: str,
     reconstructed: Mapping[str, tuple[str, Images]],
 ) -> Figure:
@@ -27,9 +27,11 @@ def reconstructions(
 
     Args:
         originals: uint8 (T, H, W, C).
-        targets: the same perturbed, as stored.
+        targets: the same perturbed, as stored; None where no images were uploaded.
         reconstructed: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
     """
+    if targets is None:
+        return note(f"{method} releases no images: there is nothing to reconstruct", (8, 1))
     image_range = (0.0, 255.0) if targets.dtype == np.uint8 else (0.0, 1.0)
     rows = [("original", [*originals[:SHOWN]]), (method, [*targets[:SHOWN]])]
     rows += [(f"{level}: {attack}", [*images[:SHOWN]]) for level, (attack, images) in reconstructed.items()]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.errors import PrivpipeError
-from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import Bundle
+from privpipe.nn.fitted import network_called
 from privpipe.owner.key import Key
-from privpipe.perturb import METHODS
+from privpipe.perturb import PERTURBATIONS
 
 METRICS = (
     "blocks_exact",
@@ -81,7 +81,7 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
     reason = _not_measured(bundle)
     if reason is not None:
         return DescramblerScore(dict.fromkeys(METRICS), np.empty(0, np.int64), 0, reason)
-    scramble = METHODS[bundle.method](bundle.architecture.image_size, bundle.k, bundle.scope, stream=key.stream)
+    scramble = PERTURBATIONS[bundle.method](bundle.architecture.image_size, bundle.k, bundle.scope, stream=key.stream)
     truth = np.argsort(np.asarray(scramble.dataset_key), axis=1)
     weights = bundle.model.get_submodule("bfc").get_parameter("weight").detach().numpy()
     if weights.shape != (*truth.shape, truth.shape[1]):
@@ -105,9 +105,10 @@ def score(bundle: Bundle, key: Key) -> DescramblerScore:
 
 
 def _not_measured(bundle: Bundle) -> str | None:
-    if not NETWORKS[bundle.architecture.arch].descrambles:
+    network = network_called(bundle.architecture.arch)
+    if network is None or not network.descrambles:
         return f"model.arch is {bundle.architecture.arch}: it has no descrambler layer"
-    if bundle.method not in METHODS or not METHODS[bundle.method].permutes_within_blocks:
+    if bundle.method not in PERTURBATIONS or not PERTURBATIONS[bundle.method].permutes_within_blocks:
         return f"perturb.method is {bundle.method}: it permutes no pixels within blocks"
     if bundle.scope != "dataset":
         return "perturb.scope is image: every image has its own permutations, so there is no one true descrambler"

@@ -25,8 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import Perturbation, perturbation_called
 from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
 
 WHITE = 255.0
@@ -78,10 +77,8 @@ def guarantee(
     Raises:
         PrivpipeError: no such method, or delta is not between 0 and 1.
     """
-    if method not in METHODS:
-        raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     check_delta(delta)
-    perturbation = METHODS[method](image_size, k, scope, sigma)
+    perturbation = perturbation_called(method)(image_size, k, scope, sigma)
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)

@@ -111,7 +111,11 @@ def identification(
     with `identified_bits` and `identified_guesses`, `identified_at_most` and `identified_at_least`: the three
     statements. `identified_exactly_why`, `identified_at_most_why` and `identified_at_least_why`: why one has no number.
     """
-    result = identified(method, candidates, labels, targets)
+    return as_metrics(identified(method, candidates, labels, targets))
+
+
+def as_metrics(result: Identified) -> dict[str, str | float | None]:
+    """The flat metrics, as `identification` describes them."""
     counted = result.exactly
     metrics: dict[str, str | float | None] = {
         "identified_candidates": result.candidates,

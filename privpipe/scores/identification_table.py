@@ -7,7 +7,7 @@ import sys
 
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key
-from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb import PERTURBATIONS, Perturbation
 from privpipe.perturb.base import Images
 from privpipe.perturb.keystream import KeyStream
 from privpipe.scores.identification import Labels, identified
@@ -20,7 +20,7 @@ SIGMAS = (100.0, 200.0, 1000.0)
 def settings(image_size: int, stream: KeyStream) -> list[Perturbation]:
     """Every method at its usual sizes, keyed ones with a fresh key for each image; noise at three strengths."""
     out = []
-    for method in METHODS.values():
+    for method in PERTURBATIONS.values():
         legal = method.legal_k(image_size)
         sizes = [1] if legal is None else [k for k in method.usual_sizes or legal[2:3] if k in legal]
         scope = "image" if method.keyed else "dataset"

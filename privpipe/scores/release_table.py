@@ -9,7 +9,7 @@ import numpy as np
 
 from privpipe.data.synthetic import draw
 from privpipe.owner.key import new_key
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.base import Images
 from privpipe.scores.second_release import MOST_IMAGES, NAMES, second_release
 
@@ -22,7 +22,7 @@ def table(images: Images, streams: Sequence[KeyStream]) -> str:
         "| method | scope | settings | gain, dB | independent, dB | filters found | changed | rows' gain, dB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, method in METHODS.items():
+    for name, method in PERTURBATIONS.items():
         legal = method.legal_k(images.shape[1])
         k = 1 if legal is None else 3 if 3 in legal else 4
         for scope in ("image", "dataset") if method.keyed else ():

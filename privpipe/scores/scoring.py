@@ -116,11 +116,14 @@ def load_originals(images: str | Path, count: int) -> tuple[Images, Any]:
         return store.rows("test", 0, count), store.labels("test")[:count]
 
 
-def load_candidates(images: str | Path, count: int) -> tuple[Images, Any]:
+def load_candidates(
+    images: str | Path, count: int, splits: Sequence[str] = ("test", "val", "train")
+) -> tuple[Images, Any]:
     """Images of a RAW file among which an upload is to be told, the test images first, and their labels, int64.
 
     Args:
         count: how many, at most; fewer where the file has fewer, or where so many would take over half a gigabyte.
+        splits: from which they are taken, in turn.
 
     Raises:
         PrivpipeError: the file is missing or damaged.
@@ -128,7 +131,7 @@ def load_candidates(images: str | Path, count: int) -> tuple[Images, Any]:
     with open_store(images, RAW) as store:
         count = min(count, CANDIDATE_BYTES // math.prod(store.header.shape))
         parts = []
-        for split in ("test", "val", "train"):
+        for split in splits:
             rows = min(count, store.counts[split])
             parts.append((store.rows(split, 0, rows), store.labels(split)[:rows]))
             count -= rows

@@ -56,12 +56,9 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
             which no such way is known.
         `grown_release_changed`: 0..1; `grown_release_gain_db`: in dB of PSNR over independent material.
     """
-    nothing: Metrics = {"second_release_setting": None, **dict.fromkeys(NAMES), "second_release_problem": None}
     if not perturbation.keyed:
-        return {
-            **nothing,
-            "second_release_problem": f"{perturbation.name} has no key: one release tells all there is",
-        }
+        return not_measured(f"{perturbation.name} has no key: one release tells all there is")
+    nothing = not_measured(None)
     images = originals[: max(LEAST_IMAGES, min(MOST_IMAGES, MOST_VALUES // math.prod(originals.shape[1:])))]
     if len(images) < LEAST_IMAGES:
         return {**nothing, "second_release_problem": f"it takes {LEAST_IMAGES} images to measure; got {len(images)}"}
@@ -84,6 +81,11 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
         NAMES[1]: gains[1],
         NAMES[2]: _keys_found(perturbation, other, images, first, second),
     }
+
+
+def not_measured(why: str | None) -> Metrics:
+    """The flat metrics without a number, and why."""
+    return {"second_release_setting": None, **dict.fromkeys(NAMES), "second_release_problem": why}
 
 
 def another_setting(perturbation: Perturbation) -> Perturbation | None:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privpipe.perturb.base import Images
 from privpipe.statistics import heads, mechanism
 from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures, Projection
 from privpipe.statistics.heads import Head, Start
 from privpipe.statistics.mechanism import Budget, Sums, clipped
-from privpipe.statistics.values import Doubles, Floats, Labels, batches
+from privpipe.statistics.values import Doubles, Floats, Images, Labels, batches
 
 DIMS = 512
 ROWS = 2000  # images at a time: features of one map are some thousand numbers each

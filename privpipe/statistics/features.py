@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Images
 from privpipe.statistics.network import PublicNetwork, network_features, train_network
-from privpipe.statistics.values import Doubles, Floats, Labels, batches, to_tensor
+from privpipe.statistics.values import Doubles, Floats, Images, Labels, batches, to_tensor
 
 SAMPLED = 20_000  # patches for the covariance
 FLAT = 10.0  # added to the variance of a patch, in levels² of 0..255: flat patches are not blown up (Coates and Ng)

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privpipe.perturb.base import Images
-from privpipe.statistics.values import Floats, batches, to_tensor
+from privpipe.statistics.values import Floats, Images, batches, to_tensor
 
 EPOCHS = 24
 BATCH = 100

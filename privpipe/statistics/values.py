@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from privpipe.perturb.base import Images
-
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Images = NDArray[np.uint8]  # (N, H, W, C)
 
 BATCH = 250  # images of 32×32 at a time: maps of a few hundred channels stay within some 100 MB
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.cross_block import MAX_PIXELS, CrossBlock, attack
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 
 SIZE, COUNT = 16, 1500
 PRIVATE, PUBLIC = COUNT, COUNT  # images of the fixtures
@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 
 def mix(k: int, scope: str = "dataset", method: str = "block_mix") -> Perturbation:
-    return METHODS[method](SIZE, k, scope, 25.0, KEY)
+    return PERTURBATIONS[method](SIZE, k, scope, 25.0, KEY)
 
 
 def psnr(images: NDArray, originals: Pixels) -> float:
@@ -124,9 +124,9 @@ def test_a_multiple_of_the_block_size_is_no_wrong_guess(private: Pixels, public:
 def test_applies_to_shared_mixing_alone() -> None:
     assert [
         (name, scope)
-        for name in METHODS
+        for name in PERTURBATIONS
         for scope in ("dataset", "image")
-        if CrossBlock().applies(METHODS[name](SIZE, 1, scope))
+        if CrossBlock().applies(PERTURBATIONS[name](SIZE, 1, scope))
     ] == [("block_mix", "dataset")]
 
 

@@ -9,7 +9,7 @@ from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.gradient_inversion import CHROMA, EDGE, GAUSSIAN, LUMINANCE, GradientInversion
 from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS
+from privpipe.perturb import PERTURBATIONS
 
 SIZE, STOLEN, TARGETS = 16, 300, 8
 Pixels = NDArray[np.uint8]
@@ -39,7 +39,7 @@ def public() -> Pixels:
 
 
 def view(private: Pixels, method: str, k: int, public: Pixels | None) -> AdversaryView:
-    images = METHODS[method](SIZE, k).apply(private)
+    images = PERTURBATIONS[method](SIZE, k).apply(private)
     return AdversaryView(method, k, "dataset", 0.0, images[:STOLEN], images[STOLEN:], public)
 
 
@@ -53,7 +53,7 @@ def test_edges_come_out_better_than_in_the_linear_estimate(
     attempt = GradientInversion().run(held)
     assert attempt.images is not None and attempt.images.dtype == np.float32
     assert attempt.images.min() >= 0 and attempt.images.max() <= 255
-    linear = restore(held.targets, METHODS[method](SIZE, k), None, Prior.of(public))
+    linear = restore(held.targets, PERTURBATIONS[method](SIZE, k), None, Prior.of(public))
     error, before = (((images - private[STOLEN:]) ** 2).mean() for images in (attempt.images, linear))
     assert error < share * before
     assert attempt.confidence is not None and attempt.confidence > 0.8
@@ -65,7 +65,7 @@ def test_what_is_minimised_is_what_the_module_says(
 ) -> None:
     held = view(private, method, k, public)
     prior = Prior.of(public)
-    matrix = METHODS[method](SIZE, k).operator(None).toarray()
+    matrix = PERTURBATIONS[method](SIZE, k).operator(None).toarray()
     whole = matrix if method == "gaussian_blur" else k * k * matrix.T @ matrix
     observed = held.targets.reshape(TARGETS, -1, 3).astype(np.float64)
     noise = (k * k if method == "pixelate" else 1) / 12
@@ -87,7 +87,7 @@ def test_what_is_minimised_is_what_the_module_says(
     monkeypatch.setattr(gradient_inversion, "STEPS", 900)
     limit = GradientInversion().run(held).images
     assert limit is not None
-    start = restore(held.targets, METHODS[method](SIZE, k), None, prior)
+    start = restore(held.targets, PERTURBATIONS[method](SIZE, k), None, prior)
     assert energy(limit) <= energy(found) < energy(start)
     # Nothing near the limit is lower: the energy is convex, so that is the minimum.
     rng = np.random.default_rng(3)
@@ -112,7 +112,7 @@ def test_is_deterministic(private: Pixels, public: Pixels) -> None:
 
 
 def test_applies_to_what_is_known_without_a_key() -> None:
-    applies = [name for name in METHODS if GradientInversion().applies(METHODS[name](SIZE, 1))]
+    applies = [name for name in PERTURBATIONS if GradientInversion().applies(PERTURBATIONS[name](SIZE, 1))]
     assert applies == ["gaussian_blur", "pixelate"]
 
 

@@ -9,7 +9,7 @@ from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.known_plaintext import KnownPlaintext, Solved, solve
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 
 SIZE, SIGMA = 16, 25.0
 KEY = KeyStream(bytes(range(32)))
@@ -21,7 +21,7 @@ every_method = pytest.mark.parametrize("name", SIZES)
 
 
 def perturbation(name: str, k: int, scope: str = "dataset") -> Perturbation:
-    return METHODS[name](SIZE, k, scope, SIGMA, KEY)
+    return PERTURBATIONS[name](SIZE, k, scope, SIGMA, KEY)
 
 
 def known(name: str, k: int, count: int, scope: str = "dataset") -> Pairs:
@@ -49,13 +49,13 @@ def psnr(images: NDArray | None, originals: NDArray) -> float:
 
 
 def test_every_keyed_method_has_a_solver() -> None:
-    keyed = [name for name in METHODS if METHODS[name].keyed]
-    assert all(METHODS[name](SIZE, 1).key_equations() for name in keyed)
+    keyed = [name for name in PERTURBATIONS if PERTURBATIONS[name].keyed]
+    assert all(PERTURBATIONS[name](SIZE, 1).key_equations() for name in keyed)
     applies = [
         (name, scope)
-        for name in METHODS
+        for name in PERTURBATIONS
         for scope in ("dataset", "image")
-        if KnownPlaintext().applies(METHODS[name](SIZE, 1, scope))
+        if KnownPlaintext().applies(PERTURBATIONS[name](SIZE, 1, scope))
     ]
     assert sorted(applies) == sorted((name, "dataset") for name in keyed)
 

@@ -11,7 +11,7 @@ from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.network import Network, RestorationNetwork, likeness
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.base import Array
 from privpipe.perturb.values import pixel_values
 
@@ -23,7 +23,7 @@ ATTACK = RestorationNetwork(epochs=4, seed=0, threads=1, device="cpu")
 
 
 def perturbed(images: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, key: str) -> Array:
-    return METHODS[method](images.shape[1], k, scope, sigma, KEY.child(key)).apply(images)
+    return PERTURBATIONS[method](images.shape[1], k, scope, sigma, KEY.child(key)).apply(images)
 
 
 def view(method: str, k: int, scope: str = "image", sigma: float = 0.0, pairs: int = 0) -> AdversaryView:
@@ -145,7 +145,7 @@ def test_blank_images_give_no_error() -> None:
 
 
 def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
-    network = Network(METHODS["block_scramble"](SIZE, 4, "image"), 3)
+    network = Network(PERTURBATIONS["block_scramble"](SIZE, 4, "image"), 3)
     network.initialise(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(network.out.weight, generator=torch.Generator().manual_seed(1))
     levels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) * 255
@@ -160,7 +160,7 @@ def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
 
 
 def test_there_is_nothing_to_restore_without_a_perturbation() -> None:
-    assert [name for name in METHODS if not ATTACK.applies(METHODS[name](SIZE, 1, "image"))] == ["none"]
+    assert [name for name in PERTURBATIONS if not ATTACK.applies(PERTURBATIONS[name](SIZE, 1, "image"))] == ["none"]
 
 
 def test_refuses_to_learn_from_nothing() -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from privpipe.attacks.base import LEVELS, AdversaryView
 from privpipe.attacks.pixel_correlation import PixelCorrelation
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.block_scramble import BlockScramble
 
 SIZE, COUNT, TARGETS = 32, 1000, 5
@@ -52,7 +52,7 @@ def test_too_few_images_are_refused(private: Pixels) -> None:
 
 def test_what_it_applies_to() -> None:
     attack = PixelCorrelation()
-    assert [name for name in METHODS if attack.applies(METHODS[name](32, 1))] == ["block_scramble"]
-    assert attack.applies(METHODS["block_scramble"](32, 4, "image"))
+    assert [name for name in PERTURBATIONS if attack.applies(PERTURBATIONS[name](32, 1))] == ["block_scramble"]
+    assert attack.applies(PERTURBATIONS["block_scramble"](32, 4, "image"))
     assert (attack.name, attack.seeks_key) == ("pixel_correlation", True)
     assert set(attack.levels) <= set(LEVELS)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.shared_field import SharedField
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.base import Array
 from privpipe.perturb.values import pixel_values
 
@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 
 
 def perturbed(private: Pixels, name: str, k: int, scope: str = "dataset", sigma: float = SIGMA) -> Array:
-    return METHODS[name](SIZE, k, scope, sigma, KEY).apply(private)
+    return PERTURBATIONS[name](SIZE, k, scope, sigma, KEY).apply(private)
 
 
 def view(images: Array, name: str, k: int, public: Pixels | None) -> AdversaryView:
@@ -31,7 +31,7 @@ def view(images: Array, name: str, k: int, public: Pixels | None) -> AdversaryVi
 def test_finds_the_field(private: Pixels, public: Pixels, name: str, k: int, level: str, most: float) -> None:
     held = view(perturbed(private, name, k), name, k, public if level == "L1" else None)
     attempt = SharedField().run(held)
-    field = METHODS[name](SIZE, k, "dataset", SIGMA, KEY).dataset_key
+    field = PERTURBATIONS[name](SIZE, k, "dataset", SIGMA, KEY).dataset_key
     assert attempt.key is not None and attempt.images is not None and field is not None
     assert attempt.key.dtype == np.float32 and attempt.key.shape == (SIZE, SIZE, 3)
     assert ((attempt.key - field) ** 2).mean() ** 0.5 < most * SIGMA
@@ -41,7 +41,7 @@ def test_finds_the_field(private: Pixels, public: Pixels, name: str, k: int, lev
 
 def test_is_nearer_than_the_plain_difference_of_means(private: Pixels, public: Pixels) -> None:
     few = perturbed(private, "gaussian_noise", 1)[:40]
-    field = METHODS["gaussian_noise"](SIZE, 1, "dataset", SIGMA, KEY).dataset_key
+    field = PERTURBATIONS["gaussian_noise"](SIZE, 1, "dataset", SIGMA, KEY).dataset_key
     plain = pixel_values(few[:-TARGETS]).mean(axis=0) - public.mean(axis=0)
     found = SharedField().run(view(few, "gaussian_noise", 1, public)).key
     assert found is not None and field is not None
@@ -84,9 +84,9 @@ def test_without_noise_there_is_nothing_to_find(private: Pixels) -> None:
 def test_applies_to_noise_that_is_shared() -> None:
     applies = [
         (name, scope)
-        for name in METHODS
+        for name in PERTURBATIONS
         for scope in ("dataset", "image")
-        if SharedField().applies(METHODS[name](SIZE, 1, scope))
+        if SharedField().applies(PERTURBATIONS[name](SIZE, 1, scope))
     ]
     assert applies == [("correlated_noise", "dataset"), ("gaussian_noise", "dataset")]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.wiener import Wiener, log_ratios
-from privpipe.perturb import METHODS, KeyStream
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.values import pixel_values
 
 SIZE, STOLEN, TARGETS = 16, 500, 20
@@ -29,7 +29,7 @@ Setting = tuple[str, int, str, float]
 
 def view(private: Pixels, true: Setting, public: Pixels | None, believed: Setting | None = None) -> AdversaryView:
     method, k, scope, sigma = true
-    perturbed = METHODS[method](SIZE, k, scope, sigma, KEY).apply(private)
+    perturbed = PERTURBATIONS[method](SIZE, k, scope, sigma, KEY).apply(private)
     return AdversaryView(*(believed or true), stolen=perturbed[:STOLEN], targets=perturbed[STOLEN:], public=public)
 
 
@@ -103,6 +103,6 @@ def test_works_on_grey_images(private: Pixels) -> None:
 
 
 def test_applies_to_what_needs_no_key() -> None:
-    assert [m for m in METHODS if Wiener().applies(METHODS[m](SIZE, 1, "image"))] == [
-        m for m in METHODS if m in ("gaussian_blur", "pixelate", "gaussian_noise", "correlated_noise")
+    assert [m for m in PERTURBATIONS if Wiener().applies(PERTURBATIONS[m](SIZE, 1, "image"))] == [
+        m for m in PERTURBATIONS if m in ("gaussian_blur", "pixelate", "gaussian_noise", "correlated_noise")
     ]

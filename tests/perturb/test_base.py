@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from samples import KEY, OTHER_KEY, method, sample_images
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, Copies, Perturbation
+from privpipe.perturb import PERTURBATIONS, Copies, Perturbation
 from privpipe.perturb.base import (
     CACHE_BYTES,
     cached,
@@ -31,7 +31,7 @@ SAME = np.repeat(IMAGES[:1], 4, axis=0)  # one image four times
 
 def some_k(name: str, size: int = SIZE) -> int:
     """A legal k that changes something."""
-    legal = METHODS[name].legal_k(size)
+    legal = PERTURBATIONS[name].legal_k(size)
     return 1 if legal is None else legal[1]
 
 
@@ -39,13 +39,13 @@ def case(name: str, scope: str, **options) -> Perturbation:
     return method(name, SIZE, some_k(name), scope, **options)
 
 
-every_method = pytest.mark.parametrize("name", METHODS)
-every_keyed = pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].keyed])
-every_keyless = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].keyed])
-UNDONE = [name for name in METHODS if METHODS[name].undone_by_key]
+every_method = pytest.mark.parametrize("name", PERTURBATIONS)
+every_keyed = pytest.mark.parametrize("name", [name for name in PERTURBATIONS if PERTURBATIONS[name].keyed])
+every_keyless = pytest.mark.parametrize("name", [name for name in PERTURBATIONS if not PERTURBATIONS[name].keyed])
+UNDONE = [name for name in PERTURBATIONS if PERTURBATIONS[name].undone_by_key]
 every_undone = pytest.mark.parametrize("name", UNDONE)
-every_keyed_inverse = pytest.mark.parametrize("name", [name for name in UNDONE if METHODS[name].keyed])
-every_lossy = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].undone_by_key])
+every_keyed_inverse = pytest.mark.parametrize("name", [name for name in UNDONE if PERTURBATIONS[name].keyed])
+every_lossy = pytest.mark.parametrize("name", [name for name in PERTURBATIONS if not PERTURBATIONS[name].undone_by_key])
 SCOPES = ["dataset", "image"]
 both_scopes = pytest.mark.parametrize("scope", SCOPES)
 
@@ -60,7 +60,7 @@ def differ(one: NDArray, two: NDArray) -> bool:
 
 
 def test_the_registry_is_by_name() -> None:
-    assert {name: cls.name for name, cls in METHODS.items()} == {name: name for name in METHODS}
+    assert {name: cls.name for name, cls in PERTURBATIONS.items()} == {name: name for name in PERTURBATIONS}
 
 
 @both_scopes
@@ -245,12 +245,12 @@ def bytes_drawn(perturbation: Perturbation, size: int = 64) -> bytes:
 @both_scopes
 @every_keyed
 def test_other_settings_draw_independent_bytes(name: str, scope: str) -> None:
-    legal = METHODS[name].legal_k(48) or [1]
+    legal = PERTURBATIONS[name].legal_k(48) or [1]
     drawn = [
-        bytes_drawn(METHODS[name](size, k, scope, sigma, KEY))
+        bytes_drawn(PERTURBATIONS[name](size, k, scope, sigma, KEY))
         for size in (8, 24, 48)
         for k in ([k for k in legal if k in (1, 3)])
-        for sigma in ((25.0, 50.0, 25.000000000000004) if METHODS[name].noisy else (25.0,))
+        for sigma in ((25.0, 50.0, 25.000000000000004) if PERTURBATIONS[name].noisy else (25.0,))
     ]
     assert len(set(drawn)) == len(drawn)
     for one, two in itertools.combinations(drawn, 2):
@@ -266,13 +266,15 @@ def test_settings_without_meaning_and_types_of_numbers_change_nothing(name: str,
     assert bytes_drawn(replace(perturbation, sigma=int(perturbation.sigma))) == expected
     if not perturbation.noisy:
         assert bytes_drawn(replace(perturbation, sigma=3.0)) == expected
-    if METHODS[name].legal_k(SIZE) is None:
+    if PERTURBATIONS[name].legal_k(SIZE) is None:
         assert bytes_drawn(replace(perturbation, k=7)) == expected
 
 
 @every_keyed
 def test_methods_and_scopes_draw_independent_bytes(name: str) -> None:
-    others = [bytes_drawn(case(other, scope)) for other in METHODS if METHODS[other].keyed for scope in SCOPES]
+    others = [
+        bytes_drawn(case(other, scope)) for other in PERTURBATIONS if PERTURBATIONS[other].keyed for scope in SCOPES
+    ]
     assert len(set(others)) == len(others)
 
 
@@ -308,9 +310,9 @@ def test_no_secret_in_the_repr(name: str) -> None:
 @every_method
 @pytest.mark.parametrize("size", [8, 12])
 def test_every_legal_k_works_and_the_list_is_the_rule(name: str, size: int) -> None:
-    legal = METHODS[name].legal_k(size)
+    legal = PERTURBATIONS[name].legal_k(size)
     if legal is not None:
-        assert legal == [k for k in range(1, size + 1) if (size % k == 0 if METHODS[name].blocks else k % 2 == 1)]
+        assert legal == [k for k in range(1, size + 1) if (size % k == 0 if PERTURBATIONS[name].blocks else k % 2 == 1)]
     images = sample_images(2, size)
     for k in legal or [1]:
         assert method(name, size, k).apply(images).shape == images.shape

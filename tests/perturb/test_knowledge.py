@@ -12,7 +12,7 @@ from privpipe.attacks.restoration import Prior, restore
 from privpipe.attacks.suite import suite
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import Array
 from privpipe.report.advice import verdict
 from privpipe.report.figures import method_figure
@@ -64,7 +64,7 @@ class Mirror(Perturbation):
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (Rotate, Mirror):
-        monkeypatch.setitem(METHODS._found, kind.name, kind)
+        monkeypatch.setitem(PERTURBATIONS._found, kind.name, kind)
 
 
 GAPS: list[tuple[str, Callable[[Perturbation], Any]]] = [
@@ -110,7 +110,7 @@ def test_the_score_goes_on_without_what_is_not_known_and_says_why() -> None:
     for name in ("l0_key_recovery", "chance_key_recovery", "l0_reidentified_top5"):
         assert name in found.metrics
     assert found.metrics["l0_key_recovery"] is None and found.metrics["chance_key_recovery"] is None
-    assert found.metrics.keys() == judged(METHODS["none"](SIZE)).metrics.keys()
+    assert found.metrics.keys() == judged(PERTURBATIONS["none"](SIZE)).metrics.keys()
     assert all(len(row) == len(table_columns()) for row in found.table())
 
 
@@ -123,15 +123,15 @@ def test_a_method_without_key_has_a_likelihood_of_its_own() -> None:
 def test_an_unknown_method_is_captioned_by_its_own_words(name: str) -> None:
     figure = method_figure(name, SIZE, 1, "dataset", 0.0)
     said = figure.axes[0].texts[0].get_text()
-    assert said == f"{name}: {METHODS[name].summary}" and "left as they are" not in said
+    assert said == f"{name}: {PERTURBATIONS[name].summary}" and "left as they are" not in said
     header = Header(PERTURBED, name, 1, "dataset", ("a", "b"), (0.0, 255.0), (SIZE, SIZE, 3), "uint8")
     assert verdict(header)[0] is None
     assert guarantee(name, SIZE, 3, 1, "dataset", 0.0).statement.startswith("No guarantee")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PERTURBATIONS)
 def test_every_method_of_ours_leaves_no_gap(name: str) -> None:
-    kind = METHODS[name]
+    kind = PERTURBATIONS[name]
     method = kind(SIZE, (kind.legal_k(SIZE) or [1, 1])[1], "dataset", 25.0, KeyStream(bytes(32)))
     assert kind.summary and not kind.summary.endswith(".")
     assert method.log_likelihood(method.apply(IMAGES[:3]), IMAGES[:4]).shape == (3, 4)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from privpipe.perturb import METHODS
+from privpipe.perturb import PERTURBATIONS
 from privpipe.report import figures
 
 # What the caption of a method's image begins with, at sigma 25; a new method is asked for no line here.
@@ -62,7 +62,7 @@ def test_examples_stand_under_their_titles(image) -> None:
 def test_paper_examples_show_the_other_sizes_of_the_study(image) -> None:
     shown = figures.paper_examples(image, "gaussian_blur", 5, "dataset", 0.0)
     assert [title for title, _ in shown] == ["k = 3", "k = 7"]
-    blur = METHODS["gaussian_blur"](32, 7)
+    blur = PERTURBATIONS["gaussian_blur"](32, 7)
     assert np.array_equal(shown[1][1], blur.apply(image[None])[0])
     keyed = figures.paper_examples(image, "block_scramble", 16, "dataset", 0.0)
     assert [title.split("\n")[0] for title, _ in keyed] == ["k = 2", "k = 4", "k = 8"]
@@ -77,9 +77,9 @@ def test_the_numbers_of_a_kernel_stand_in_their_cells() -> None:
     np.testing.assert_allclose(axes.images[0].get_array(), np.outer(line, line), atol=1e-7)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PERTURBATIONS)
 def test_every_method_has_an_image(tmp_path, method: str) -> None:
-    legal = METHODS[method].legal_k(32)
+    legal = PERTURBATIONS[method].legal_k(32)
     k = 1 if legal is None else legal[2]
     figure = figures.method_figure(method, 32, k, "dataset", 25.0)
     drawn = pixels(figure, tmp_path / "x.png")
@@ -87,7 +87,7 @@ def test_every_method_has_an_image(tmp_path, method: str) -> None:
     axes = figure.axes[0]
     caption = axes.get_title() or axes.texts[0].get_text()
     assert caption.startswith(CAPTIONS.get(method, "").format(k=k))
-    assert ("(demonstration key)" in caption) == METHODS[method].keyed
+    assert ("(demonstration key)" in caption) == PERTURBATIONS[method].keyed
 
 
 def test_the_histogram_is_drawn_or_says_why_not(tmp_path) -> None:

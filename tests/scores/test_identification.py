@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.scores.guarantee import distances
 from privpipe.scores.identification import at_least, at_most, exactly, identification, identified
 from privpipe.scores.identification_table import main, table
 
 KEY = KeyStream(bytes(range(32)))
 SIGMA = 200.0
-COUNTED = [name for name in METHODS if not METHODS[name].noisy and name not in ("random_filter", "block_mix")]
-KEYED = [name for name in COUNTED if METHODS[name].keyed]
+COUNTED = [
+    name for name in PERTURBATIONS if not PERTURBATIONS[name].noisy and name not in ("random_filter", "block_mix")
+]
+KEYED = [name for name in COUNTED if PERTURBATIONS[name].keyed]
 
 
 def method(name: str, size: int, k: int = 1, scope: str = "dataset", sigma: float = SIGMA) -> Perturbation:
-    return METHODS[name](size, k, scope, sigma, KEY)
+    return PERTURBATIONS[name](size, k, scope, sigma, KEY)
 
 
 def sample_images(count: int, size: int) -> np.ndarray:
@@ -27,9 +29,9 @@ def sample_images(count: int, size: int) -> np.ndarray:
 
 def settings(name: str, size: int) -> Perturbation:
     """A method at a size of block or filter that it allows, with a fresh key for each image where it has one."""
-    legal = METHODS[name].legal_k(size)
+    legal = PERTURBATIONS[name].legal_k(size)
     k = 1 if legal is None else next(k for k in legal if k > 1)
-    return method(name, size, k, "image" if METHODS[name].keyed else "dataset")
+    return method(name, size, k, "image" if PERTURBATIONS[name].keyed else "dataset")
 
 
 def every_image(levels: int, channels: int) -> np.ndarray:
@@ -97,7 +99,7 @@ def test_no_key_changes_the_orbit_and_other_images_have_another(name: str) -> No
         np.testing.assert_array_equal(perturbation.orbit(perturbation.apply(images)), orbits)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in COUNTED])
+@pytest.mark.parametrize("name", [name for name in PERTURBATIONS if name not in COUNTED])
 def test_what_cannot_be_counted_says_why(name: str) -> None:
     perturbation, images = settings(name, 8), sample_images(5, 8)
     with pytest.raises(PrivpipeError, match=f"{name} (can turn any image|draws its key from a continuum)"):
@@ -118,7 +120,7 @@ def test_the_bound_on_a_gaussian_mechanism_is_met_by_two_images() -> None:
     assert at_most(np.array([1, 4]), 0.0) == pytest.approx((1 + 4 * 0.25) / 5)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", list(PERTURBATIONS))
 def test_at_least_exactly_and_at_most_do_not_contradict_each_other(name: str) -> None:
     images = sample_images(60, 8)
     images[10:20] = images[:10]  # nobody tells equal images apart
@@ -160,7 +162,7 @@ def test_one_field_of_noise_for_all_is_no_bound() -> None:
 
 def test_the_metrics_have_a_number_or_a_reason() -> None:
     images, labels = sample_images(30, 8), np.arange(30) % 3
-    for name in METHODS:
+    for name in PERTURBATIONS:
         perturbation = settings(name, 8)
         metrics = identification(perturbation, images, labels, perturbation.apply(images[:10]))
         assert metrics["identified_candidates"] == 30 and metrics["identified_prior"] == 0.1
@@ -171,7 +173,7 @@ def test_the_metrics_have_a_number_or_a_reason() -> None:
 
 
 def test_a_method_that_gives_no_likelihood_says_so() -> None:
-    class Silent(METHODS["block_scramble"]):  # type: ignore[misc]  # a registry's values are classes
+    class Silent(PERTURBATIONS["block_scramble"]):  # type: ignore[misc]  # a registry's values are classes
         def log_likelihood(self, targets: np.ndarray, gallery: np.ndarray) -> np.ndarray:
             raise PrivpipeError("silent says nothing")
 
@@ -184,7 +186,7 @@ def test_a_method_that_gives_no_likelihood_says_so() -> None:
 def test_the_table_has_a_row_for_every_setting() -> None:
     images, labels = sample_images(30, 8), np.arange(30) % 3
     lines = table(images, labels, KEY, 10).splitlines()[2:]
-    assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == set(METHODS)
+    assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == set(PERTURBATIONS)
     assert "| block_scramble | k=2 | 100.00 % |  | 100.00 % |" in lines
     assert any(line.startswith("| gaussian_noise | sigma=1000 |  | ") for line in lines)
     assert main([]).startswith("usage:")

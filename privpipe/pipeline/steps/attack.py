@@ -6,12 +6,14 @@ from privpipe.attacks.records import Record
 from privpipe.attacks.registry import attacks
 from privpipe.attacks.suite import load_view, suite
 from privpipe.params import Params
+from privpipe.released import is_release
 
 File = str | Path
+NO_IMAGES = "numbers of a whole set hold no image to restore; whether an image is in the set is what score measures"
 
 
 def attack(params: Params, perturbed: File, public: File, leaked: File, target: File | None = None) -> list[Record]:
-    """Attack the perturbed images of an experiment.
+    """Attack the perturbed images of an experiment; a release of a whole set has none, and says so.
 
     Args:
         perturbed, public, leaked: see `privpipe.attacks.suite.load_view`.
@@ -21,6 +23,8 @@ def attack(params: Params, perturbed: File, public: File, leaked: File, target: 
         PrivpipeError: a file is missing or damaged, they do not fit each other, or the disk has not the space.
     """
     budget, machine = params.attack, params.train
+    if is_release(perturbed):
+        return [Record("L0", "reconstruction", 0, 0, problem=NO_IMAGES)]
     view = load_view(perturbed, public, leaked, budget.targets, budget.stolen)
     tools = attacks(budget.network_epochs, budget.seed, machine.threads, machine.device, machine.precision)
     return suite(view, tools, target)

@@ -10,9 +10,12 @@ from privpipe.owner.key import Key
 from privpipe.owner.perturbing import check_perturbed_with, perturbation
 from privpipe.params import Params
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.release import Labelled
+from privpipe.released import is_release, load_released
 from privpipe.scores.identification import identification
 from privpipe.scores.reference_classifier import load_reference_classifier
 from privpipe.scores.scoring import Judgement, count_copies, judge, load_candidates, load_originals
+from privpipe.scores.set_release import OUTSIDE, judge_release
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Inputs:
 
 def score(
     params: Params, key: Key, perturbed: str | Path, inputs: Inputs, records: Sequence[Record]
-) -> tuple[Judgement, Images, Array]:
+) -> tuple[Judgement, Images, Array | None]:
     """Judge what the attacks brought.
 
     Args:
@@ -36,11 +39,16 @@ def score(
         records: from `privpipe.pipeline.steps.attack`.
 
     Returns:
-        The judgement, the originals uint8 (T, H, W, C), and the same perturbed, as stored.
+        The judgement, the originals uint8 (T, H, W, C), and the same perturbed, as stored; None of a release of a whole
+        set, which has no images.
 
     Raises:
         PrivpipeError: a file is missing or damaged, or `key` is another one.
     """
+    if is_release(perturbed):
+        targets, among = params.attack.targets, params.attack.candidates
+        candidates = Labelled(*load_candidates(inputs.images, among, OUTSIDE))
+        return judge_release(load_released(perturbed), records, candidates, targets), candidates.images[:targets], None
     check_perturbed_with(perturbed, key)
     # One stolen image stands for all: what was learned from them is in the records.
     view = load_view(perturbed, inputs.public, inputs.leaked, params.attack.targets, stolen=1)

@@ -1,0 +1,147 @@
+"""The owner's step across the boundary where nothing leaves but a release of the whole set; and the queries at home."""
+
+import hashlib
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from privpipe.errors import PrivpipeError
+from privpipe.owner.key import Key
+from privpipe.owner.perturbing import perturb_file
+from privpipe.owner.releases import Entry, record
+from privpipe.params import Perturb
+from privpipe.perturb import RELEASES
+from privpipe.perturb.keystream import SECRET_BYTES, KeyStream
+from privpipe.perturb.release import Labelled, SetRelease
+from privpipe.released import About, Released, save_released, sha256_of
+from privpipe.salt import derived_salt
+from privpipe.store import PUBLIC, QUERIES, RAW, SPLITS, create, open_store
+
+ASKED = ("val", "test")  # splits whose images are queries
+Metrics = dict[str, int | float | str | None]
+
+
+def cross(
+    images: str | Path,
+    public: str | Path | None,
+    perturbed: str | Path,
+    queries: str | Path,
+    settings: Perturb,
+    key: Key,
+    progress: bool = True,
+) -> Metrics:
+    """What `perturb.method` says: perturb every image into `perturbed`, or write one release of the whole set there.
+
+    Args:
+        images, public: files of these kinds (RAW, PUBLIC); public ones are needed for releases of a whole set only.
+        queries: file to write (QUERIES): the images of `val` and `test` in the form that a model takes which is fitted
+            to a release; without images where perturbed ones are in `perturbed`.
+
+    Returns:
+        What `perturb_file` or `release_file` returns.
+
+    Raises:
+        PrivpipeError: see these.
+    """
+    if settings.method not in RELEASES:
+        write_queries(images, queries, settings, ())
+        return {**perturb_file(images, perturbed, settings, key, progress)}
+    if public is None:
+        raise PrivpipeError(f"{settings.method} needs public images; got none. Name the file of them.")
+    write_queries(images, queries, settings, ASKED)
+    return release_file(images, public, perturbed, queries, settings, key)
+
+
+def set_release(settings: Perturb, image_size: int) -> SetRelease:
+    """The release that `settings` describe.
+
+    Raises:
+        PrivpipeError: they have no epsilon.
+    """
+    kind = RELEASES[settings.method]
+    if settings.epsilon is None:
+        raise PrivpipeError("\n".join(kind.setting_problems(settings.scope, settings.sigma, settings.epsilon)))
+    return kind(image_size, settings.epsilon, settings.delta)
+
+
+def release_file(
+    images: str | Path, public: str | Path, target: str | Path, queries: str | Path, settings: Perturb, key: Key
+) -> Metrics:
+    """Write one release of the training images of `images` (RAW) to `target`, within the budget of the key.
+
+    The noise of a real key is the operating system's and is forgotten: not even whoever finds the key later can take it
+    off. So a second run makes a second release, which the ledger counts. The noise of a research key follows from the
+    key, the settings and all images, so that an experiment can be made again.
+
+    Args:
+        queries: the file of them that goes with the release.
+
+    Returns:
+        As `perturb_file`, without a change of images; and `epsilon`, `delta`, `mu`, `epsilon_spent` (of all releases
+        under a real key with this one) and `release_digest`.
+
+    Raises:
+        PrivpipeError: a file is missing or damaged, there are too few public images, the budget would be passed, or
+            `target` cannot be written.
+    """
+    with open_store(images, RAW) as store:
+        header, counts = store.header, store.counts
+        private = Labelled(store.images("train"), store.labels("train"))
+    with open_store(public, PUBLIC) as store:
+        others, known = store.images("train"), store.header.class_names == header.class_names
+        others_labels = store.labels("train") if known else None  # a folder of other images has no classes
+        if store.header.shape != header.shape:
+            raise PrivpipeError(
+                f"{public} has images of shape {store.header.shape}, {images} of {header.shape}. Make both again with "
+                "`dvc repro`."
+            )
+    release = set_release(settings, header.shape[0])
+    numbers = release.release(
+        private, others, others_labels, len(header.class_names), noise_stream(release, private, key)
+    )
+    shape, names = header.shape, header.class_names
+    about = About(release.name, release.form, release.settings, names, shape, sha256_of(queries), header.reading)
+    released = Released(about, numbers)
+    entry = Entry(released.digest, release.name, release.mu, release.epsilon, release.delta)
+    spent = record(key, entry, settings.budget)
+    save_released(target, released)
+    return {
+        **{f"n_{split}": counts[split] for split in SPLITS},
+        "bytes": sum(values.nbytes for values in numbers.values()),
+        "rms_change": None,
+        "key_fingerprint": key.fingerprint,
+        "key_research": key.research,
+        "epsilon": release.epsilon,
+        "delta": release.delta,
+        "mu": release.mu,
+        "epsilon_spent": spent,
+        "release_digest": released.digest,
+    }
+
+
+def noise_stream(release: SetRelease, private: Labelled, key: Key) -> KeyStream:
+    """Random bytes for the noise of one release and for nothing else, see `release_file`."""
+    if not key.research:
+        return KeyStream(secrets.token_bytes(SECRET_BYTES))
+    state = hashlib.sha256(np.ascontiguousarray(private.images).data)
+    state.update(np.ascontiguousarray(private.labels).data)
+    settings = [f"{name}={value.hex()}" for name, value in sorted(release.settings.items())]
+    return key.stream.child(release.name, *settings, "set", state.hexdigest())
+
+
+def write_queries(source: str | Path, target: str | Path, settings: Perturb, asked: tuple[str, ...]) -> None:
+    """Copy the splits `asked` of `source` (RAW) to `target` (QUERIES); the others are empty there.
+
+    Raises:
+        PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
+    """
+    with open_store(source, RAW) as store:
+        salt = derived_salt(store.header.salt, "queries")
+        header = replace(store.header, kind=QUERIES, method=settings.method, salt=salt)
+        counts = {split: store.counts[split] if split in asked else 0 for split in SPLITS}
+        with create(target, header, counts) as writer:
+            for split in asked:
+                for start, stop in store.spans(split):
+                    writer.write(split, start, store.rows(split, start, stop), store.labels(split, start, stop))

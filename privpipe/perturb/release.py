@@ -1,0 +1,139 @@
+"""Releases of a whole set: numbers that all images of a set make together, with noise, in place of the images.
+
+A method of this kind is a pure function of the owner's images with their labels, public images and a source of
+randomness. What it gives is not one image for each image: nothing in it is restored, linked or drawn as an image. The
+cloud fits a model to it, and queries stay at home: the model takes images as they are.
+
+A release is (epsilon, delta)-differentially private for adding or removing what one image contributes (Dwork and Roth,
+"The algorithmic foundations of differential privacy", 2014): whatever is in the release, it would have been about as
+likely without any one of the images. All are Gaussian mechanisms, whose cost is one number, mu = sensitivity / standard
+deviation of the noise; the squares of those of several releases add up (`privpipe.statistics.accounting`).
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.method import Method
+from privpipe.perturb.values import Images
+from privpipe.statistics.accounting import mu_of
+
+Labels = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+ADVICE = (
+    "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another release "
+    "of the same images adds to it."
+)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their classes.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+    """
+
+    images: Images
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class SetRelease(Method):
+    """One release of a whole set with its settings.
+
+    Args:
+        image_size: height and width of the images in pixels.
+        epsilon, delta: of the guarantee for adding or removing what one image contributes.
+
+    Attributes:
+        form: of what is released, by which `privpipe.nn.release_job` knows how to fit a model to it.
+    """
+
+    image_size: int
+    epsilon: float
+    delta: float
+
+    form: ClassVar[str]
+
+    @abstractmethod
+    def release(
+        self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
+    ) -> Arrays:
+        """The numbers that are released, by names that `form` stands for.
+
+        Args:
+            private: the images that the guarantee is about.
+            public: images of the same kind that everybody may see, uint8 (M, H, W, C); they cost nothing.
+            public_labels: their classes, int64 (M,); None where they are not known.
+            classes: how many there are; labels are 0 .. classes - 1.
+            stream: of the noise, and never used for anything else: a second release under the same bytes would
+                give away the difference of both sets.
+
+        Raises:
+            PrivpipeError: there are too few public images; the message says how many would do.
+        """
+
+    @abstractmethod
+    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
+        """How often somebody who holds all images of a set but one names that one among the candidates of its class.
+
+        Args:
+            released: a release, of which the noise is not used.
+            candidates: images of the same kind; they need be in no release.
+            targets: the first so many of them are each the unknown one once.
+
+        Returns:
+            0..1; the mean over the targets.
+        """
+
+    @property
+    def mu(self) -> float:
+        """How far the releases with and without an image lie apart, in standard deviations of the noise, at most."""
+        return mu_of(self.epsilon, self.delta)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What everybody may know of the settings, and a reader needs."""
+        return {"epsilon": self.epsilon, "delta": self.delta}
+
+    @classmethod
+    def setting_problems(cls, scope: str, sigma: float, epsilon: float | None) -> list[str]:
+        """Why these settings are impossible, a sentence each with the remedy; none where they are legal."""
+        problems = []
+        if epsilon is None:
+            problems.append(
+                f"perturb.epsilon must be over 0 for perturb.method={cls.name}; got null. Set perturb.epsilon=1, for "
+                "example: the smaller, the less the release tells of one image."
+            )
+        if scope != "dataset":
+            problems.append(
+                f"perturb.scope must be dataset for perturb.method={cls.name}, which releases one thing for the whole "
+                f"set; got {scope}. Set perturb.scope=dataset."
+            )
+        if sigma:
+            problems.append(
+                f"perturb.sigma must be 0 for perturb.method={cls.name}, whose noise follows from perturb.epsilon; got "
+                f"{sigma:g}. Set perturb.sigma=0."
+            )
+        return problems
+
+    @property
+    def guarantee(self) -> str:
+        """What holds against every adversary, in words."""
+        return (
+            f"({self.epsilon:g}, {self.delta:g})-differentially private for what one image adds, or would have added "
+            f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is "
+            "published. Another release of the same images adds up. The noise is in floating point and ends at 6.3 "
+            "deviations, so the guarantee is for the normal law that it comes close to."
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to make of it, a sentence or two."""
+        return ADVICE

@@ -1,0 +1,90 @@
+"""The owner's judgement of a release of a whole set: whose images are in it.
+
+    python -m privpipe.scores.set_release
+
+prints what the bound is worth: how often at most one of 10,000 candidates in ten balanced classes is named.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from privpipe.attacks.records import Record
+from privpipe.errors import PrivpipeError
+from privpipe.perturb import RELEASES
+from privpipe.perturb.release import Labelled, SetRelease
+from privpipe.released import About, Released
+from privpipe.scores import privacy
+from privpipe.scores.identification import Identified, as_metrics, at_most
+from privpipe.scores.registry import scores
+from privpipe.scores.scoring import Judgement, data_needed
+from privpipe.scores.second_release import not_measured
+from privpipe.statistics.accounting import DELTA, mu_of
+
+CANDIDATES, CLASSES = 10_000, 10  # of the table
+EPSILONS = (0.5, 1.0, 3.0, 8.0)
+OUTSIDE = ("test", "val")  # splits that are in no release
+NOT_EXACTLY = "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
+ADDS_UP = "releases of a whole set add up: the owner's ledger counts them"
+
+
+def release_of(about: About) -> SetRelease:
+    """The method of a release with its settings.
+
+    Raises:
+        PrivpipeError: this version does not know the method, or the settings are none of its.
+    """
+    kind = RELEASES.get(about.method)
+    try:
+        if kind is None:
+            raise TypeError(f"there is no method {about.method!r}")
+        return kind(about.shape[0], **about.settings)
+    except TypeError as error:
+        raise PrivpipeError(f"the release cannot be judged: {error}. Use the privpipe that made it.") from error
+
+
+def judge_release(released: Released, records: Sequence[Record], candidates: Labelled, targets: int) -> Judgement:
+    """Say whose images are in a release; no score of images is measured, with the reason among the problems.
+
+    Args:
+        records: of the stage `attack`.
+        candidates: images of the same kind that are in no release: what is published of them tells nothing of those
+            that are.
+        targets: the first so many candidates are each to be told once.
+    """
+    found = identified(release_of(released.about), released, candidates, targets)
+    chance = {score.name: score.chance(candidates.labels, None) for score in scores()}
+    metrics = privacy.metrics([], {name: {} for name in privacy.BASELINES}, chance, {}, ())
+    return Judgement(
+        {**metrics, **data_needed([]), **not_measured(ADDS_UP), **as_metrics(found)},
+        [],
+        [],
+        [(record.level, record.attack, record.pairs, record.problem) for record in records if record.problem],
+        {},
+    )
+
+
+def identified(release: SetRelease, released: Released, candidates: Labelled, targets: int) -> Identified:
+    """The three statements of `privpipe.scores.identification` on one image of a set.
+
+    The adversary holds all other images of the set, and the candidates.
+    """
+    sizes = np.unique(candidates.labels, return_counts=True)[1]
+    total, bound = len(candidates.labels), at_most(sizes, release.mu)
+    at_least = release.identified(released.numbers, candidates, targets)
+    return Identified(total, len(sizes) / total, None, bound, at_least, {"exactly": NOT_EXACTLY})
+
+
+def table(delta: float = DELTA, candidates: int = CANDIDATES, classes: int = CLASSES) -> str:
+    """Markdown: mu and the bound for some epsilons."""
+    sizes = np.full(classes, candidates // classes)
+    lines = ["| epsilon | mu | named at most | by the class alone |", "|---|---|---|---|"]
+    for epsilon in EPSILONS:
+        mu = mu_of(epsilon, delta)
+        bound, prior = 100 * at_most(sizes, mu), 100 * classes / candidates
+        lines.append(f"| {epsilon:g} | {mu:.3f} | {bound:.2f} % | {prior:.2f} % |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
