@@ -1,17 +1,16 @@
 """Auditing a mechanism by running it: bounds from below on what it tells, at a stated confidence.
 
 The whole mechanism is run many times on a set, and as many times on the set with one image more. A test decides from
-the output which it was. How often it is wrong bounds epsilon from below, whatever the proof says; a bound above what was
-promised means that the mechanism is broken. Both error rates are bounded by Clopper and Pearson (1934), each at half of
-the permitted error. The threshold is chosen on the first half of the runs and judged on the second.
+the output which it was. How often it is wrong bounds epsilon from below, whatever the proof says; a bound above
+what was promised means that the mechanism is broken. Both error rates are bounded by Clopper and Pearson (1934), each
+at half of the permitted error. The threshold is chosen on the first half of the runs and judged on the second.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import beta
+from scipy.special import betaincinv, ndtri
 
 from privpipe.errors import PrivpipeError
 from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
@@ -66,36 +65,35 @@ def from_scores(inside: Doubles, outside: Doubles, delta: float = DELTA, confide
             f"{len(outside)}. Use 1,000 of each."
         )
     half = len(inside) // 2
-    first, second = (inside[:half], outside[:half]), (inside[half:], outside[half:])
-    everything = np.quantile(np.concatenate(first), np.linspace(0.005, 0.995, THRESHOLDS))
-    bounds = []
-    for measure in (lambda hit, alarm: _epsilon(hit, alarm, delta), _mu):
-        # Chosen as it will be judged: by the bound.
-        best = max(everything, key=lambda threshold: measure(*_rates(*first, threshold, confidence)))
-        bounds.append(max(0.0, measure(*_rates(*second, best, confidence))))
-    epsilon, mu = bounds
+    thresholds = np.quantile(np.concatenate([inside[:half], outside[:half]]), np.linspace(0.005, 0.995, THRESHOLDS))
+    chosen = _rates(inside[:half], outside[:half], thresholds, confidence)
+    judged = _rates(inside[half:], outside[half:], thresholds, confidence)
+    # Chosen as it is judged: by the bound.
+    epsilon, mu = (
+        max(0.0, float(bound(*judged)[np.argmax(bound(*chosen))]))
+        for bound in (lambda hits, alarms: _epsilon(hits, alarms, delta), _mu)
+    )
     return Audit(epsilon, mu, epsilon_of(mu, delta), delta, confidence, len(inside))
 
 
-def _rates(inside: Doubles, outside: Doubles, threshold: float, confidence: float) -> tuple[float, float]:
-    """A lower bound on the rate of hits, and an upper bound on that of false alarms."""
-    error, n = (1 - confidence) / 2, len(inside)
-    hits, alarms = int((inside > threshold).sum()), int((outside > threshold).sum())
-    low = float(beta.ppf(error, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - error, alarms + 1, n - alarms)) if alarms < n else 1.0
-    return low, high
+def _rates(inside: Doubles, outside: Doubles, thresholds: Doubles, confidence: float) -> tuple[Doubles, Doubles]:
+    """Lower bounds on the rates of hits, and upper bounds on those of false alarms, for each threshold."""
+    error = (1 - confidence) / 2
+    hits, alarms = ((scores[:, None] > thresholds).sum(axis=0) for scores in (inside, outside))
+    low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), len(inside) - hits + 1, error), 0)
+    spared = np.maximum(len(outside) - alarms, 1)
+    high = np.where(alarms < len(outside), betaincinv(alarms + 1, spared, 1 - error), 1)
+    return np.asarray(low), np.asarray(high)
 
 
-def _epsilon(hits: float, alarms: float, delta: float) -> float:
+def _epsilon(hits: Doubles, alarms: Doubles, delta: float) -> Doubles:
     """hits <= exp(epsilon)·alarms + delta, and the same of the other answer (Kairouz, Oh and Viswanath, ICML 2015)."""
-    bounds = [
-        float(np.log((right - delta) / wrong))
-        for right, wrong in ((hits, alarms), (1 - alarms, 1 - hits))
-        if right > delta and wrong > 0
-    ]
-    return max(bounds, default=0.0)
+    with np.errstate(divide="ignore"):  # a rate of 0 bounds nothing: its logarithm is -inf
+        one = np.log(np.maximum(hits - delta, 0)) - np.log(alarms)
+        other = np.log(np.maximum(1 - alarms - delta, 0)) - np.log(1 - hits)
+    return np.asarray(np.maximum(one, other))
 
 
-def _mu(hits: float, alarms: float) -> float:
+def _mu(hits: Doubles, alarms: Doubles) -> Doubles:
     """A Gaussian mechanism has hits <= Phi(Phi^(-1)(alarms) + mu) (Nasr et al., USENIX Security 2023)."""
-    return float(ndtri(hits) - ndtri(alarms)) if hits > 0 and alarms < 1 else 0.0
+    return np.asarray(ndtri(hits) - ndtri(alarms))

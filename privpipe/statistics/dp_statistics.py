@@ -22,6 +22,7 @@ from privpipe.statistics.values import Doubles, Floats, Images, Labels, batches
 
 DIMS = 512
 ROWS = 2000  # images at a time: features of one map are some thousand numbers each
+TRAINED = 80  # percent of the public images, that a network is trained on
 KINDS: Mapping[str, type[PatchFeatures] | type[NetworkFeatures]] = {
     "patches": PatchFeatures,
     "network": NetworkFeatures,
@@ -56,7 +57,7 @@ class Recipe:
     @property
     def dims(self) -> int:
         """d."""
-        return self.projection.matrix.shape[1]
+        return int(self.projection.matrix.shape[1])
 
     def noise_count(self, budget: Budget) -> int:
         """How many values N(0, 1) a release needs."""
@@ -94,13 +95,13 @@ class Recipe:
             position, _, rest = name.partition(".")
             if position.isdigit():
                 kind, _, key = rest.partition(".")
-                grouped.setdefault((position, kind), {})[key] = array
+                grouped.setdefault((position, kind), {})[key] = np.asarray(array, np.float32)
         labelled, images, bound = arrays["start.numbers"].tolist()
         weights = np.asarray(arrays["start.weights"], np.float64)
         moment = np.asarray(arrays["start.moment"], np.float64)
         return cls(
             tuple(KINDS[kind].from_arrays(own) for (_, kind), own in sorted(grouped.items())),
-            Projection(arrays["projection.mean"], arrays["projection.matrix"]),
+            Projection(*(np.asarray(arrays[f"projection.{name}"], np.float32) for name in ("mean", "matrix"))),
             Start(weights, moment, int(labelled), int(images), bound),
             weights.shape[1],
         )
@@ -115,8 +116,8 @@ def prepare(
     images: Images,
     labels: Labels | None,
     classes: int,
-    maps: Sequence[FeatureMap] | None = None,
     dims: int = DIMS,
+    maps: Sequence[FeatureMap] | None = None,
 ) -> Recipe:
     """A recipe made of public images.
 
@@ -124,10 +125,30 @@ def prepare(
         images: uint8 (P, H, W, C).
         labels: int64 (P,); None: there are none, or they are not to be used.
         classes: how many there are.
-        maps: features; None: random patches of the images.
         dims: d, at most.
+        maps: features; None: random patches of the images, and with labels also a network.
     """
-    chosen = (PatchFeatures.fit(images),) if maps is None else tuple(maps)
-    public = np.concatenate([features(chosen, images[rows]) for rows in batches(len(images), ROWS)])
-    projection = Projection.fit(public, dims)
-    return Recipe(chosen, projection, heads.start(clipped(projection.of(public)), labels, classes), classes)
+    chosen = usual_maps(images, labels, classes) if maps is None else tuple(maps)
+    public = [np.concatenate([one.of(images[rows]) for rows in batches(len(images), ROWS)]) for one in chosen]
+    return assembled(chosen, public, labels, classes, dims)
+
+
+def usual_maps(images: Images, labels: Labels | None, classes: int) -> tuple[FeatureMap, ...]:
+    """Random patches of public images, and, if their labels may be used, a network; arguments as of `prepare`."""
+    patches = PatchFeatures.fit(images)
+    if labels is None:
+        return (patches,)
+    # What a network sees in the images that it was trained on is too good; some that it has not seen set that right.
+    rows = np.random.default_rng(0).permutation(len(images))[: -(-len(images) * TRAINED // 100)]
+    return patches, NetworkFeatures.fit(images[rows], labels[rows], classes)
+
+
+def assembled(
+    maps: Sequence[FeatureMap], public: Sequence[Floats], labels: Labels | None, classes: int, dims: int = DIMS
+) -> Recipe:
+    """`prepare` of features that have been computed: of each map, float32 (P, F). All maps weigh the same."""
+    weights = np.concatenate([np.full(part.shape[1], part.shape[1] ** -0.5, np.float32) for part in public])
+    together = np.concatenate(public, axis=1)
+    projection = Projection.fit(together, dims, weights)
+    start = heads.start(clipped(projection.of(together)), labels, classes)
+    return Recipe(tuple(maps), projection, start, classes)

@@ -1,7 +1,7 @@
 """Sums over a set of images, with Gaussian noise: the release.
 
-Each image gives a vector z of Euclidean norm at most 1 and a target r, one number for each class, |r| <= 1. What is added
-up is
+Each image gives a vector z of Euclidean norm at most 1 and a target r, one number for each class, |r| <= 1. What is
+added up is
 
     t(z, r) = mu · (sqrt(1 - f) · r zᵀ,  sqrt(f) · pack(z zᵀ)),
 
