@@ -3,11 +3,10 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -19,6 +18,9 @@ from privpipe.perturb.settings import Settings
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd  # the stage that scores draws one figure, of no table
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -147,7 +149,7 @@ def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool =
         figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
+def training_curves(curve: "pd.DataFrame", chance: float) -> Figure:
     """Losses and validation accuracy by epoch.
 
     Args:
@@ -170,7 +172,7 @@ def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def confusion(table: pd.DataFrame) -> Figure:
+def confusion(table: "pd.DataFrame") -> Figure:
     """The confusion matrix.
 
     Args:
@@ -192,7 +194,7 @@ def confusion(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure:
+def descrambler_histogram(histogram: "pd.DataFrame", reason: str | None) -> Figure:
     """Figure 13 of the study: in how many blocks the inferred descrambler has so many pixels right.
 
     Args:
