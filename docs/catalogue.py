@@ -75,6 +75,11 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
         if scope == SCOPES[0]:
             yield "`perturb.k`", settings(kind)
             yield "`perturb.sigma`", "over 0, in levels of 0..255" if kind.noisy else "not used"
+            for name, own_setting in kind.own_settings().items():
+                yield (
+                    f"`perturb.{name}`",
+                    f"{own_setting.meaning}: {own_setting.legal}; {own_setting.default:g} if left out",
+                )
             yield "key", key_of(method)
             yield "stored as", f"{method.dtype}, black is {method.image_range[0]:g} and white {method.image_range[1]:g}"
             yield "with the key" if kind.keyed else "undone", undoing(kind)

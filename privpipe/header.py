@@ -1,7 +1,7 @@
 """The header of an HDF5 file of images: what the file says of itself, and whether its content fits that."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from privpipe.checksum import block_rows
 from privpipe.errors import CACHE_REMEDY, PrivpipeError
+from privpipe.perturb.settings import as_text, parsed
 
 RAW, PERTURBED = "privpipe-images", "privpipe-perturbed"
 PUBLIC, LEAKED = "privpipe-public", "privpipe-leaked"
@@ -41,6 +42,7 @@ class Header:
             confirms no guess of them; empty with a research key and in perturbed files.
         reading: how image files became these arrays (`privpipe.reading`); empty for the usual way, and then not in
             the file.
+        settings: those that the method has of its own; of methods without any nothing is in the file.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class Header:
     key_fingerprint: str = ""
     salt: str = ""
     reading: str = ""
+    settings: dict[str, float] = field(default_factory=dict)
 
     @property
     def image_bytes(self) -> int:
@@ -74,6 +77,7 @@ def write_header(file: h5py.File, header: Header) -> None:
         "key_fingerprint": _text(header.key_fingerprint),
         "salt": _text(header.salt),
         **({"reading": _text(header.reading)} if header.reading else {}),
+        **({"settings": _text(as_text(header.settings))} if header.settings else {}),
         "class_names": np.array([name.encode() for name in header.class_names]),
         "image_range": np.array(header.image_range, np.float64),
     }
@@ -122,7 +126,8 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma is {sigma}")
         reading = _decode(attrs["reading"]) if "reading" in attrs else ""
-        about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading)
+        settings = parsed(_decode(attrs["settings"])) if "settings" in attrs else {}
+        about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading, settings)
         return Header(kind, method, *about)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes

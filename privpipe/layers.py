@@ -38,6 +38,75 @@ class BlockFullyConnected(nn.Module):
         return image.permute(0, 3, 1, 2)
 
 
+class BlockLinear(nn.Module):
+    """Each k×k block by itself, with all its colours: a linear layer from its values to as many, with its own weights.
+
+    `weight[b, i, j]` is what value j of block b contributes to value i, float32 (blocks, C*k*k, C*k*k); `bias` has one
+    number for each value, (blocks * C*k*k,). Blocks are counted row by row; the values of a block by colour, then row.
+    """
+
+    def __init__(self, image_size: int, k: int, channels: int):
+        super().__init__()
+        self.k, self.side, self.channels = k, image_size // k, channels
+        values = channels * k * k
+        self.weight = nn.Parameter(torch.empty(self.side**2, values, values))
+        self.bias = nn.Parameter(torch.zeros(self.side**2 * values))
+        nn.init.normal_(self.weight, 0.0, (2 / values) ** 0.5)  # He et al. 2015, for ReLU
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W), channels last in memory."""
+        batch, (s, k, c) = len(x), (self.side, self.k, self.channels)
+        blocks = x.reshape(batch, c, s, k, s, k).permute(2, 4, 0, 1, 3, 5).reshape(s * s, batch, c * k * k)
+        mixed = torch.bmm(blocks, self.weight.transpose(1, 2)) + self.bias.reshape(s * s, 1, -1)
+        image = mixed.reshape(s, s, batch, c, k, k).permute(2, 0, 4, 1, 5, 3).reshape(batch, s * k, s * k, c)
+        return image.permute(0, 3, 1, 2)
+
+
+class Patches(nn.Module):
+    """Images (B, C, H, W) to a vector for each k×k block, (B, blocks, width): linear, plus one for its place."""
+
+    def __init__(self, image_size: int, k: int, channels: int, width: int):
+        super().__init__()
+        self.k, self.side, self.channels = k, image_size // k, channels
+        self.embed = TokenLinear(channels * k * k, width)
+        self.places = nn.Parameter(torch.randn(self.side**2, width))  # as large as what the patches show
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, (s, k, c) = len(x), (self.side, self.k, self.channels)
+        tokens = x.reshape(batch, c, s, k, s, k).permute(0, 2, 4, 1, 3, 5).reshape(batch, s * s, c * k * k)
+        out: Tensor = self.embed(tokens) + self.places
+        return out
+
+
+class TokenLinear(nn.Linear):
+    """A linear layer of each of several vectors of an image, (B, n, features)."""
+
+
+class Attention(nn.Module):
+    """Self-attention of several heads over n vectors, (B, n, width) to the same (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        # Without biases: one of the keys would change nothing.
+        self.parts, self.out = TokenLinear(width, 3 * width, bias=False), TokenLinear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, n, width = x.shape
+        # (3, B, heads, n, width / heads); written out, since torch's fused kernels are not deterministic on a GPU.
+        query, key, value = self.parts(x).reshape(batch, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(-1)
+        out: Tensor = self.out((weights.to(value.dtype) @ value).transpose(1, 2).reshape(batch, n, width))
+        return out
+
+
+class TokenMean(nn.Module):
+    """The mean of an image's vectors, (B, n, width) to (B, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
 class Residual(nn.Module):
     """x + body(x): a residual block (He et al. 2016) that keeps its input's shape."""
 

@@ -116,12 +116,24 @@ class Key(Group):
 
 
 class Perturb(Group):
-    """What is done to the images before they leave."""
+    """What is done to the images before they leave.
+
+    Settings that methods have of their own (`privpipe.perturb.settings`) stand beside these, such as
+    `perturb.fraction`; those of other methods than `method` are ignored, as `sigma` is without noise.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     method: str = Field(description="one of privpipe.perturb.METHODS")
     k: Count = Field(description="filter size (odd) or block size (divides data.image_size)")
     scope: Literal["dataset", "image"] = Field(description="one key for all images, or a fresh one for each")
     sigma: NonNegative = Field(description="noise strength in pixel levels of 0..255")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What is set of the settings that `method` has of its own, by name."""
+        given = self.model_extra or {}
+        return {name: given[name] for name in METHODS[self.method].own_settings() if name in given}
 
 
 class Model(Group):
@@ -331,9 +343,15 @@ def _experiment_problems(params: Params) -> list[str]:
     if kind is None:
         return [unknown("perturb.method", perturb.method, list(METHODS))]
     network = network_for(model.arch, params.train.recipe)()
-    method = kind(size, perturb.k, perturb.scope, perturb.sigma)
+    method = kind(size, perturb.k, perturb.scope, perturb.sigma, **perturb.own)
+    known = {*Perturb.model_fields, *(name for other in METHODS.values() for name in other.own_settings())}
     return [
-        *kind.setting_problems(size, perturb.k, perturb.sigma),
+        *(
+            unknown("a parameter of perturb", name, sorted(known))
+            for name in perturb.model_extra or {}
+            if name not in known
+        ),
+        *kind.setting_problems(size, perturb.k, perturb.sigma, perturb.own),
         *network.experiment_problems(method, model.descrambler),
     ]
 

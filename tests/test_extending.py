@@ -36,7 +36,7 @@ def page() -> dict[str, Any]:
     """What the page's code defines, run from top to bottom."""
     names: dict[str, Any] = {}
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     return names
@@ -59,6 +59,14 @@ def test_the_method_is_undone_with_its_key_and_linked_without(page: dict[str, An
     assert method.key_similarity(keys, keys).pixels == 1
     attempt = Attempt(images, np.zeros(len(images), int), lambda shown: np.zeros(len(shown), int))
     assert score_matching(perturbed, attempt, method).scores["reidentified_top1"] == 1
+
+
+def test_the_method_with_a_setting_obeys_it(page: dict[str, Any]) -> None:
+    kind = page["SomeBlocksNegative"]
+    most, all_blocks = (kind(SIZE, 4, stream=KeyStream(bytes(32)), fraction=fraction) for fraction in (0.75, 1.0))
+    assert most.dataset_key[:12].any() and not most.dataset_key[12:].any() and all_blocks.dataset_key[12:].any()
+    (problem,) = kind.setting_problems(SIZE, 4, 0.0, {"fraction": 2})
+    assert "must be a number from 0 up to 1" in problem
 
 
 def test_the_attack_answers_with_the_mean_of_public_images(page: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ output each. Imports were measured in a fresh Python for each stage; `python` is
 torch without need is a test (tests/pipeline/test_declarations.py).
 """
 WORK = ("train", "reference_classifier", "attack")  # the training and the attacks: what the demo is for
-NOOP_LIMIT, DEMO_LIMIT = 1.3, 25.0
+NOOP_LIMIT, DEMO_LIMIT = 1.25, 22.0
 SMALL = {
     **{"data.n_train": 200, "data.n_val": 50, "data.n_test": 60, "data.public": 0.2, "train.epochs": 1},
     **{"attack.targets": 30, "attack.pairs": 20, "attack.network_epochs": 1, "attack.reference_epochs": 1},

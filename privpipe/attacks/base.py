@@ -7,7 +7,7 @@ keys of its own.
 
 Levels of knowledge, each including those before it:
 
-- L0: the stolen perturbed images, the method, k, scope and sigma;
+- L0: the stolen perturbed images, the method and its settings;
 - L1: and public images of the same kind, disjoint from the owner's;
 - L2: and m known pairs of an original and its perturbed image.
 """
@@ -45,7 +45,7 @@ class AdversaryView:
     """What the adversary holds.
 
     Args:
-        method, k, scope, sigma: the transformation, as `privpipe.params.Perturb` describes it.
+        method, k, scope, sigma, settings: the transformation, as `privpipe.params.Perturb` describes it.
         stolen: perturbed images to learn from, as stored: uint8, or float16 in units where white is 1; (N, H, W, C),
             square.
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
@@ -63,6 +63,7 @@ class AdversaryView:
     targets: Array
     public: Images | None = None
     pairs: Pairs | None = None
+    settings: dict[str, float] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -76,7 +77,7 @@ class AdversaryView:
     @cached_property
     def transformation(self) -> Perturbation:
         """The transformation without a key: what is public of it."""
-        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma)
+        return self._transformation(None)
 
     def perturbation(self, seed: int, purpose: str = "") -> Perturbation:
         """The transformation with a key of the adversary's own.
@@ -86,7 +87,11 @@ class AdversaryView:
         """
         secret = hashlib.sha256(f"an adversary's own key, {seed}".encode()).digest()
         stream = KeyStream(secret, (purpose,))
-        return METHODS[self.method](self.image_size, self.k, self.scope, self.sigma, stream)
+        return self._transformation(stream)
+
+    def _transformation(self, stream: KeyStream | None) -> Perturbation:
+        kind = METHODS[self.method]
+        return kind(self.image_size, self.k, self.scope, self.sigma, stream, **self.settings)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome
 from privpipe.attacks.filter_restoration import restore_filtered
@@ -217,7 +217,7 @@ def _choose_turn(model: Model, weights: Doubles, images: Floats) -> tuple[Double
     logs, influences = zip(*(_sparsity(model, option, images) for option in options), strict=True)
     difference, spread = logs[1] - logs[0], (influences[1] - influences[0]).std()
     deviation = abs(difference) / (spread / np.sqrt(len(images)) + 1e-9)
-    return options[int(difference < 0)], float(2 * norm.cdf(deviation) - 1)
+    return options[int(difference < 0)], float(2 * ndtr(deviation) - 1)
 
 
 def _sparsity(model: Model, weights: Doubles, images: Floats) -> tuple[float, Doubles]:

@@ -25,6 +25,7 @@ def attack(
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
+    **settings: float,
 ) -> list[Record]:
     """Attack perturbed images: `privpipe.attack(perturbed, "block_scramble", k=4, public=public)`.
 
@@ -34,7 +35,7 @@ def attack(
 
     Args:
         perturbed: to learn from, as `privpipe.perturb` returns them: uint8 or float16 (N, H, W, C).
-        method, k, scope, sigma: as given to `privpipe.perturb`.
+        method, k, scope, sigma, settings: as given to `privpipe.perturb`.
         targets: perturbed images whose originals are wanted, (T, H, W, C); None: the first 100 of `perturbed`.
         public: unperturbed images of the same kind, uint8 (M, H, W, C).
         pairs: originals, uint8 (m, H, W, C), and what became of them, as stored.
@@ -50,7 +51,8 @@ def attack(
     Raises:
         PrivpipeError: there is no such method or these settings are impossible, or the arrays do not fit each other.
     """
-    transformation = prepared(method, perturbed.shape[1] if perturbed.ndim == 4 else 0, k, scope, sigma, None)
+    size = perturbed.shape[1] if perturbed.ndim == 4 else 0
+    transformation = prepared(method, size, k, scope, sigma, None, settings)
     view = AdversaryView(
         method,
         transformation.k,
@@ -60,6 +62,7 @@ def attack(
         perturbed[:TARGETS] if targets is None else targets,
         public,
         None if pairs is None else Pairs(*pairs),
+        transformation.settings,
     )
     _check(view)
     chosen = [one for one in attacks(network_epochs, seed, threads, device) if one.applies(transformation)]

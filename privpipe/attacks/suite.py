@@ -53,7 +53,15 @@ def load_view(
         pairs = Pairs(originals, store.rows("train", 0, len(originals))) if len(originals) else None
         wanted = store.rows("test", 0, min(targets, store.counts["test"]))
     return AdversaryView(
-        header.method, header.k, header.scope, header.sigma, learned_from, wanted, known if len(known) else None, pairs
+        header.method,
+        header.k,
+        header.scope,
+        header.sigma,
+        learned_from,
+        wanted,
+        known if len(known) else None,
+        pairs,
+        header.settings,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from privpipe.cli.png import sheet, write_png
 from privpipe.errors import PrivpipeError
+from privpipe.perturb.settings import in_words
 from privpipe.report.advice import verdict
 from privpipe.store import PERTURBED, RAW, SPLITS, Store, open_store
 
@@ -16,10 +17,10 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
     """All that a perturbed file says of itself, ready for JSON; optionally a PNG of its first training images.
 
     Returns:
-        file, bytes, format, method, k, scope, sigma, key_fingerprint (empty without a key), image_shape (H, W, C),
-        dtype, image_range (the values of black and white), values (least and greatest that occur; None without
-        images), class_names, counts by split,
-        known_to_fall (see `verdict`) and verdict, a sentence.
+        file, bytes, format, method, k, scope, sigma, settings (where the method has any of its own), key_fingerprint
+        (empty without a key), image_shape (H, W, C), dtype, image_range (the values of black and white), values (least
+        and greatest that occur; None without images), class_names, counts by split, known_to_fall (see `verdict`) and
+        verdict, a sentence.
 
     Raises:
         PrivpipeError: the file is missing, damaged, or holds raw images; the sheet cannot be drawn or written.
@@ -39,6 +40,7 @@ def inspect_file(path: str | Path, sheet_path: str | Path | None = None) -> dict
             "k": header.k,
             "scope": header.scope,
             "sigma": header.sigma,
+            **({"settings": header.settings} if header.settings else {}),
             "key_fingerprint": header.key_fingerprint,
             "image_shape": list(header.shape),
             "dtype": header.dtype,
@@ -90,10 +92,11 @@ def as_text(seen: dict[str, Any]) -> str:
     height, width, channels = seen["image_shape"]
     low, high = seen["image_range"]
     extremes = "no images" if seen["values"] is None else "{:g} to {:g}".format(*seen["values"])
+    own = f", {in_words(seen['settings'])}" if "settings" in seen else ""
     noise = f", sigma = {seen['sigma']:g}" if seen["sigma"] else ""
     lines = {
         "file": f"{seen['file']} ({seen['format']}, {seen['bytes']:,} bytes)",
-        "method": f"{seen['method']}, k = {seen['k']}, scope {seen['scope']}{noise}",
+        "method": f"{seen['method']}, k = {seen['k']}, scope {seen['scope']}{noise}{own}",
         "key": f"fingerprint {seen['key_fingerprint']}" if seen["key_fingerprint"] else "none",
         "images": f"{height} x {width}, {channels} channel{'s' * (channels > 1)}, {seen['dtype']}",
         "values": f"{extremes} (black is {low:g}, white is {high:g})",

@@ -80,7 +80,8 @@ def perturb(
     params = load_params(params_path)
     settings = params.perturb
     read = key_reader(key_path, allow_readable_key)
-    method = query_method(settings.method, settings.k, settings.scope, settings.sigma, params.data.image_size, read)
+    size = params.data.image_size
+    method = query_method(settings.method, settings.k, settings.scope, settings.sigma, size, read, settings.own)
     queries, problems = expand(images, outside=out)
     if method.name == "none":
         warn("perturb.method is none: the results are the images themselves. Do not send them.")

@@ -86,7 +86,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
             check_key(key, bundle.key_fingerprint, path)
         return key
 
-    method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked)
+    method = query_method(bundle.method, bundle.k, bundle.scope, bundle.sigma, size, read_checked, bundle.settings)
     header = Header(
         PERTURBED,
         method.name,
@@ -99,6 +99,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
         bundle.sigma,
         bundle.key_fingerprint,
         reading=bundle.reading,
+        settings=method.settings,
     )
     bundle.check_fits(header, "the images to classify")
     return Classifier(bundle, method, reading)

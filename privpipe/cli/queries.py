@@ -14,6 +14,7 @@ from privpipe.data.listing import find_images
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.owner.key import Key
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb.settings import Settings
 from privpipe.reading import Reading
 from privpipe.store import PERTURBED, open_store
 
@@ -67,16 +68,23 @@ def expand(paths: Iterable[Path], outside: Path | None = None) -> tuple[list[Que
 
 
 def query_method(
-    name: str, k: int, scope: str, sigma: float, image_size: int, read_key: Callable[[], Key | None]
+    name: str,
+    k: int,
+    scope: str,
+    sigma: float,
+    image_size: int,
+    read_key: Callable[[], Key | None],
+    settings: Settings,
 ) -> Perturbation:
     """The transformation of a training set, for queries.
 
     Args:
         sigma: noise strength in levels of 0..255; ignored by methods without noise.
         read_key: called for a method that needs a key, and for no other.
+        settings: those that the method has of its own.
 
     Raises:
-        PrivpipeError: there is no such method, k, scope or sigma, or a key is needed and there is none.
+        PrivpipeError: there is no such method or setting, or a key is needed and there is none.
     """
     method = METHODS.get(name)
     if method is None:
@@ -95,10 +103,13 @@ def query_method(
             f"{name} needs a noise strength over 0, in levels of 0..255; got {sigma:g}. Set perturb.sigma, or use a "
             "model that was trained on noise."
         )
+    problems = method.setting_problems(image_size, k, sigma, settings)
+    if problems:
+        raise PrivpipeError("\n".join(problems))
     key = read_key() if method.keyed else None
     if method.keyed and key is None:
         raise PrivpipeError(f"{name} needs the key of the training set; got none. Pass it with --key.")
-    return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None)
+    return method(image_size, k, scope, sigma if method.noisy else 0.0, key.stream if key else None, **settings)
 
 
 def query_reading(settings: Reading, like: Path) -> Reading:

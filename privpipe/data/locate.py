@@ -3,7 +3,6 @@
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from privpipe.data.fetch import fetch
 from privpipe.data.sha256 import checksum, parse_checksum
 from privpipe.errors import PrivpipeError
 
@@ -29,7 +28,7 @@ def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
                 f"data.sha256 is {sha256}, but the official archive has {OFFICIAL_SHA256}. "
                 "Set data.sha256 to null, or set data.archive to the file that it belongs to."
             )
-        return fetch(OFFICIAL_URL, folder / "cifar-10-python.tar.gz", OFFICIAL_SHA256)
+        return _fetched(OFFICIAL_URL, folder / "cifar-10-python.tar.gz", OFFICIAL_SHA256)
     if sha256 is None:
         raise PrivpipeError(
             f"data.sha256 is required with data.archive={archive}; got null. "
@@ -37,10 +36,16 @@ def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
         )
     expected = parse_checksum(sha256)
     if archive.lower().startswith(("http://", "https://")):
-        return fetch(archive, folder / _name_in_url(archive), expected)
+        return _fetched(archive, folder / _name_in_url(archive), expected)
     if "://" in archive:
         raise PrivpipeError(f"data.archive must be an http:// or https:// URL or the path of a file; got {archive}.")
     return _verified_file(Path(archive).expanduser(), expected)
+
+
+def _fetched(url: str, target: Path, expected: str) -> Path:
+    from privpipe.data.fetch import fetch  # here: it imports requests, which most experiments have no need of
+
+    return fetch(url, target, expected)
 
 
 def _name_in_url(url: str) -> str:

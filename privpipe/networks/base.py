@@ -25,7 +25,7 @@ class Architecture:
         image_size: height and width of the input in pixels, a multiple of 2**halvings of the network.
         channels: of the input.
         classes: number of outputs.
-        k: block size of the descrambler layer, dividing `image_size`; ignored by networks without one.
+        k: size of the blocks that layers treat apart, dividing `image_size`; see `Network.block_size`.
     """
 
     arch: str
@@ -56,8 +56,12 @@ class Network(ABC):
         """The layers by name, in turn: from normalised images (B, C, H, W) to scores (B, classes).
 
         Initial weights of convolutions, linear and BFC layers are drawn by `privpipe.nn.models.build`; others keep
-        those that torch gives them, which follow from `train.seed` as well.
+        those that they draw themselves, which follow from `train.seed` as well.
         """
+
+    def block_size(self, image_size: int, k: int) -> int:
+        """`Architecture.k` for images that were perturbed with `k`, in blocks or not; 1 without blocks."""
+        return 1
 
     def size_problem(self, sizes: Architecture) -> str | None:
         """Why it cannot be built for such images, with the remedy; None where it can."""

@@ -31,26 +31,38 @@ class Descrambler(Network):
 
         return OrderedDict(bfc=BlockFullyConnected(sizes.image_size, sizes.k), **self.behind().layers(sizes))
 
+    def block_size(self, image_size: int, k: int) -> int:
+        return k
+
     def size_problem(self, sizes: Architecture) -> str | None:
         problem = super().size_problem(sizes)
-        if problem is None and sizes.image_size % sizes.k:
-            return (
-                f"the descrambler's block size must divide the image size {sizes.image_size}; got {sizes.k}. Use a "
-                "perturb.k that divides it."
-            )
-        return problem
+        return block_problem("descrambler", sizes) if problem is None else problem
 
     def experiment_problems(self, method: Perturbation, descrambler: str) -> list[str]:
         problems = super().experiment_problems(method, descrambler)
         if not method.blocks:
-            blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
-            return [
-                *problems,
-                f"model.arch={self.stands_for or self.name} needs a method that works on blocks ({blocks}); got "
-                f"perturb.method={method.name}. Set model.arch=baseline, or one of these methods.",
-            ]
+            return [*problems, blocks_missing(self.stands_for or self.name, method)]
         problem = choice_problem(descrambler, method.name, method.scope, method.k, method.image_size)
         return problems if problem is None else [*problems, problem]
+
+
+def block_problem(what: str, sizes: Architecture) -> str | None:
+    """Why `sizes.k` is no block size for such images; None where it is."""
+    if sizes.image_size % sizes.k == 0:
+        return None
+    return (
+        f"the {what}'s block size must divide the image size {sizes.image_size}; got {sizes.k}. Use a perturb.k that "
+        "divides it."
+    )
+
+
+def blocks_missing(arch: str, method: Perturbation) -> str:
+    """That `arch` needs a method that works on blocks."""
+    blocks = ", ".join(name for name, other in METHODS.items() if other.blocks)
+    return (
+        f"model.arch={arch} needs a method that works on blocks ({blocks}); got perturb.method={method.name}. Set "
+        "model.arch=baseline, or one of these methods."
+    )
 
 
 def choice_problem(choice: str, method: str, scope: str, k: int, image_size: int) -> str | None:

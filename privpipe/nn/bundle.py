@@ -7,7 +7,7 @@ only, as in `privpipe.checksum`.
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from privpipe.networks.base import Architecture
 from privpipe.networks.registry import NETWORKS
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.models import build, channels_last
+from privpipe.perturb.settings import as_text, parsed
 from privpipe.store import Header
 
 FORMAT, FORMAT_VERSION = "privpipe-model", 2
@@ -41,6 +42,7 @@ class Bundle:
         sigma, key_fingerprint: of the file of those images (see `privpipe.store.Header`).
         salt: of a model of raw images (see `privpipe.salt`); empty for every other.
         reading: how image files became the images (see `privpipe.store.Header`).
+        settings: those that the method has of its own (see `privpipe.store.Header`).
     """
 
     model: nn.Sequential
@@ -56,12 +58,13 @@ class Bundle:
     key_fingerprint: str = ""
     salt: str = ""
     reading: str = ""
+    settings: dict[str, float] = field(default_factory=dict)
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
 
         Raises:
-            PrivpipeError: method, k, scope, sigma, key, salt, type, range, shape or classes differ.
+            PrivpipeError: method, its settings, key, salt, type, range, shape or classes differ.
         """
         size = self.architecture.image_size
         pairs = {
@@ -69,6 +72,7 @@ class Bundle:
             "k": (self.k, header.k),
             "scope": (self.scope, header.scope),
             "sigma": (self.sigma, header.sigma),
+            "settings": (self.settings, header.settings),
             "fingerprint of the key": (self.key_fingerprint, header.key_fingerprint),
             "salt": (self.salt, header.salt),
             "reading": (self.reading, header.reading),
@@ -92,6 +96,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
+    about |= {"settings": as_text(bundle.settings)} if bundle.settings else {}
     return about | {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
 
 
@@ -215,6 +220,7 @@ def _assemble(
         str(about["key_fingerprint"]),
         str(about["salt"]),
         str(about.get("reading", "")),
+        parsed(str(about.get("settings", ""))),
     )
 
 

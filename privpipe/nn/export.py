@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from privpipe import __version__
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
-from privpipe.layers import BlockFullyConnected, Residual
+from privpipe.layers import Attention, BlockFullyConnected, BlockLinear, Patches, Residual, TokenLinear, TokenMean
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.inference import predict
+from privpipe.perturb.settings import as_text
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
@@ -49,10 +50,10 @@ class Graph:
         self.nodes.append(onnx.helper.make_node(operator, [self.last, *names], [out], name=out, **attributes))
         self.last = out
 
-    def add_to(self, other: str) -> None:
-        """Append the sum of the last result and an earlier one."""
-        out = f"Add_{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node("Add", [self.last, other], [out], name=out))
+    def add_of(self, operator: str, first: str, second: str) -> None:
+        """Append a node of two earlier results."""
+        out = f"{operator}_{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(operator, [first, second], [out], name=out))
         self.last = out
 
     def reshape(self, *shape: int) -> None:
@@ -117,6 +118,8 @@ def to_onnx(bundle: Bundle) -> bytes:
     }
     if bundle.reading:
         about["reading"] = bundle.reading
+    if bundle.settings:
+        about["settings"] = as_text(bundle.settings)
     helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
@@ -135,6 +138,32 @@ def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
             graph.reshape(s, s, -1, channels, k, k)
             graph.add("Transpose", perm=[2, 3, 0, 4, 1, 5])
             graph.reshape(-1, channels, s * k, s * k)
+        case BlockLinear():
+            s, k = layer.side, layer.k
+            graph.reshape(-1, channels, s, k, s, k)
+            graph.add("Transpose", perm=[2, 4, 0, 1, 3, 5])
+            graph.reshape(s * s, -1, channels * k * k)
+            graph.add("MatMul", layer.weight.detach().transpose(1, 2).numpy())
+            graph.add("Add", layer.bias.detach().reshape(s * s, 1, -1).numpy())
+            graph.reshape(s, s, -1, channels, k, k)
+            graph.add("Transpose", perm=[2, 3, 0, 4, 1, 5])
+            graph.reshape(-1, channels, s * k, s * k)
+        case Patches():
+            s, k = layer.side, layer.k
+            graph.reshape(-1, channels, s, k, s, k)
+            graph.add("Transpose", perm=[0, 2, 4, 1, 3, 5])
+            graph.reshape(-1, s * s, channels * k * k)
+            _add_layer(graph, layer.embed, channels)
+            graph.add("Add", layer.places.detach().numpy())
+        case Attention():
+            _add_attention(graph, layer)
+        case TokenLinear():
+            graph.add("MatMul", layer.weight.detach().T.numpy())
+            graph.add("Add", layer.bias.detach().numpy())
+        case nn.LayerNorm():
+            graph.add("LayerNormalization", *_weights(layer), axis=-1, epsilon=layer.eps)
+        case TokenMean():
+            graph.add("ReduceMean", axes=[1], keepdims=0)
         case nn.Conv2d():
             graph.add("Conv", *_weights(layer), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         case nn.BatchNorm2d():
@@ -154,12 +183,33 @@ def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
         case Residual():
             before = graph.last
             _add_layer(graph, layer.body, channels)
-            graph.add_to(before)
+            graph.add_of("Add", graph.last, before)
         case _:
             raise PrivpipeError(f"the export does not know the layer {type(layer).__name__}. Use model.arch=baseline.")
 
 
-def _weights(layer: nn.Conv2d | nn.Linear) -> list[Array]:
+def _add_attention(graph: Graph, layer: Attention) -> None:
+    """Queries, keys and values from one product; then softmax(q kᵀ / sqrt(width of a head)) v."""
+    width, heads = layer.out.in_features, layer.heads
+    before, parts = graph.last, []
+    weights = layer.parts.weight.detach().chunk(3)
+    for weight, order in zip(weights, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True):
+        graph.last = before
+        graph.add("MatMul", weight.T.numpy())
+        graph.add("Reshape", np.array([0, 0, heads, width // heads], np.int64))
+        graph.add("Transpose", perm=order)  # keys transposed
+        parts.append(graph.last)
+    graph.add_of("MatMul", parts[0], parts[1])
+    graph.add("Mul", np.array((width // heads) ** -0.5, np.float32))
+    graph.add("Softmax", axis=-1)
+    graph.add_of("MatMul", graph.last, parts[2])
+    graph.add("Transpose", perm=[0, 2, 1, 3])
+    graph.add("Reshape", np.array([0, 0, width], np.int64))
+    graph.add("MatMul", layer.out.weight.detach().T.numpy())
+    graph.add("Add", layer.out.bias.detach().numpy())
+
+
+def _weights(layer: nn.Conv2d | nn.Linear | nn.LayerNorm) -> list[Array]:
     return [_array(values) for values in (layer.weight, layer.bias) if values is not None]
 
 

@@ -15,7 +15,7 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
     Args:
         generator: draws the initial weights (He et al. 2015: normal with variance 2 / fan-in; the layer "fc"
             1 / fan-in, biases zero; the BFC layer 1 / k², so that it keeps the variance of its input), and its seed
-            those of layers of other kinds, as torch draws them. None leaves them for a state dict to fill.
+            those of layers of other kinds, as they draw them. None leaves them for a state dict to fill.
 
     Raises:
         PrivpipeError: there is no such network, or the sizes do not fit it.

@@ -86,7 +86,7 @@ def train_file(
 
     Args:
         arch: as `model.arch`; the network is that of the recipe's style (`privpipe.networks.registry.network_for`), and
-            the block size of a descrambler is the file's k.
+            its blocks are those of the file's k.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
         prepare: sets what the BFC layer of a descrambler begins with, such as `privpipe.attacks.descrambler_init` makes
@@ -107,7 +107,7 @@ def train_file(
         train_set = load_training(store, place, recipe.batch_size, memory_mb)
         val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
         network = network_for(arch, recipe.style)
-        block = header.k if network.descrambles else 1
+        block = network().block_size(header.shape[0], header.k)
         architecture = Architecture(network.name, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
@@ -137,6 +137,7 @@ def train_file(
         header.key_fingerprint,
         header.salt,
         header.reading,
+        header.settings,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_confidence": confidence,

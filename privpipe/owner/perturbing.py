@@ -19,7 +19,8 @@ from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store
 
 def perturbation(settings: Perturb, image_size: int, key: Key) -> Perturbation:
     """The transformation that `settings` describe, with the owner's key."""
-    return METHODS[settings.method](image_size, settings.k, settings.scope, settings.sigma, key.stream)
+    kind = METHODS[settings.method]
+    return kind(image_size, settings.k, settings.scope, settings.sigma, key.stream, **settings.own)
 
 
 def perturb_file(
@@ -53,6 +54,7 @@ def perturb_file(
             settings.sigma if method.noisy else 0.0,
             key.fingerprint if method.keyed else "",
             reading=store.header.reading,
+            settings=method.settings,
         )
         squares, total = 0.0, sum(store.counts.values())
         copies = Copies()  # of the whole file: one image in two splits must not show either

@@ -31,6 +31,7 @@ class Perturbation(Knowledge):
         scope: `dataset` (the same key material for all images) or `image` (fresh for each).
         sigma: noise strength in grey levels of 0..255; ignored by methods without noise.
         stream: the source of key material; may be None for a method that is not `keyed`.
+        others: a method's `own_settings`, by name.
 
     Output is uint8 in 0..255 where `exact`, else float16 in units where black is 0 and white is 1.
     """
@@ -124,6 +125,8 @@ class Perturbation(Knowledge):
             settings += ["k", self.k]
         if self.noisy:
             settings += ["sigma", float(self.sigma).hex()]  # exact, and 25 is 25.0
+        for name, value in self.settings.items():
+            settings += [name, value.hex()]
         return self.stream.child(self.name, *settings, "scope", scope)
 
 

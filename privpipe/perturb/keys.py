@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 
 @dataclass(frozen=True)
@@ -45,5 +44,7 @@ def chance_of_permutation(n: int) -> KeyRecovery:
 
 def chance_of_direction(dimensions: float) -> KeyRecovery:
     """Two independent directions in d dimensions have the expected |cosine| Γ(d/2) / (√π·Γ((d+1)/2))."""
+    from scipy.special import gammaln  # here: as in `privpipe.perturb.keystream.normal`
+
     d = float(dimensions)
     return KeyRecovery(float(np.exp(gammaln(d / 2) - gammaln((d + 1) / 2)) / np.sqrt(np.pi)), None)

@@ -39,7 +39,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from privpipe.errors import PrivpipeError
 
@@ -203,6 +202,8 @@ def normal(stream: Bytes) -> NDArray[np.float64]:
 
     They end at ±6.34.
     """
+    from scipy.special import ndtri  # here: half of the stages draw no noise, and it is a third of what they import
+
     values: NDArray[np.float64] = ndtri((stream.view("<u4") + 0.5) / 2.0**32)
     return values
 
@@ -261,6 +262,8 @@ def rounded_quantiles(deviation: float, step: float) -> NDArray[np.float32]:
 
 def _quantiles() -> NDArray[np.float64]:
     """65,536 quantiles of the normal law, at (i + 1/2) / 65,536, scaled to variance 1; they end at 4.32."""
+    from scipy.special import ndtri  # here: as in `normal`
+
     values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
     # fsum rounds once, so that the scale does not depend on the order in which a processor adds.
     scaled: NDArray[np.float64] = values / math.sqrt(math.fsum(values * values) / len(values))

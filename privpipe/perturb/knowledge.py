@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.equations import Equations
 from privpipe.perturb.keys import KeyRecovery
+from privpipe.perturb.settings import Setting, Settings, declared
 from privpipe.perturb.values import Array, Doubles, Floats, Images, squared_distances
 
 if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
@@ -90,9 +91,32 @@ class Knowledge(ABC):
         return f"fit images of {image_size} pixels"
 
     @classmethod
-    def setting_problems(cls, image_size: int, k: int, sigma: float) -> list[str]:
-        """Why these settings are impossible, a sentence each with the remedy; none where they are legal."""
-        problems = []
+    def own_settings(cls) -> dict[str, Setting]:
+        """The settings beside k, scope and sigma, by name; see `privpipe.perturb.settings`."""
+        return declared(cls)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The values of `own_settings`, by name."""
+        return {name: float(getattr(self, name)) for name in self.own_settings()}
+
+    @classmethod
+    def setting_problems(cls, image_size: int, k: int, sigma: float, settings: Settings | None = None) -> list[str]:
+        """Why these settings are impossible, a sentence each with the remedy; none where they are legal.
+
+        Args:
+            settings: those of `own_settings` that are set, by name.
+        """
+        problems, own = [], cls.own_settings()
+        for name, value in (settings or {}).items():
+            if name not in own:
+                legal_names = f"Use {', '.join(own)}, or leave it out." if own else "Leave it out."
+                problems.append(f"perturb.method={cls.name} has no setting {name}; got {value!r}. {legal_names}")
+            elif not own[name].accepts(value):
+                problems.append(
+                    f"perturb.{name} ({own[name].meaning}) must be {own[name].legal} for perturb.method={cls.name}; "
+                    f"got {value!r}. Use {own[name].default:g}, for example."
+                )
         legal = cls.legal_k(image_size)
         if legal is not None and k not in legal:
             problems.append(
@@ -253,6 +277,11 @@ class Knowledge(ABC):
 
     def invariants(self, image: "Tensor") -> "Tensor | None":
         """What no key changes, (B, features, H/k, W/k), from the second of `network_inputs`; None: nothing known."""
+        return None
+
+    def epsilons(self, channels: int) -> tuple[float, float] | None:
+        """What pure differential privacy an output has by its definition: epsilon of a change of one pixel in all its
+        colours, and of any two images, where every image has noise of its own. None: none is known."""
         return None
 
     def block_variants(self, channels: int) -> Array | None:

@@ -3,11 +3,10 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,9 +14,13 @@ from numpy.typing import NDArray
 
 from privpipe.files import write_bytes
 from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb.settings import Settings
 from privpipe.report.display import displayable
 from privpipe.salt import salted_png
 from privpipe.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd  # the stage that scores draws one figure, of no table
 
 Array = NDArray[Any]
 Example = tuple[str, Array]
@@ -73,9 +76,11 @@ def note(text: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def demonstration(method: str, image_size: int, k: int, scope: str, sigma: float) -> Perturbation:
+def demonstration(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Perturbation:
     """The method with the public demonstration key."""
-    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION)
+    return METHODS[method](image_size, k, scope, sigma, DEMONSTRATION, **(settings or {}))
 
 
 def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> Figure:
@@ -95,24 +100,28 @@ def examples(original: Array, perturbed: Example, others: Sequence[Example]) -> 
     return figure
 
 
-def paper_examples(original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float) -> list[Example]:
+def paper_examples(
+    original: NDArray[np.uint8], method: str, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> list[Example]:
     """The image under other usual sizes, with the demonstration key where the method has one."""
     out = []
     for size in METHODS[method].usual_sizes:
         if size == k or size not in (METHODS[method].legal_k(len(original)) or []):
             continue
-        other = demonstration(method, len(original), size, scope, sigma)
+        other = demonstration(method, len(original), size, scope, sigma, settings)
         key = "\n(demonstration key)" if other.keyed else ""
         out.append((f"k = {size}{key}", displayable(other.apply(original[None])[0], other.image_range)))
     return out
 
 
-def method_figure(method: str, image_size: int, k: int, scope: str, sigma: float) -> Figure:
+def method_figure(
+    method: str, image_size: int, k: int, scope: str, sigma: float, settings: Settings | None = None
+) -> Figure:
     """What the method does, as it says itself: its kernel, its permutation or matrix of one block, its noise, or words.
 
     Keyless methods are shown as they are, keyed ones with the demonstration key.
     """
-    drawing, size = demonstration(method, image_size, k, scope, sigma).drawing(), (4.6, 3.6)
+    drawing, size = demonstration(method, image_size, k, scope, sigma, settings).drawing(), (4.6, 3.6)
     if drawing.values is None:
         return note(drawing.title, size)
     with mpl.rc_context(STYLE):
@@ -140,7 +149,7 @@ def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool =
         figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
+def training_curves(curve: "pd.DataFrame", chance: float) -> Figure:
     """Losses and validation accuracy by epoch.
 
     Args:
@@ -163,7 +172,7 @@ def training_curves(curve: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-def confusion(table: pd.DataFrame) -> Figure:
+def confusion(table: "pd.DataFrame") -> Figure:
     """The confusion matrix.
 
     Args:
@@ -185,7 +194,7 @@ def confusion(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def descrambler_histogram(histogram: pd.DataFrame, reason: str | None) -> Figure:
+def descrambler_histogram(histogram: "pd.DataFrame", reason: str | None) -> Figure:
     """Figure 13 of the study: in how many blocks the inferred descrambler has so many pixels right.
 
     Args:

@@ -85,7 +85,7 @@ def draw_examples(inputs: Inputs) -> Figure:
         perturbed = displayable(store.rows("test", row, row + 1)[0], header.image_range)
     settings = inputs.params.perturb
     title = header.method if header.method == "none" else f"{header.method}\nk = {header.k}, scope {header.scope}"
-    others = figures.paper_examples(original, header.method, header.k, header.scope, settings.sigma)
+    others = figures.paper_examples(original, header.method, header.k, header.scope, settings.sigma, settings.own)
     return figures.examples(original, (title, perturbed), others)
 
 
@@ -100,7 +100,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     drawn = {
         "examples": draw_examples(inputs),
         "method": figures.method_figure(
-            settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma
+            settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma, settings.own
         ),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
@@ -136,7 +136,9 @@ def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
 def _guarantee(params: Params, image_size: int, channels: int) -> str:
     """What holds against every adversary, with the key of this experiment."""
     settings = params.perturb
-    promised = guarantee(settings.method, image_size, channels, settings.k, settings.scope, settings.sigma)
+    promised = guarantee(
+        settings.method, image_size, channels, settings.k, settings.scope, settings.sigma, settings=settings.own
+    )
     if promised.epsilon_pixel is not None and params.key.seed is not None:
         return f"Nothing, for this research key can be made again by anybody. With a secret one: {promised.statement}"
     return promised.statement

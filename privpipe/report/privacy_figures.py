@@ -1,10 +1,10 @@
 """Figures of what perturbations hide: reconstructions beside originals, and accuracy against measured privacy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from privpipe.perturb import METHODS
 from privpipe.perturb.base import Array, Images
 from privpipe.report.display import displayable
 from privpipe.report.figures import GREY, STYLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 8  # images side by side
 
@@ -36,24 +39,29 @@ def reconstructions(
     count = len(rows[0][1])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.8 + 1.05 * count, 1.1 * len(rows)), layout="constrained")
-        axes = figure.subplots(len(rows), count, squeeze=False)
-        for line, (title, images) in zip(axes, rows, strict=True):
-            for place, image in zip(line, images, strict=True):
-                shown = displayable(image, image_range if title == method else (0.0, 255.0))
-                place.imshow(shown, interpolation="nearest")
-                place.set(xticks=[], yticks=[])
-                for spine in place.spines.values():
-                    spine.set_visible(False)
+        for axes, (title, images) in zip(figure.subplots(len(rows), squeeze=False).flat, rows, strict=True):
+            axes.imshow(_strip(images, image_range if title == method else (0.0, 255.0)), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
             label = title.replace(": ", ":\n").replace("_", " ")
-            line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+            axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     return figure
+
+
+def _strip(images: Sequence[Array], image_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """Images (H, W, C) side by side with white between them, uint8 (H, *, 3): axes of their own take longer to draw."""
+    height, width = images[0].shape[:2]
+    between = np.full((height, max(1, width // 16), 3), 255, np.uint8)
+    parts = [part for image in images for part in (displayable(image, image_range), between)]
+    return np.concatenate(parts[:-1], axis=1)
 
 
 SCOPE_MARKERS = {"dataset": "o", "image": "s"}
 PANELS = (("l0", "L0: the stolen file"), ("l1", "L1: and public images"), ("l2", "L2: and known pairs"))
 
 
-def tradeoff(points: pd.DataFrame, here: Mapping[str, float] | None = None) -> Figure:
+def tradeoff(points: "pd.DataFrame", here: Mapping[str, float] | None = None) -> Figure:
     """Test accuracy against measured privacy, one panel for each level of the adversary, with the Pareto front.
 
     Args:
@@ -122,7 +130,7 @@ def pareto_front(privacy: NDArray[np.float64], accuracy: NDArray[np.float64]) ->
     return front
 
 
-def _legend(points: pd.DataFrame) -> list[Line2D]:
+def _legend(points: "pd.DataFrame") -> list[Line2D]:
     def dot(label: str, marker: str, colour: str, face: str) -> Line2D:
         return Line2D([], [], marker=marker, linestyle="", color=colour, markerfacecolor=face, label=label)
 

@@ -9,8 +9,9 @@ inputs x, x' and all sets S of outputs P(M(x) in S) <= exp(epsilon)·P(M(x') in 
 - image: any two images, which is local differential privacy (Kasiviswanathan et al., "What can we learn privately?",
   SIAM Journal on Computing, 2011).
 
-Only Gaussian noise that is fresh for each image has such a guarantee. With d the difference of two inputs and N the
-covariance of the noise, it depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
+Only noise that is fresh for each image has such a guarantee. Methods that have a pure epsilon (delta 0) by definition
+say so themselves (`Perturbation.epsilons`). That of Gaussian noise, with d the difference of two inputs and N the
+covariance of the noise, depends on mu = sqrt(dᵀ N⁻¹ d) alone: for given mu,
 
     delta(epsilon) = Phi(mu/2 - epsilon/mu) - exp(epsilon)·Phi(-mu/2 - epsilon/mu)
 
@@ -34,6 +35,7 @@ from scipy.special import erfcx, ndtr
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, Perturbation
+from privpipe.perturb.settings import Settings
 
 WHITE = 255.0
 DELTA = 1e-5
@@ -57,6 +59,12 @@ LOCAL = (
     "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key in float32 and ends at "
     "6.1 sigma, so the guarantee is computational and for the normal law that the noise comes close to."
 )
+PURE = (
+    "{pixel:,.4g}-differentially private for a change of one pixel in all its colours, {image:,.4g}-locally "
+    "differentially private for a whole image. It holds for each release of an image on its own; releases add up. "
+    "Rounding and clipping are post-processing. The noise is a pseudo-random stream of the key, so the guarantee is "
+    "computational."
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,19 @@ class Guarantee:
 
 
 def guarantee(
-    method: str, image_size: int, channels: int, k: int, scope: str, sigma: float, delta: float = DELTA
+    method: str,
+    image_size: int,
+    channels: int,
+    k: int,
+    scope: str,
+    sigma: float,
+    delta: float = DELTA,
+    settings: Settings | None = None,
 ) -> Guarantee:
     """The formal guarantee of a transformation, as `privpipe.params.Perturb` describes it.
+
+    Args:
+        settings: those that the method has of its own.
 
     Raises:
         PrivpipeError: no such method, or delta is not between 0 and 1.
@@ -89,7 +107,12 @@ def guarantee(
         raise PrivpipeError(f"there is no method {method!r}. Use one of {', '.join(METHODS)}.")
     if not 0 < delta < 1:
         raise PrivpipeError(f"delta must be between 0 and 1, both excluded; got {delta}. Use {DELTA:g}.")
-    perturbation = METHODS[method](image_size, k, scope, sigma)
+    perturbation = METHODS[method](image_size, k, scope, sigma, None, **(settings or {}))
+    pure = perturbation.epsilons(channels)
+    if pure is not None:
+        if scope == "dataset":
+            return Guarantee(None, None, delta, SHARED)
+        return Guarantee(*pure, 0.0, PURE.format(pixel=pure[0], image=pure[1]))
     mus = distances(perturbation, channels)
     if isinstance(mus, str):
         return Guarantee(None, None, delta, mus)

@@ -30,7 +30,7 @@ from scipy.special import ndtr, ndtri
 from privpipe.attacks.linkage import method_similarity
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
-from privpipe.scores.guarantee import distances
+from privpipe.scores.guarantee import SHARED, distances
 
 T = TypeVar("T")
 Labels = NDArray[np.int64]
@@ -88,15 +88,15 @@ def identified(method: Perturbation, candidates: Images, labels: Labels, targets
             why[kind] = str(error)
             return None
 
-    mus = distances(method, candidates.shape[3])
-    if isinstance(mus, str):
-        why["at_most"] = mus
     sizes = np.unique(labels, return_counts=True)[1]
+    bound = _bound(method, candidates.shape[3], sizes)
+    if isinstance(bound, str):
+        why["at_most"] = bound
     return Identified(
         len(candidates),
         len(sizes) / len(candidates),
         noted("exactly", lambda: exactly(method, candidates, labels)),
-        None if isinstance(mus, str) else at_most(sizes, mus[1]),
+        None if isinstance(bound, str) else bound,
         None if targets is None else noted("at_least", lambda: at_least(method, targets, candidates, labels)),
         why,
     )
@@ -156,6 +156,24 @@ def at_most(sizes: NDArray[np.integer], mu: float) -> float:
     # Of a class of s candidates one upload in M is as likely as another, and a guess is right once in s.
     bounds = ndtr(ndtri(1 / sizes) + mu)
     return float((sizes * bounds).sum() / sizes.sum())
+
+
+def at_most_pure(sizes: NDArray[np.integer], epsilon: float) -> float:
+    """The same of a method that is `epsilon`-locally differentially private.
+
+    Of s candidates the right one is named with at most e^epsilon / (e^epsilon + s - 1), as randomised response has it.
+    """
+    bounds = 1 / (1 + (sizes - 1) * np.exp(-epsilon))
+    return float((sizes * bounds).sum() / sizes.sum())
+
+
+def _bound(method: Perturbation, channels: int, sizes: NDArray[np.integer]) -> float | str:
+    """`at_most` of what is known of the method's noise, or in words why nothing is."""
+    pure = method.epsilons(channels)
+    if pure is not None:
+        return SHARED if method.scope == "dataset" else at_most_pure(sizes, pure[1])
+    mus = distances(method, channels)
+    return mus if isinstance(mus, str) else at_most(sizes, mus[1])
 
 
 def at_least(method: Perturbation, targets: Array, candidates: Images, labels: Labels) -> float:

@@ -4,11 +4,12 @@
 key:
 
 - another setting: noise of twice the strength, the next larger k of the other methods (the next smaller one where there
-  is none). Measured is the best affine combination of both releases, the same for all images and pixels, against the
-  best of one release. Its coefficients are fitted on one half of the images and judged on the other. Beside it stands
-  the same with a second release whose key material is independent: combining that helps as well, and cannot be avoided.
-  Of some methods both keys of an image follow from its two releases, even where they are independent
-  (`Perturbation.keys_from_releases`). How well they are found is measured as well.
+  is none), or twice or half of a setting of its own where a method has no other k. Measured is the best affine
+  combination of both releases, the same for all images and pixels, against the best of one release. Its coefficients
+  are fitted on one half of the images and judged on the other. Beside it stands the same with a second release whose
+  key material is independent: combining that helps as well, and cannot be avoided. Of some methods both keys of an
+  image follow from its two releases, even where they are independent (`Perturbation.keys_from_releases`). How well they
+  are found is measured as well.
 - a set that grew by one image, which stands first, so that every row holds another image. Measured is how many of the
   unchanged images come out changed, and how near the differences of equal rows come to the differences of the images,
   over what they would with independent material. Where all images share a key the same can be had from two rows of one
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.settings import in_words
 from privpipe.perturb.values import pixel_values
 
 WHITE = 255.0
@@ -71,6 +73,8 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
     if other is None:
         return {**metrics, "second_release_problem": f"{perturbation.name} has no other setting with a secret"}
     setting = f"sigma={other.sigma:g}" if other.noisy else f"k={other.k}"
+    if other.settings != perturbation.settings:
+        setting = in_words(other.settings)
     first = perturbation.apply(images)
     try:
         second = other.apply(images)
@@ -94,8 +98,18 @@ def another_setting(perturbation: Perturbation) -> Perturbation | None:
     legal = [k for k in perturbation.legal_k(perturbation.image_size) or [] if k not in (1, perturbation.k)]
     larger = [k for k in legal if k > perturbation.k]
     if not legal:
-        return None
+        return _another_of_its_own(perturbation)
     return replace(perturbation, k=min(larger) if larger else max(legal))
+
+
+def _another_of_its_own(perturbation: Perturbation) -> Perturbation | None:
+    """With twice or half of the first of the settings that only this method has, whichever is legal."""
+    for name, declared in perturbation.own_settings().items():
+        value = perturbation.settings[name]
+        for other in (2 * value, value / 2):
+            if other != value and declared.accepts(other):
+                return replace(perturbation, **{name: other})  # type: ignore[arg-type]  # the method's own fields
+    return None
 
 
 def _independent(perturbation: Perturbation) -> Perturbation:

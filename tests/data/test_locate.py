@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from privpipe.data import locate as module
+from privpipe.data import fetch as fetch_module
+from privpipe.data import locate as locate_module
 from privpipe.data.locate import locate
 from privpipe.data.sha256 import checksum
 from privpipe.errors import PrivpipeError
@@ -26,11 +27,11 @@ def test_locate_reads_a_local_file_where_it_lies(tmp_path: Path, monkeypatch: py
 
 def test_locate_without_archive_takes_the_official_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, Path, str]] = []
-    monkeypatch.setattr(module, "fetch", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(fetch_module, "fetch", lambda *arguments: calls.append(arguments))
     locate(None, None, tmp_path)
-    locate(None, module.OFFICIAL_SHA256.upper(), tmp_path)
+    locate(None, locate_module.OFFICIAL_SHA256.upper(), tmp_path)
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    assert calls == [(url, tmp_path / "cifar-10-python.tar.gz", module.OFFICIAL_SHA256)] * 2
+    assert calls == [(url, tmp_path / "cifar-10-python.tar.gz", locate_module.OFFICIAL_SHA256)] * 2
     with pytest.raises(PrivpipeError, match=f"data.sha256 is {SUM}, but the official archive has 6d958be"):
         locate(None, SUM, tmp_path)
 

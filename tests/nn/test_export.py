@@ -72,7 +72,7 @@ def test_the_descrambler_layer_is_exported_as_it_is(experiment: Make) -> None:
 
 def modern(made: Any, arch: str, trained: bool = True) -> Bundle:
     """The experiment's model with another network, its normalisation layers as after training or as before."""
-    architecture = Architecture(arch, 8, 3, 3, 4 if arch == "modern_descrambler" else 1)
+    architecture = Architecture(arch, 8, 3, 3, 1 if arch in ("modern_baseline", "modern_three_layer") else 4)
     model = build(architecture, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     for layer in model.modules():
@@ -83,8 +83,8 @@ def modern(made: Any, arch: str, trained: bool = True) -> Bundle:
     return replace(made.bundle, model=model, architecture=architecture)
 
 
-@pytest.mark.parametrize("arch", ["modern_baseline", "modern_three_layer", "modern_descrambler"])
-def test_modern_networks_get_the_probabilities_of_torch(experiment: Make, arch: str) -> None:
+@pytest.mark.parametrize("arch", ["modern_baseline", "modern_three_layer", "modern_descrambler", "adaptation", "vit"])
+def test_networks_that_are_not_trained_here_get_the_probabilities_of_torch(experiment: Make, arch: str) -> None:
     made = experiment("block_scramble")
     bundle = modern(made, arch)
     save_bundle(made / "modern.safetensors", bundle)

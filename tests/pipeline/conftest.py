@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +39,17 @@ class Project:
 
     folder: Path
 
-    def run(self, *command: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, ok: bool = True, preload: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command with the environment's programs first on the path."""
-        done = subprocess.run(command, cwd=self.folder, env=environment(), text=True, capture_output=True, timeout=300)
+        env = environment(preload)
+        done = subprocess.run(command, cwd=self.folder, env=env, text=True, capture_output=True, timeout=300)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def dvc(self, *arguments: str, ok: bool = True) -> str:
+    def dvc(self, *arguments: str, ok: bool = True, preload: bool = True) -> str:
         """Run DVC; standard output and error together."""
-        done = self.run("dvc", *arguments, ok=ok)
+        done = self.run("dvc", *arguments, ok=ok, preload=preload)
         return done.stdout + done.stderr
 
     def json(self, *arguments: str) -> Any:
@@ -84,7 +86,7 @@ def started_dvc(project: Project, *arguments: str) -> Iterator[subprocess.Popen[
     dvc = subprocess.Popen(
         ["dvc", *arguments],
         cwd=project.folder,
-        env=environment(),
+        env=environment(preload=False),  # signals must reach the stages
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -96,10 +98,15 @@ def started_dvc(project: Project, *arguments: str) -> Iterator[subprocess.Popen[
             os.killpg(dvc.pid, signal.SIGKILL)
 
 
-def environment() -> dict[str, str]:
-    """Like a user's, with this environment's programs first and a git identity."""
+def environment(preload: bool = True) -> dict[str, str]:
+    """Like a user's, with this environment's programs first and a git identity.
+
+    Args:
+        preload: whether the programs start with the packages of others imported already, which is much faster.
+    """
     names = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    folders = [*([str(preloaded.folder())] if preload else []), str(Path(sys.executable).parent), os.environ["PATH"]]
+    path = os.pathsep.join(folders)
     return {**os.environ, **names, "PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "default"}
 
 

@@ -52,6 +52,7 @@ TABLE = [
         r"python -m privpipe\.scores\.(guarantee|release_table|identification_table .*)",
         "have tests of their own; print a table",
     ),
+    skip(r"python -m studies\.outcomes .*", "has tests of its own; the page is committed"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),
     skip(r"dvc --cd studies/\w+ .*", LONG),

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import preloaded
 import pytest
 import torch
 from click.testing import CliRunner
@@ -178,7 +178,7 @@ def test_a_second_process_at_the_same_time_gets_the_same_figures(images: Path, t
     folders = [str(tmp_path / name / "worker") for name in ("one", "two")]
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", PARENT, json.dumps(params.model_dump()), str(images), folder],
+            [preloaded.python(), "-c", PARENT, json.dumps(params.model_dump()), str(images), folder],
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,

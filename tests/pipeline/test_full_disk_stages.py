@@ -3,7 +3,6 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def command(project: Project, stage: str, out: Path, program: str | None = None)
     for option in ("--folder", "--figures"):
         if option in words:
             words[words.index(option) + 1] = str(out / "folder")
-    head = [sys.executable, "-c", program] if program else [sys.executable, "-m"]
+    head = ["python", "-c", program] if program else ["python", "-m"]
     return [*head, *words[2:]]
 
 

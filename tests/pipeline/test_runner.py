@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -22,7 +23,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.params import Params
 from privpipe.pipeline import runner
 from privpipe.pipeline.executors import open_executor
-from privpipe.pipeline.fingerprint import Row
+from privpipe.pipeline.fingerprint import Row, code_of
 from privpipe.pipeline.grid import Sweep, Task
 from privpipe.pipeline.runner import ONE_RUN_AT_A_TIME, run, run_sweep
 from studies.paper.columns import COLUMNS
@@ -128,11 +129,12 @@ def test_each_model_has_its_row_in_the_order_of_the_grid(
     group: list[Task], finished: Path, images: Path, tmp_path: Path
 ) -> None:
     expected = [MODEL.measure(task.params, tmp_path / "scratch", images=images) for task in group]
-    kept = [name for name in COLUMNS if name not in ("group", "seconds", "fingerprint")]
+    kept = [name for name in COLUMNS if name not in ("group", "seconds", "code", "fingerprint")]
     assert [{name: row[name] for name in kept} for row in results(finished)] == [
         {name: "" if row.get(name) is None else str(row[name]) for name in kept} for row in expected
     ]
     assert {row["group"] for row in results(finished)} == {"small"}
+    assert {row["code"] for row in results(finished)} == {code_of(MODEL)[:16]}
     assert [(row["arch"], row["k"]) for row in results(finished)] == [
         (arch, k) for k in ("2", "4") for arch in ("descrambler", "baseline")
     ]
@@ -201,6 +203,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not alive
     before = rows.read_text()
     assert 2 <= len(before.splitlines()) < 5
+    command[0] = preloaded.python()
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL, timeout=SECONDS)
     assert rows.read_text().startswith(before)  # the seconds too: nothing was run twice
     assert results(rows) == results(finished)
@@ -411,6 +414,7 @@ def test_two_groups_at_the_same_time_do_not_disturb_each_other(
     for name in ("one", "two"):
         write_sweep(tmp_path / name, {"small": {**GROUP, "perturb": {**SCRAMBLE, "k": 2}}})
         command = stage(tmp_path / name, images, tmp_path / f"{name}.csv")
+        command[0] = preloaded.python()
         commands.append([f"--scratch={scratch}" if part.startswith("--scratch") else part for part in command])
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) for command in commands]
     assert [process.wait(SECONDS) for process in both] == [0, 0]

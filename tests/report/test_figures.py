@@ -26,6 +26,10 @@ CAPTIONS = {
     "value_shuffling": "one block of {k}×{k}, 3 colours: the value that each place receives",
     "negative_positive": "one block of {k}×{k}, 3 colours: the places that are negative",
     "format_preserving": "one block of {k}×{k}, 3 colours: the places that are encrypted",
+    "block_pixel_shuffle": "blocks of {k}×{k}: the block that each place receives",
+    "disguised_rmt": "one block of {k}×{k}: the matrix that its rows are multiplied by",
+    "dp_pix": "dp_pix, cells of {k}×{k}: the noise of one colour, scale",
+    "ldp_slicing": "probability that a bit is told truly: Y, Cb, Cr, the lowest bit first",
     "pixelate": "pixelate: each block of {k}×{k} becomes its mean",
 }
 

@@ -90,8 +90,8 @@ def test_the_legend_says_what_colours_shapes_and_filling_mean() -> None:
 def test_reconstructions_show_a_row_for_each_level() -> None:
     found = {level: ("attack", IMAGES) for level in ("L0", "L1")}
     figure = reconstructions(IMAGES, (IMAGES / 255).astype(np.float16), "random_filter", found)
-    assert len(figure.axes) == 4 * 8
-    assert [axes.get_ylabel() for axes in figure.axes[::8]] == [
+    assert len(figure.axes) == 4
+    assert [axes.get_ylabel() for axes in figure.axes] == [
         "original",
         "random filter",
         "L0:\nattack",
@@ -101,7 +101,11 @@ def test_reconstructions_show_a_row_for_each_level() -> None:
 
 def test_few_images_are_enough() -> None:
     figure = reconstructions(IMAGES[:2], IMAGES[:2], "pixelate", {"L0": ("as_is", IMAGES[:2])})
-    assert len(figure.axes) == 3 * 2
+    assert len(figure.axes) == 3
+    for axes in figure.axes:  # beside each other, with white between them
+        strip = np.asarray(axes.images[0].get_array())
+        assert strip.shape == (16, 33, 3) and (strip[:, 16] == 255).all()
+        assert (np.stack([strip[:, :16], strip[:, 17:]]) == IMAGES[:2]).all()
 
 
 def test_every_method_has_a_colour_of_its_own() -> None:

@@ -13,7 +13,7 @@ from privpipe.scores.identification_table import main, table
 
 KEY = KeyStream(bytes(range(32)))
 SIGMA = 200.0
-CONTINUUM = ("random_filter", "block_mix")
+CONTINUUM = ("random_filter", "block_mix", "disguised_rmt", "dp_pix", "ldp_slicing")
 WHY_NOT = "(can turn any image|draws its key from a continuum|has keys that do not form a group)"
 NO_GROUP = ("learnable_encryption", "extended_learnable_encryption", "negative_positive", "format_preserving")
 COUNTED = [name for name in METHODS if not METHODS[name].noisy and name not in (*CONTINUUM, *NO_GROUP)]
@@ -59,6 +59,8 @@ def every_key(name: str, channels: int) -> np.ndarray:
         return orders[:, None]
     if name == "block_permutation":
         return orders
+    if name == "block_pixel_shuffle":
+        return np.array([[*p, *q] for p in orders for q in permutations(range(channels))], np.int32)
     if name == "value_shuffling":
         return np.array(list(permutations(range(channels))), np.int32)
     if name == "pixel_based_encryption":

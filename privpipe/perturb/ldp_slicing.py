@@ -1,0 +1,184 @@
+"""LDP-Slicing: randomised response on every bit of an image without its low frequencies."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from privpipe.errors import PrivpipeError
+from privpipe.perturb.base import ZERO, Array, Images, Perturbation, cached
+from privpipe.perturb.keys import KeyRecovery
+from privpipe.perturb.keystream import Bytes, Copies
+from privpipe.perturb.knowledge import Drawing
+from privpipe.perturb.settings import setting
+from privpipe.perturb.values import Doubles, squared_distances
+
+COLOURS = 3
+BITS = 8
+DIGITS = 12  # of a probability
+FLOAT_BYTES = 4
+# Of red, green and blue in Y, Cb - 128 and Cr - 128, and back (ITU-T T.871, as JPEG has it), in steps of 2^-14: then
+# sums of products with whole levels are exact in float32, in whatever order a library adds.
+STEPS = 1 << 14
+TO_YCC = np.rint(STEPS * np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]))
+TO_RGB = np.rint(STEPS * np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]]))
+TO_YCC, TO_RGB = TO_YCC / STEPS, TO_RGB / STEPS
+GREY = 128
+IMPORTANCE = (4.0, 1.0, 1.0)  # of Y, Cb, Cr
+
+
+@dataclass(frozen=True)
+class LdpSlicing(Perturbation):
+    """Every bit of an image in Y, Cb and Cr is told truly with probability e^ε/(e^ε + 1), else flipped.
+
+    From red, green and blue to Y, Cb, Cr; of each the mean of every 2×2 pixels is taken away (the LL band of a Haar
+    transform is set to 0) and 128 added, cut to 0..255 and to whole numbers below; then the bits are flipped; then back
+    to red, green and blue, cut and rounded. Of bit b = 0..7 of a colour of importance w (4 of Y, 1 of Cb and Cr) ε is
+    `epsilon` · sqrt(w·2^b) over the sum of these, so that the 24 bits of a pixel have `epsilon` together. Images of
+    other than three colours stay in their colours, which are equally important.
+
+    Source: Y. Cao, C. Li and W. He, "LDP-Slicing: Local Differential Privacy for Images via Randomized Bit-Plane
+    Slicing", CVPR 2026, arXiv 2603.03711.
+
+    `epsilon` is of a pixel of the image without its low frequencies. A pixel of the image itself changes the mean of
+    its 2×2 pixels and with it all four, so that a change of one is private with 4·`epsilon`. Of a whole image, which is
+    what re-identification feels, it is H·W·`epsilon`. Under `scope: dataset` the same bits are flipped in all images,
+    and there is no promise. Probabilities have 12 binary digits; the epsilons of the guarantee follow from these.
+    """
+
+    epsilon: float = setting(20.0, "epsilon of a pixel, of all its bits together", above=0, most=48)
+
+    name = "ldp_slicing"
+    summary = "each bit of the image without its low frequencies is flipped with some probability"
+    keyed = True
+    exact = True
+    colour = "#285e61"
+
+    @staticmethod
+    def legal_k(image_size: int) -> list[int] | None:
+        return None
+
+    @property
+    def dataset_key(self) -> Bytes:
+        """Which bits are flipped in all images of three colours, uint8 (H, W, 3): those of Y, Cb, Cr."""
+        flips: Bytes = self._flips(self.shared_bytes(self._size(COLOURS)), COLOURS)[0]
+        return flips
+
+    def image_keys(self, images: Images, copies: Copies | None = None) -> Bytes:
+        """The same of each image, uint8 (N, H, W, C)."""
+        channels, keys = images.shape[3], np.empty_like(images)
+        own = self.own_streams(images, self._size(channels), copies)
+        for rows in cached(len(images), self._size(channels)):
+            keys[rows] = self._flips(own.draw(images[rows]), channels)
+        return keys
+
+    def apply(self, images: Images, copies: Copies | None = None) -> Array:
+        out, channels = np.empty_like(images), images.shape[3]
+        own = self.own_streams(images, self._size(channels), copies) if self.scope == "image" else None
+        flips = self._flips(self.shared_bytes(self._size(channels)), channels) if own is None else np.empty(0, np.uint8)
+        for rows in cached(len(images), self._size(channels)):
+            if own is not None:
+                flips = self._flips(own.draw(images[rows]), channels)
+            values = details(images[rows])
+            out[rows] = to_colours(np.bitwise_xor(values, flips))
+        return out
+
+    def thresholds(self, channels: int) -> NDArray[np.int64]:
+        """The probability with which each bit is flipped, times 2^12, (C, 8), the lowest bit first."""
+        weights = np.array(IMPORTANCE if channels == COLOURS else [1.0] * channels)
+        roots = np.sqrt(weights[:, None] * 2.0 ** np.arange(BITS))
+        epsilons = self.epsilon * roots / roots.sum()
+        return np.asarray(np.maximum(np.rint((1 << DIGITS) / (np.exp(epsilons) + 1)), 1), np.int64)
+
+    def _size(self, channels: int) -> int:
+        """Random bytes for an image."""
+        return DIGITS * self.image_size**2 * channels
+
+    def _flips(self, stream: Bytes, channels: int) -> Bytes:
+        """Which bits to flip, (n, H, W, C), from random bytes (n, 12·H·W·C).
+
+        A bit is 1 with a probability of binary digits d1 d2 ... by one random bit for each digit, the last digit first:
+        what was found so far is kept where random bit and digit differ, else it becomes the digit.
+        """
+        values, places = self.image_size**2 * channels, self.image_size**2
+        word: Any = np.uint64 if values % 8 == 0 else np.uint8  # many bytes at a time
+        digits = stream.reshape(len(stream), DIGITS, values).view(word)
+        flips: Array = np.zeros(digits[:, 0].shape, word)
+        for i in range(DIGITS):
+            # The digit of each bit, all the bits of a value in one byte.
+            byte = ((self.thresholds(channels) >> i & 1) << np.arange(BITS)).sum(axis=1).astype(np.uint8)
+            mask, drawn = np.tile(byte, places).view(word), digits[:, i]
+            flips &= drawn | mask
+            flips |= drawn & mask
+        return flips.view(np.uint8).reshape(len(stream), self.image_size, self.image_size, channels)
+
+    def key_form(self, channels: int) -> tuple[int, ...] | None:
+        return (self.image_size, self.image_size, channels)
+
+    def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
+        """The fraction of bits of which it is right whether they are flipped."""
+        wrong = np.unpackbits(estimate.astype(np.uint8) ^ truth.astype(np.uint8)).mean()
+        return KeyRecovery(1 - float(wrong), None)
+
+    def chance_key_similarity(self, channels: int) -> KeyRecovery:
+        flipped = self.thresholds(channels) / (1 << DIGITS)
+        return KeyRecovery(float((flipped**2 + (1 - flipped) ** 2).mean()), None)
+
+    def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
+        """By the squared distance to the mean of what becomes of a candidate, before it is cut to 0..255."""
+        truly = 1 - 2 * self.thresholds(gallery.shape[3]) / (1 << DIGITS)  # a bit of ±1 has this mean
+        bits = np.unpackbits(details(gallery)[..., None], axis=-1, bitorder="little").astype(np.float32)
+        weights = (truly * 2.0 ** np.arange(BITS)).astype(np.float32)
+        expected = 127.5 + np.einsum("nhwcb,cb->nhwc", bits - np.float32(0.5), weights)
+        if gallery.shape[3] == COLOURS:
+            expected = (expected - [0, GREY, GREY]) @ TO_RGB.T
+        return -squared_distances(targets, expected)
+
+    def orbit(self, images: Images) -> Array:
+        raise PrivpipeError(
+            f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
+            "counted."
+        )
+
+    def epsilons(self, channels: int) -> tuple[float, float] | None:
+        flipped = self.thresholds(channels) / (1 << DIGITS)
+        pixel = float(np.log((1 - flipped) / flipped).sum())
+        return 4 * pixel, pixel * self.image_size**2
+
+    def drawing(self) -> Drawing:
+        truly = 1 - self.thresholds(COLOURS) / (1 << DIGITS)
+        return Drawing("probability that a bit is told truly: Y, Cb, Cr, the lowest bit first", truly)
+
+
+def details(images: Images) -> Images:
+    """Y, Cb, Cr of images without the mean of each 2×2 pixels, plus 128, (N, H, W, C), whole numbers, cut to 0..255.
+
+    At the edge of an odd size the last row and column count twice.
+    """
+    count, height, width, channels = images.shape
+    values: Array = images.astype(np.float32)
+    if channels == COLOURS:
+        values = cv2.transform(values.reshape(count * height, width, channels), TO_YCC).reshape(images.shape)
+    odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    values = np.pad(values, odd, mode="edge") if height % 2 or width % 2 else values
+    tiles = values.reshape(count, values.shape[1] // 2, 2, values.shape[2] // 2, 2, channels)
+    rows = tiles.sum(axis=2, keepdims=True)
+    tiles *= 4  # four times the differences to the mean have 24 digits: nothing is rounded
+    tiles -= rows[..., :1, :] + rows[..., 1:, :]
+    tiles *= np.float32(1 / 4)
+    tiles += GREY
+    np.clip(tiles, 0, 255, out=tiles)
+    return np.asarray(tiles.astype(np.uint8).reshape(values.shape)[:, :height, :width])
+
+
+def to_colours(values: Images) -> Images:
+    """Red, green and blue of Y, Cb, Cr, rounded to the nearest whole number, ties to even, and cut to 0..255."""
+    count, height, width, channels = values.shape
+    if channels != COLOURS:
+        return values
+    shifted = np.hstack([TO_RGB, -GREY * TO_RGB[:, 1:].sum(axis=1, keepdims=True)])
+    colours: Array = cv2.transform(values.reshape(count * height, width, channels).astype(np.float32), shifted)
+    rounded: Images = cv2.subtract(colours.reshape(1, -1), ZERO, dtype=cv2.CV_8U)  # type: ignore[assignment]  # by dtype
+    return rounded.reshape(values.shape)
