@@ -1,9 +1,9 @@
 """Noisy sums over the whole set: what a linear classifier is fitted to, and nothing else.
 
-Public images make a map from images to short vectors z of norm at most 1, and a first classifier. The map is that of a
-small network that is trained on them, where their classes are known and they are 1,000 at least; else it is made of
-whitened patches of them. The release is the sum over the private images of r zᵀ, r being what the first classifier
-leaves unexplained of an image's class, plus Gaussian noise as strong as one image can be, over mu
+Public images make a map from images to short vectors z of norm at most 1, and a first classifier. The map is made of
+whitened patches of them and, where their classes are known and they are 1,000 at least, of a small network that is
+trained on them. The release is the sum over the private images of r zᵀ, r being what the first classifier leaves
+unexplained of an image's class, plus Gaussian noise as strong as one image can be, over mu
 (`privpipe.statistics.mechanism`). Whoever has it fits the best linear classifier that such sums allow. Good features
 matter more than anything else here: Tramèr and Boneh, "Differentially private learning needs better features (or much
 more data)" (ICLR 2021).
@@ -20,14 +20,11 @@ from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.perturb.values import Images
 
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
-LEAST_TO_TRAIN = 1000  # public images with their classes from which on a network is trained on them
-KEPT_ASIDE, EPOCHS = 5, 24  # one public image in so many is not trained on; passes over the others
-DIMS = 256
 NOISE_BYTES = 4  # of one value
 
 
 class DpStatistics(SetRelease):
-    """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 256 dimensions, r one for each class."""
+    """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 512 dimensions, r one for each class."""
 
     name = "dp_statistics"
     summary = "the images stay at home; noisy sums over all of them leave, for a classifier to be fitted to"
@@ -38,22 +35,16 @@ class DpStatistics(SetRelease):
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
     ) -> Arrays:
         # torch, which programs that release nothing do without, comes with the features.
-        from privpipe.statistics.dp_statistics import prepare
-        from privpipe.statistics.features import FeatureMap, NetworkFeatures, PatchFeatures
         from privpipe.statistics.mechanism import Budget
         from privpipe.statistics.noisy_sums import numbers_of
+        from privpipe.statistics.recipe import prepare
 
         if len(public) < LEAST_PUBLIC:
             raise PrivpipeError(
                 f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
                 "data.public."
             )
-        maps: list[FeatureMap] = [PatchFeatures.fit(public)]
-        if public_labels is not None and len(public) >= LEAST_TO_TRAIN:
-            # What the network was not trained on says how far the first classifier, of all of them, can be believed.
-            seen = np.random.default_rng(0).permutation(len(public)) >= len(public) // KEPT_ASIDE
-            maps = [NetworkFeatures.fit(public[seen], public_labels[seen], classes, epochs=EPOCHS)]
-        recipe, budget = prepare(public, public_labels, classes, maps, DIMS), Budget(self.mu)
+        recipe, budget = prepare(public, public_labels, classes), Budget(self.mu)
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
