@@ -1,9 +1,9 @@
 """Noisy sums over the whole set: what a linear classifier is fitted to, and nothing else.
 
 Public images make a map from images to short vectors z of norm at most 1, and a first classifier. The map is made of
-whitened patches of them, and of what a small network sees that is trained on them, where their classes are known and
-they are 1,000 at least. The release is the sum over the private images of r zᵀ, r being what the first classifier
-leaves unexplained of an image's class, plus Gaussian noise as strong as one image can be, over mu
+whitened patches of them and, where their classes are known and they are 1,000 at least, of a small network that is
+trained on them. The release is the sum over the private images of r zᵀ, r being what the first classifier leaves
+unexplained of an image's class, plus Gaussian noise as strong as one image can be, over mu
 (`privpipe.statistics.mechanism`). Whoever has it fits the best linear classifier that such sums allow. Good features
 matter more than anything else here: Tramèr and Boneh, "Differentially private learning needs better features (or much
 more data)" (ICLR 2021).
@@ -20,7 +20,6 @@ from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.perturb.values import Images
 
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
-LEAST_TO_TRAIN = 1000  # public images, from which on a network is trained on those whose classes are known
 NOISE_BYTES = 4  # of one value
 
 
@@ -36,19 +35,16 @@ class DpStatistics(SetRelease):
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
     ) -> Arrays:
         # torch, which programs that release nothing do without, comes with the features.
-        from privpipe.statistics.dp_statistics import prepare
-        from privpipe.statistics.features import PatchFeatures
         from privpipe.statistics.mechanism import Budget
         from privpipe.statistics.noisy_sums import numbers_of
+        from privpipe.statistics.recipe import prepare
 
         if len(public) < LEAST_PUBLIC:
             raise PrivpipeError(
                 f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
                 "data.public."
             )
-        few = len(public) < LEAST_TO_TRAIN
-        recipe = prepare(public, public_labels, classes, maps=[PatchFeatures.fit(public)] if few else None)
-        budget = Budget(self.mu)
+        recipe, budget = prepare(public, public_labels, classes), Budget(self.mu)
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 

@@ -21,8 +21,8 @@ from privpipe.owner.key import new_key
 from privpipe.perturb.keystream import normal
 from privpipe.statistics import mechanism, membership
 from privpipe.statistics.accounting import DELTA, mu_of
-from privpipe.statistics.dp_statistics import Recipe, prepare
 from privpipe.statistics.mechanism import Budget, Sums
+from privpipe.statistics.recipe import Recipe, prepare
 from privpipe.statistics.values import Doubles, Floats, Labels
 from privpipe.store import PUBLIC, RAW, open_store
 

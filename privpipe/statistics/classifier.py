@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privpipe.statistics.dp_statistics import Recipe
 from privpipe.statistics.heads import Head
+from privpipe.statistics.recipe import Recipe
 from privpipe.statistics.values import Floats, Images
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.statistics.classifier import Classifier
-from privpipe.statistics.dp_statistics import Recipe
 from privpipe.statistics.mechanism import Budget, Sums
-from privpipe.statistics.values import Doubles, Floats, Images, Labels
+from privpipe.statistics.membership import linkage
+from privpipe.statistics.recipe import Recipe
+from privpipe.statistics.values import Images, Labels
 
 FORM, SUMS = "noisy_sums", "sums."
 Arrays = Mapping[str, NDArray[Any]]
@@ -62,31 +63,6 @@ def linked(
         targets: the first so many candidates are each sought once.
         rng: of the noise.
     """
-    recipe, right = recipe_of(numbers), 0
+    recipe = recipe_of(numbers)
     z = recipe.vectors(candidates)
-    r = recipe.targets(z, labels)
-    for row, label in enumerate(labels[:targets]):
-        rows = np.flatnonzero(labels == label)
-        rows = np.concatenate([[row], rows[rows != row]])
-        right += int(_log_likelihoods(z[rows], r[rows], budget, rng).argmax() == 0)
-    return right / len(labels[:targets])
-
-
-def _log_likelihoods(z: Floats, r: Floats, budget: Budget, rng: np.random.Generator) -> Doubles:
-    """Of each candidate (M, d) and (M, classes), where the first one is in the set, up to a common term.
-
-    With t of a candidate in units of the noise, that is t·(t_first + noise) - |t|²/2. The products of t follow from
-    those of z and r, so that no t is written down.
-    """
-    scale, moment_scale = budget.scales
-    near, lengths = z @ z[0], (z * z).sum(axis=1)
-    noise = rng.standard_normal((r.shape[1], z.shape[1]), np.float32)
-    found = scale**2 * (r @ r[0]) * near + scale * ((r @ noise) * z).sum(axis=1)
-    own = scale**2 * (r * r).sum(axis=1) * lengths
-    if budget.moment:
-        # zᵀ N z of a symmetric N with variance 1 on the diagonal and 1/2 beside it is that of a full matrix N of
-        # independent values of variance 1, whose symmetric part it is.
-        drawn = rng.standard_normal((z.shape[1], z.shape[1]), np.float32)
-        found += moment_scale**2 * near**2 + moment_scale * ((z @ drawn) * z).sum(axis=1)
-        own += moment_scale**2 * lengths**2
-    return np.asarray(found - own / 2, np.float64)
+    return linkage(z, recipe.targets(z, labels), labels, budget, rng, targets)

@@ -6,10 +6,10 @@ import torch
 
 from privpipe.errors import PrivpipeError
 from privpipe.statistics.accounting import mu_of
-from privpipe.statistics.dp_statistics import Recipe, prepare, usual_maps
 from privpipe.statistics.features import FLAT, ROOT, STRIDE, THRESHOLD, NetworkFeatures, PatchFeatures, Projection
 from privpipe.statistics.heads import fit, start, targets, unit_targets
 from privpipe.statistics.mechanism import Budget, Sums, clipped, exact_sums, noisy
+from privpipe.statistics.recipe import Recipe, prepare, usual_maps
 
 RNG = np.random.default_rng(0)
 CLASSES, SIZE = 3, 12
@@ -61,7 +61,9 @@ def test_the_usual_maps_need_labels_for_a_network_only(monkeypatch: pytest.Monke
     assert [type(one) for one in usual_maps(PUBLIC[0], None, CLASSES)] == [PatchFeatures]
     assert not seen
     usual_maps(*PUBLIC, CLASSES)
-    assert seen == [(120, 120)]
+    assert not seen  # they are too few
+    usual_maps(PRIVATE[0], PRIVATE[1], CLASSES)
+    assert seen == [(1200, 1200)]
 
 
 def test_patch_features_are_those_of_a_loop() -> None:

@@ -23,6 +23,7 @@ from privpipe.statistics.values import Doubles, Floats, Images, Labels, batches
 DIMS = 512
 ROWS = 2000  # images at a time: features of one map are some thousand numbers each
 TRAINED = 80  # percent of the public images, that a network is trained on
+LEAST_TO_TRAIN = 1000  # public images, from which on a network is worth its time
 KINDS: Mapping[str, type[PatchFeatures] | type[NetworkFeatures]] = {
     "patches": PatchFeatures,
     "network": NetworkFeatures,
@@ -126,7 +127,7 @@ def prepare(
         labels: int64 (P,); None: there are none, or they are not to be used.
         classes: how many there are.
         dims: d, at most.
-        maps: features; None: random patches of the images, and with labels also a network.
+        maps: features; None: see `usual_maps`.
     """
     chosen = usual_maps(images, labels, classes) if maps is None else tuple(maps)
     public = [np.concatenate([one.of(images[rows]) for rows in batches(len(images), ROWS)]) for one in chosen]
@@ -134,9 +135,12 @@ def prepare(
 
 
 def usual_maps(images: Images, labels: Labels | None, classes: int) -> tuple[FeatureMap, ...]:
-    """Random patches of public images, and, if their labels may be used, a network; arguments as of `prepare`."""
+    """Random patches of public images, and, if their labels may be used and they are 1,000 at least, a network.
+
+    The arguments are those of `prepare`.
+    """
     patches = PatchFeatures.fit(images)
-    if labels is None:
+    if labels is None or len(images) < LEAST_TO_TRAIN:
         return (patches,)
     # What a network sees in the images that it was trained on is too good; some that it has not seen set that right.
     rows = np.random.default_rng(0).permutation(len(images))[: -(-len(images) * TRAINED // 100)]
