@@ -25,10 +25,11 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
+from privpipe.attacks.banded import Bands
 from privpipe.attacks.moments import parts_of, squares
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
-from privpipe.perturb.linear import dense, fast
+from privpipe.perturb.linear import fast
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
@@ -198,19 +199,12 @@ def check_size(image_size: int) -> None:
 
 
 def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float, prior: Prior) -> Floats:
-    """As `estimate`, where every image has an operator of its own.
-
-    In the equivalent form (Kᵀ K + n S⁻¹) x = Kᵀ y about the mean: S is inverted once, K stays sparse, and one
-    factorisation for each image and component is what is left.
-    """
-    precisions = [noise * np.linalg.inv(covariance) for covariance in prior.covariances]
-    deviations = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
+    """As `estimate`, where every image has an operator of its own; see `privpipe.attacks.banded`."""
+    bands = Bands(prior.covariances, noise)
+    deviations = np.empty((len(observed), prior.covariances.shape[1], len(prior.colours)))
     for image, matrix in enumerate(matrices):
-        centred = matrix.T @ ((observed[image] - _predicted(matrix, prior)) @ prior.colours.T)
-        squared = dense(fast(matrix).T @ fast(matrix))
-        for component, precision in enumerate(precisions):
-            factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
-            deviations[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
+        centred = (observed[image] - _predicted(matrix, prior)) @ prior.colours.T
+        deviations[image] = bands.solve(matrix, (matrix.T @ centred)[:, :, None])[:, :, 0]
     return _images(deviations, prior)
 
 
