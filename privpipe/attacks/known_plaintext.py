@@ -19,7 +19,7 @@ Attacks with known pairs are as old as cryptanalysis; linear algebra makes one o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
-from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
@@ -38,6 +38,7 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_vari
 WHITE = 255.0
 MAX_FOLDS = 10  # of cross-validation
 MAX_UNKNOWNS = 1 << 26  # coefficients of the systems to solve: 512 MB in float64
+CHUNK_VALUES = 1 << 22  # values of pairs turned to float64 at a time: 32 MB
 SMALLEST_NOISE = 1e-12  # variance in units where white is 1; keeps systems regular where nothing was rounded
 
 
@@ -75,19 +76,21 @@ class KnownPlaintext(Attack):
         return Outcome(_restored(view, solved), solved.confidence, solved.key)
 
 
-def _restored(view: AdversaryView, solved: Solved) -> Floats | None:
-    """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
+def _restored(view: AdversaryView, solved: Solved) -> Floats:
+    """The targets without the perturbation."""
     method = view.transformation
     if method.undone_by_key:
         return np.clip(method.invert(view.targets, solved.key), 0, np.float32(WHITE)).astype(np.float32)
-    if view.image_size**2 > MAX_PIXELS:
-        return None
-    prior = Prior.known(view.public, view.image_size, view.channels)
-    noise = None
-    if solved.covariances is not None:
-        mean = prior.mean.reshape(-1, view.channels)
-        noise = method.key_error_noise(solved.covariances, mean, prior.covariances.sum(axis=0))
-    return restore(view.targets, method, solved.key, prior, noise)
+    prior = Prior.known(view.public, method, view.channels)
+    small = replace(method, image_size=len(prior.mean))
+    mean, covariance = prior.mean.reshape(-1, view.channels), prior.covariances.sum(axis=0)
+    errors = solved.covariances
+
+    def noise(blocks: NDArray[np.intp]) -> Doubles | None:
+        assert errors is not None
+        return small.key_error_noise(errors[blocks] if method.blocks else errors, mean, covariance)
+
+    return restore(view.targets, method, solved.key, prior, None if errors is None else noise)
 
 
 def solve(pairs: Pairs, method: Perturbation) -> Solved:
@@ -147,18 +150,30 @@ def _check(pairs: Pairs, method: Perturbation) -> None:
 
 
 def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
-    # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
-    before, after = (equations.rows(pixel_values(images)) for images in (pairs.originals, pairs.perturbed))
-    gains = after.swapaxes(1, 2) @ before
+    # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64,
+    # in whatever parts they are summed.
+    gains, products = (np.zeros((equations.systems, equations.n, equations.n)) for _ in range(2))
+    for before, after in _rows(pairs, equations):
+        gains += after.swapaxes(1, 2) @ before
+        products += before.swapaxes(1, 2) @ before
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
-    explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
+    explained = np.ones(len(permutations), bool)
+    for before, after in _rows(pairs, equations):
+        explained &= (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
     # A system of g different items settles g - 1: no permutation tells equal ones apart. Equal ones have distance 0.
-    products = before.swapaxes(1, 2) @ before
     squares = np.diagonal(products, axis1=1, axis2=2)
     equal = squares[:, :, None] + squares[:, None, :] == 2 * products
     settled = (~np.tril(equal, -1).any(axis=2)).sum(axis=1) - 1
     confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
     return Solved(equations.key(permutations), confidence)
+
+
+def _rows(pairs: Pairs, equations: Permuted) -> Iterator[tuple[Doubles, Doubles]]:
+    """Items of originals and of perturbed images, some pairs at a time."""
+    step = max(1, CHUNK_VALUES // pairs.originals[0].size)
+    for start in range(0, len(pairs.originals), step):
+        rows = slice(start, start + step)
+        yield equations.rows(pixel_values(pairs.originals[rows])), equations.rows(pixel_values(pairs.perturbed[rows]))
 
 
 def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:
@@ -173,10 +188,10 @@ def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:
 
 
 def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
-    """Those of all pairs at once, or of one pair at a time where a pair has many."""
+    """Those of some pairs at a time, or of one where a pair has many."""
     folds = _folds(pairs).reshape(len(pairs.originals), -1)
     number = int(folds.max()) + 1
-    step = 1 if linear.overdetermined else len(folds)
+    step = 1 if linear.overdetermined else max(1, CHUNK_VALUES // pairs.originals[0].size)
     for first in range(0, len(folds), step):
         rows = slice(first, first + step)
         x, y = linear.x(_units(pairs.originals[rows])), linear.y(_units(pairs.perturbed[rows]))

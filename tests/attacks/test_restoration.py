@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
@@ -239,11 +239,6 @@ def test_refuses_a_prior_of_other_images(private: Pixels) -> None:
         restore(private, method_of("gaussian_blur", 3), None, Prior.generic(8, 3))
     with pytest.raises(PrivpipeError, match=r"as the perturbed ones; got None\. Make it"):
         restore(private, method_of("gaussian_blur", 3), None, None)
-
-
-def test_refuses_images_whose_covariances_would_fill_the_memory() -> None:
-    with pytest.raises(PrivpipeError, match=rf"{MAX_PIXELS:,} pixels each.*got 65x65\. Scale"):
-        Prior.generic(65, 3)
 
 
 @pytest.mark.parametrize("public", [np.zeros((8, 8, 8, 3), np.float16), np.zeros((1, 8, 8, 3), np.uint8)])
