@@ -13,12 +13,13 @@ guess, nor are images that are not scrambled: the means are right.
 import numpy as np
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
-from privpipe.attacks.restoration import estimate
-from privpipe.attacks.wiener import HALF, MAX_IMAGES, log_ratios, prior_of, trust
+from privpipe.attacks.restoration import restore
+from privpipe.attacks.wiener import HALF, log_ratios, prior_of, seen, trust
 from privpipe.perturb import Perturbation
-from privpipe.perturb.base import Array, to_blocks
+from privpipe.perturb.base import to_blocks
 from privpipe.perturb.linear import block_means
-from privpipe.perturb.values import Floats, pixel_values
+from privpipe.perturb.pixelate import Pixelate
+from privpipe.perturb.values import pixel_values
 
 NOISE = 1e-3  # squared grey levels; the means are exact, and this keeps the system regular
 
@@ -35,18 +36,13 @@ class BlockMeans(Attack):
 
     def run(self, view: AdversaryView) -> Outcome:
         prior = prior_of(view)
-        matrix = block_means(view.image_size, view.k)
-        images = estimate(_means(view.targets, view.k), matrix, NOISE * np.eye(matrix.shape[0]), prior)
-        side = view.image_size // view.k
-        seen = _means(view.stolen[:MAX_IMAGES], view.k)
-        deviations = (seen - matrix @ prior.mean.reshape(-1, view.channels)) @ prior.colours[0]
+        images = restore(view.targets, Pixelate(view.image_size, view.k), None, prior, rounding=NOISE)
+        matrix = block_means(len(prior.mean), view.k)
+        side = len(prior.mean) // view.k
+        means = to_blocks(pixel_values(seen(view, prior)), view.k).mean(axis=2)
+        deviations = (means - matrix @ prior.mean.reshape(-1, view.channels)) @ prior.colours[0]
         expected = matrix @ (matrix @ prior.covariances[0]).T
         ratios = log_ratios(deviations.reshape(-1, side, side), expected)
         if not ratios.size:  # too few blocks to have a spectrum
             return Outcome(images)
         return Outcome(images, trust(float(np.abs(ratios).max()), HALF["filter", view.public is not None]))
-
-
-def _means(images: Array, k: int) -> Floats:
-    """The means of the blocks of stored images, in grey levels, (N, blocks, C)."""
-    return np.asarray(to_blocks(pixel_values(images), k).mean(axis=2))

@@ -29,6 +29,9 @@ blocks up to k = 8 on CIFAR-10 (`benchmarks/correlation_attack.py`). At k = 16 i
 rather than on it, and `confidence` says so. Measuring R anew on what was solved, for each displacement apart, and
 solving again makes the answer worse, for it confirms its own errors: what comes of it serves the `confidence` alone.
 
+Square images of more than 32×32 pixels are cut into windows of whole blocks, each attacked alone: with the pixels of
+four blocks each way a block's order shows, and memory does not grow with the square of the pixels.
+
 The attack is our own. That block-wise encryption with pixel shuffling gives images away was shown before, by another
 way: Chuman and Kiya, "A jigsaw puzzle solver-based attack on block-wise image encryption for privacy-preserving DNNs"
 (2022, arXiv:2211.02369).
@@ -45,6 +48,7 @@ from scipy.optimize import linear_sum_assignment, minimize_scalar
 
 from privpipe.attacks.moments import Sums, parts_of
 from privpipe.attacks.prefixes import MOST_PIXELS, Prefixes
+from privpipe.attacks.windows import side_for_blocks, windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Images, to_blocks
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
@@ -92,7 +96,7 @@ def attack(stolen: Images, k: int, public: Images | None = None, shared: "Shared
     """Recover the permutations of a block scramble with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations; memory is
-    about ten float32 arrays (C, H*W, H*W), whatever the number of images.
+    about ten float32 arrays (C, H*W, H*W), whatever the number of images; H·W is that of a window.
 
     Args:
         stolen: perturbed images, uint8 (N, H, W, C), N at least 4.
@@ -119,6 +123,8 @@ def attack(stolen: Images, k: int, public: Images | None = None, shared: "Shared
                 "Resize or convert them."
             )
     shape = (height, width)
+    if height == width and (side := side_for_blocks(height, k)) < height:
+        return _in_windows(stolen, k, public, side)
     shared = Shared(k) if shared is None else shared
     sums = shared.stolen.halves(stolen)
     whole = (sums[0] + sums[1]).covariances()
@@ -135,6 +141,18 @@ def attack(stolen: Images, k: int, public: Images | None = None, shared: "Shared
     chance = 1 / (k * k)
     agreement = max(0.0, (float((first == second).mean()) - chance) / (1 - chance))
     return Recovered(permutations, agreement, _match(halves, permutations, expected))
+
+
+def _in_windows(stolen: Images, k: int, public: Images | None, side: int) -> Recovered:
+    """As `attack`, a window of whole blocks at a time; agreement and match are the means over the windows."""
+    size = stolen.shape[1]
+    permutations = np.empty(((size // k) ** 2, k * k), np.int32)
+    trusts = []
+    for window in windows(size, side, k):
+        part = attack(window.of(stolen), k, None if public is None else window.of(public))
+        permutations[window.blocks(size, k)] = part.permutations
+        trusts.append((part.agreement, part.match))
+    return Recovered(permutations, *(float(trust) for trust in np.mean(trusts, axis=0)))
 
 
 def _sums(images: Images, k: int) -> Sums:
@@ -367,8 +385,8 @@ def _check(images: Images, what: str) -> None:
             f"{what} must be uint8 (N, H, W, C) with N at least {MIN_IMAGES}; got {images.dtype} {images.shape}. "
             "Pass what block_scramble writes."
         )
-    if images.shape[1] * images.shape[2] > MAX_PIXELS:
+    if images.shape[1] * images.shape[2] > MAX_PIXELS and images.shape[1] != images.shape[2]:
         raise PrivpipeError(
-            f"{what} may have {MAX_PIXELS:,} pixels each, since memory grows with their square; got "
-            f"{images.shape[1]}x{images.shape[2]}. Cut them to fewer whole blocks and attack each part."
+            f"{what} that are not square may have {MAX_PIXELS:,} pixels each, since memory grows with their square; "
+            f"got {images.shape[1]}x{images.shape[2]}. Cut them to fewer whole blocks and attack each part."
         )

@@ -37,6 +37,7 @@ import numpy as np
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.moments import parts_of, squares
 from privpipe.attacks.restoration import Prior, restore
+from privpipe.attacks.windows import side_for_blocks, windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images, to_blocks
@@ -93,7 +94,12 @@ class CrossBlock(Attack):
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
         recovered = attack(view.stolen, view.k, view.public)
-        images = restore(view.targets, view.transformation, recovered.matrices, Prior.of(view.public))
+        images = restore(
+            view.targets,
+            view.transformation,
+            recovered.matrices,
+            Prior.known(view.public, view.transformation, view.channels),
+        )
         return Outcome(images, recovered.confidence, recovered.matrices)
 
 
@@ -101,7 +107,8 @@ def attack(stolen: Array, k: int, public: Images) -> Recovered:
     """Recover the matrices of a block mix with `scope: dataset`.
 
     The result depends on nothing but the arguments. Time goes into products of 2·C·N·(H·W)² operations and some
-    hundreds of 2·C·(H·W)²·k²; memory is about eight float32 arrays (C, H*W, H*W), whatever the number of images.
+    hundreds of 2·C·(H·W)²·k²; memory is about eight float32 arrays (C, H*W, H*W), whatever the number of images. Square
+    images of more than 32×32 pixels are cut into windows of whole blocks, each attacked alone; H·W is then a window's.
 
     Args:
         stolen: perturbed images as stored, float16 or uint8 (N, H, W, C), N at least 4.
@@ -112,6 +119,14 @@ def attack(stolen: Array, k: int, public: Images) -> Recovered:
         PrivpipeError: an array is not as described, or k does not fit.
     """
     _check(stolen, k, public)
+    size = stolen.shape[1]
+    if size == stolen.shape[2] and (side := side_for_blocks(size, k)) < size:
+        matrices, trusts = np.empty(((size // k) ** 2, k * k, k * k)), []
+        for window in windows(size, side, k):
+            part = attack(window.of(stolen), k, window.of(public))
+            matrices[window.blocks(size, k)] = part.matrices
+            trusts.append((part.agreement, part.match))
+        return Recovered(matrices, *(float(trust) for trust in np.mean(trusts, axis=0)))
     colours = _colour_axes(public)
     known, seen = _View.of(public, k, colours), _View.of(stolen, k, colours)
     expected = known.halves[0] + known.halves[1]
@@ -308,10 +323,10 @@ def _check(stolen: Array, k: int, public: Images) -> None:
             f"{stolen.shape[1:]}; got {public.dtype} {public.shape}. Resize or convert them."
         )
     height, width = stolen.shape[1:3]
-    if height * width > MAX_PIXELS:
+    if height * width > MAX_PIXELS and height != width:
         raise PrivpipeError(
-            f"images may have {MAX_PIXELS:,} pixels each, since memory grows with their square; got {height}x{width}. "
-            "Cut them to fewer whole blocks and attack each part."
+            f"images that are not square may have {MAX_PIXELS:,} pixels each, since memory grows with their square; "
+            f"got {height}x{width}. Cut them to fewer whole blocks and attack each part."
         )
     if k < 1 or height % k or width % k:
         allowed = [d for d in range(1, min(height, width) + 1) if height % d == 0 and width % d == 0]

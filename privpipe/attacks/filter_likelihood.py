@@ -78,7 +78,12 @@ class FilterLikelihood(Attack):
         if view.public is None:
             raise PrivpipeError(f"{self.name} needs public images; got none. Run it at level L1.")
         recovered = attack(view.stolen, view.k, view.public, self.seed)
-        images = restore_filtered(view.targets, recovered.weights, recovered.weight_error, Prior.of(view.public))
+        images = restore_filtered(
+            view.targets,
+            recovered.weights,
+            recovered.weight_error,
+            Prior.known(view.public, view.transformation, view.channels),
+        )
         return Outcome(images, recovered.confidence, recovered.weights)
 
 

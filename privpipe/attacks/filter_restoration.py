@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from privpipe.attacks.restoration import Prior, check_size, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.perturb.random_filter import RandomFilter
 from privpipe.perturb.values import Floats
 
@@ -30,17 +30,13 @@ def restore_filtered(
         targets: as stored, float16 (T, H, W, C) in units where white is 1, H = W.
         weights: float64 (k, k), as `RandomFilter.weights`.
         weight_error: variance of the error of each weight.
-        prior: of images of the same shape.
+        prior: of images of the same shape, or of windows of them (`Prior.known`).
 
     Returns:
         float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
-
-    Raises:
-        PrivpipeError: the images are too large.
     """
-    size, k = targets.shape[1], len(weights)
-    check_size(size)
-    places = np.pad(np.arange(size * size).reshape(size, size), k // 2, mode="reflect")
-    met = sliding_window_view(places, (k, k)).reshape(size * size, k * k).T  # (k², P)
+    k, side = len(weights), len(prior.mean)
+    places = np.pad(np.arange(side * side).reshape(side, side), k // 2, mode="reflect")
+    met = sliding_window_view(places, (k, k)).reshape(side * side, k * k).T  # (k², P)
     noise = weight_error * sum(prior.covariances[0][np.ix_(pixels, pixels)] for pixels in met)
-    return restore(targets, RandomFilter(size, k), weights, prior, noise)
+    return restore(targets, RandomFilter(targets.shape[1], k), weights, prior, lambda _: noise)

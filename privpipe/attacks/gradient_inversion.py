@@ -14,12 +14,15 @@ shrinkage-thresholding algorithm for linear inverse problems", SIAM Journal on I
 Gaussian and a sparse prior against each other is our own choice. The confidence is that of `wiener`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import WHITE, Prior, restore
 from privpipe.attacks.wiener import confidence
+from privpipe.attacks.windows import windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats, pixel_values
@@ -29,7 +32,7 @@ GAUSSIAN = 0.6
 LUMINANCE, CHROMA = 0.03, 0.09
 EDGE = 1.0
 STEPS = 150
-CHUNK_IMAGES = 128
+CHUNK_VALUES = 128 * 32 * 32 * 3  # values of images that are restored at a time
 
 
 class GradientInversion(Attack):
@@ -45,17 +48,19 @@ class GradientInversion(Attack):
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:
             raise PrivpipeError("gradient_inversion needs public images. Run it at level L1 or above.")
-        method, prior = view.transformation, Prior.of(view.public)
+        method = view.transformation
+        prior = Prior.known(view.public, method, view.channels)
         axis = method.axis_operator()
         if axis is None:
             raise PrivpipeError(f"gradient_inversion needs the operator of one axis, and {method.name} gives none.")
         linear = restore(view.targets, method, None, prior)
-        repeated = method.image_size**2 // method.operator(None).shape[0]
+        repeated = len(prior.mean) ** 2 // replace(method, image_size=len(prior.mean)).operator(None).shape[0]
         energy = _Energy(axis, ROUNDING_OF_INTEGERS * repeated, prior)
         targets = pixel_values(view.targets)
         images = np.empty_like(targets)
-        for start in range(0, len(targets), CHUNK_IMAGES):
-            rows = slice(start, start + CHUNK_IMAGES)
+        step = max(1, CHUNK_VALUES // targets[0].size)
+        for start in range(0, len(targets), step):
+            rows = slice(start, start + step)
             images[rows] = _minimise(energy, linear[rows], targets[rows])
         return Outcome(images, confidence(view, prior))
 
@@ -66,10 +71,13 @@ class _Energy:
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
         noise: variance of an observed value, squared grey levels, times how often the image repeats it.
-        prior: mean and covariances of images.
+        prior: mean and covariances of images, or of the windows that they are cut into.
     """
 
     def __init__(self, axis: Floats, noise: float, prior: Prior) -> None:
+        side = len(prior.mean)
+        self.windows = windows(len(axis), side)
+        covered = 4 if len(axis) % side else 1  # windows that hold a pixel, at most
         self.axis, self.noise = axis, np.float32(noise)
         self.mean = prior.mean.astype(np.float32)
         self.colours = prior.colours.astype(np.float32)
@@ -79,15 +87,20 @@ class _Energy:
         self.weights[0] = LUMINANCE
         # Bounds of the second derivative: a sum of squared differences has 8 at most.
         steepest = max(float(np.linalg.eigvalsh(precision)[-1]) for precision in precisions)
-        self.curvature = float(np.linalg.norm(axis, 2)) ** 4 / noise + steepest + 8 * float(self.weights.max()) / EDGE
+        self.curvature = (
+            float(np.linalg.norm(axis, 2)) ** 4 / noise + covered * steepest + 8 * float(self.weights.max()) / EDGE
+        )
 
     def gradient(self, images: Floats, observed: Floats) -> Floats:
         residuals = _both_axes(self.axis, images) - observed
-        components = (images - self.mean) @ self.colours.T
-        prior = _edges(images @ self.colours.T, self.weights)
-        flat = components.reshape(len(images), -1, len(self.precisions))
-        for component, precision in enumerate(self.precisions):
-            prior[..., component] += (flat[:, :, component] @ precision).reshape(prior.shape[:3])
+        components = images @ self.colours.T
+        prior = _edges(components, self.weights)
+        mean = self.mean @ self.colours.T
+        for window in self.windows:
+            centred = window.of(components) - mean
+            flat, part = centred.reshape(len(images), -1, len(self.precisions)), window.of(prior)
+            for component, precision in enumerate(self.precisions):
+                part[..., component] += (flat[:, :, component] @ precision).reshape(part.shape[:3])
         return np.asarray(_both_axes(self.axis.T, residuals) / self.noise + prior @ self.colours)
 
 

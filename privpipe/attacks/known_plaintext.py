@@ -21,18 +21,18 @@ reached the adversary some other way. Each method says which equations its key s
 Attacks with known pairs are as old as cryptanalysis; linear algebra makes one of every linear cipher.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_128
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
-from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
@@ -42,6 +42,7 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_vari
 WHITE = 255.0
 MAX_FOLDS = 10  # of cross-validation
 MAX_UNKNOWNS = 1 << 26  # coefficients of the systems to solve: 512 MB in float64
+CHUNK_VALUES = 1 << 22  # values of pairs turned to float64 at a time: 32 MB
 SMALLEST_NOISE = 1e-12  # variance in units where white is 1; keeps systems regular where nothing was rounded
 
 
@@ -79,19 +80,21 @@ class KnownPlaintext(Attack):
         return Outcome(_restored(view, solved), solved.confidence, solved.key)
 
 
-def _restored(view: AdversaryView, solved: Solved) -> Floats | None:
-    """The targets without the perturbation; None where the linear estimate is needed and the images are too large."""
+def _restored(view: AdversaryView, solved: Solved) -> Floats:
+    """The targets without the perturbation."""
     method = view.transformation
     if method.undone_by_key:
         return np.clip(method.invert(view.targets, solved.key), 0, np.float32(WHITE)).astype(np.float32)
-    if view.image_size**2 > MAX_PIXELS:
-        return None
-    prior = Prior.known(view.public, view.image_size, view.channels)
-    noise = None
-    if solved.covariances is not None:
-        mean = prior.mean.reshape(-1, view.channels)
-        noise = method.key_error_noise(solved.covariances, mean, prior.covariances.sum(axis=0))
-    return restore(view.targets, method, solved.key, prior, noise)
+    prior = Prior.known(view.public, method, view.channels)
+    small = replace(method, image_size=len(prior.mean))
+    mean, covariance = prior.mean.reshape(-1, view.channels), prior.covariances.sum(axis=0)
+    errors = solved.covariances
+
+    def noise(blocks: NDArray[np.intp]) -> Doubles | None:
+        assert errors is not None
+        return small.key_error_noise(errors[blocks] if method.blocks else errors, mean, covariance)
+
+    return restore(view.targets, method, solved.key, prior, None if errors is None else noise)
 
 
 def solve(pairs: Pairs, method: Perturbation) -> Solved:
@@ -164,35 +167,63 @@ def _check(pairs: Pairs, method: Perturbation) -> None:
 
 
 def _solve_permutation(pairs: Pairs, equations: Permuted, method: Perturbation) -> Solved:
-    # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
-    originals, after = pixel_values(pairs.originals), equations.rows(pixel_values(pairs.perturbed))
-    systems, _, n = after.shape
-    _check_unknowns(systems * n**2, method)
-    gains, forms = np.full((systems, n, n), -np.inf), np.zeros((systems, n, n), np.int32)
-    power: Doubles | None = None  # of the first form; where it is the only one, it is the constant
-    for form, rows in enumerate(_forms(equations, originals)):
-        own = (rows**2).sum(axis=1)
-        power = own if power is None else power
-        gain = after.swapaxes(1, 2) @ rows - ((own - power) / 2)[:, None]
-        better = gain > gains
-        gains[better], forms[better] = gain[better], form
-    permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
-    forms = np.take_along_axis(forms, permutations[..., None], axis=2)[..., 0]
-    explained, different = np.zeros((systems, n), bool), [set[bytes]() for _ in range(systems)]
-    for form, rows in enumerate(_forms(equations, originals)):
-        same = (np.take_along_axis(rows, permutations[:, None], axis=2) == after).all(axis=1)
-        explained |= same & (forms == form)
-        for items, seen in zip(np.ascontiguousarray(rows.swapaxes(1, 2)), different, strict=True):
-            seen.update(xxh3_128_digest(item) for item in items)
+    # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64,
+    # in whatever parts they are summed.
+    gains: list[Doubles] = []  # of each form, (systems, n, n)
+    powers: list[Doubles] = []  # likewise, (systems, n); where there is one form only, this is the constant
+    for forms_of_part, after in _parts(pairs, equations):
+        systems, _, n = after.shape
+        _check_unknowns(systems * n**2, method)
+        for form, rows in enumerate(forms_of_part):
+            if form == len(gains):
+                gains.append(np.zeros((systems, n, n)))
+                powers.append(np.zeros((systems, n)))
+            gains[form] += after.swapaxes(1, 2) @ rows
+            powers[form] += (rows**2).sum(axis=1)
+    best, chosen = gains[0], np.zeros(gains[0].shape, np.int32)
+    for form in range(1, len(gains)):
+        gain = gains[form] - ((powers[form] - powers[0]) / 2)[:, None]
+        better = gain > best
+        best, chosen = np.where(better, gain, best), np.where(better, np.int32(form), chosen)
+    permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in best]).astype(np.int32)
+    forms = np.take_along_axis(chosen, permutations[..., None], axis=2)[..., 0]
+    explained, different = _explained(pairs, equations, permutations, forms)
     # A system of g different items, in all their forms, settles g - 1: no key tells equal ones apart.
-    settled = np.array([len(seen) - 1 for seen in different])
-    most = systems * (n * (form + 1) - 1)
-    confidence = float((settled * explained.all(axis=1)).sum() / max(1, most))
+    most = explained.size * len(gains) - len(explained)
+    confidence = float(((different - 1) * explained.all(axis=1)).sum() / max(1, most))
     return Solved(equations.key(permutations, forms), confidence)
 
 
-def _forms(equations: Permuted, originals: Array) -> Iterator[Doubles]:
-    return iter((equations.rows(originals),)) if equations.forms is None else equations.forms(originals)
+def _explained(
+    pairs: Pairs, equations: Permuted, permutations: Array, forms: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Which items a key explains, (systems, n), and how many differ in each system, in all forms, (systems,)."""
+    explained = np.ones(permutations.shape, bool)
+    digests: list[list[xxh3_128]] = []  # of each form: of each item, over all parts
+    for forms_of_part, after in _parts(pairs, equations):
+        for form, rows in enumerate(forms_of_part):
+            same = (np.take_along_axis(rows, permutations[:, None], axis=2) == after).all(axis=1)
+            explained &= same | (forms != form)
+            if form == len(digests):
+                digests.append([xxh3_128() for _ in range(permutations.size)])
+            items = np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(permutations.size, -1)
+            for digest, item in zip(digests[form], items, strict=True):
+                digest.update(item.data)
+    n = permutations.shape[1]
+    different = [
+        len({digest.digest() for of_form in digests for digest in of_form[first : first + n]})
+        for first in range(0, permutations.size, n)
+    ]
+    return explained, np.array(different)
+
+
+def _parts(pairs: Pairs, equations: Permuted) -> Iterator[tuple[Iterable[Doubles], Doubles]]:
+    """Items of originals in each of their forms, and of perturbed images, some pairs at a time."""
+    step = max(1, CHUNK_VALUES // pairs.originals[0].size)
+    for start in range(0, len(pairs.originals), step):
+        rows = slice(start, start + step)
+        originals, after = pixel_values(pairs.originals[rows]), equations.rows(pixel_values(pairs.perturbed[rows]))
+        yield ((equations.rows(originals),) if equations.forms is None else equations.forms(originals)), after
 
 
 def _solve_substitution(pairs: Pairs, equations: Substituted) -> Solved:
@@ -218,10 +249,10 @@ def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:
 
 
 def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
-    """Those of all pairs at once, or of one pair at a time where a pair has many."""
+    """Those of some pairs at a time, or of one where a pair has many."""
     folds = _folds(pairs).reshape(len(pairs.originals), -1)
     number = int(folds.max()) + 1
-    step = 1 if linear.overdetermined else len(folds)
+    step = 1 if linear.overdetermined else max(1, CHUNK_VALUES // pairs.originals[0].size)
     for first in range(0, len(folds), step):
         rows = slice(first, first + step)
         x, y = linear.x(_units(pairs.originals[rows])), linear.y(_units(pairs.perturbed[rows]))

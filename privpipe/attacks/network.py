@@ -13,6 +13,9 @@ segmentation", 2015) that adds its skips, and corrects a first guess (as Zhang e
 brightness, of a block mix the second moments of each block; a filtered image is standardised, since its filter may have
 any gain. What depends on the place is given to it as coordinates and, for a key that all images share, as a linear map
 of each block and a bias of each pixel, which the known pairs train. The choice of these inputs is our own.
+
+Of images over 64×64 pixels it learns from crops, one of each image in each step. Where all images share a key, and the
+network so has weights for each place, it learns from the whole, a few images at a time.
 """
 
 import math
@@ -28,6 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
+from privpipe.attacks.windows import unit_of
 from privpipe.errors import PrivpipeError
 from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import deterministic, resolve_device, resolve_precision
@@ -45,6 +49,8 @@ MOST_HELD_OUT = 500
 HELD_OUT_PAIRS = 0.2
 MIN_IMAGES = 20  # public images to train on; known pairs to go on with
 LAGS = (1, 2, 4, 8)  # in pixels, of the correlations that the confidence compares
+CROP = 64  # pixels along a side of what is learned from at a time
+MAX_PIXELS = BATCH * CROP * CROP  # that pass through the network at a time: about 1.5 GB in training
 MAX_WEIGHTS = 1 << 26  # of all blocks, 256 MB; Adam holds four times that
 
 
@@ -154,6 +160,10 @@ class _Trainer:
         self.network = Network(view.transformation, view.channels)
         self.network.initialise(self.draws)
         self.network.to(device)
+        # Crops begin where blocks do, and are halved twice in the network.
+        self.unit = math.lcm(4, unit_of(view.transformation))
+        fits = not self.network.shared and max(1, CROP // self.unit) * self.unit < view.image_size
+        self.crop = max(1, CROP // self.unit) * self.unit if fits else view.image_size
         self.steps = attack.epochs * math.ceil(len(public) / BATCH)
 
     def learn_from_public(self) -> None:
@@ -202,12 +212,26 @@ class _Trainer:
     def _step(self, optimiser: torch.optim.Optimizer, perturbed: Array, originals: Images, rate: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            restored = self.network(self._tensor(perturbed))
-        loss = F.mse_loss(restored, units(self._tensor(originals)))
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
+        corner = (0, 0)
+        if self.crop < self.view.image_size:
+            steps = (self.view.image_size - self.crop) // self.unit + 1
+            corner = tuple(self.unit * torch.randint(steps, (2,), generator=self.draws).numpy())
+        rows, columns = (slice(start, start + self.crop) for start in corner)
+        perturbed, originals = perturbed[:, rows, columns], originals[:, rows, columns]
+        for part in self._parts(len(perturbed), perturbed[0].size):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                restored = self.network(self._tensor(perturbed[part]), corner)
+            loss = F.mse_loss(restored, units(self._tensor(originals[part])))
+            loss = loss * (len(restored) / len(perturbed))
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
         optimiser.step()
+
+    def _parts(self, count: int, values: int) -> Iterator[slice]:
+        """Rows of images of so many values that pass through the network together."""
+        step = max(1, MAX_PIXELS * self.view.channels // values)
+        for first in range(0, count, step):
+            yield slice(first, min(first + step, count))
 
     def _tensor(self, images: Array) -> Tensor:
         """Stored images in grey levels, float32 (n, C, H, W), channels last in memory."""
@@ -223,8 +247,7 @@ class _Trainer:
     def restore(self, perturbed: Array) -> Floats:
         """Perturbed images as stored to images in grey levels, float32 (n, H, W, C)."""
         out = np.empty(perturbed.shape, np.float32)
-        for first in range(0, len(perturbed), 4 * BATCH):
-            part = slice(first, first + 4 * BATCH)
+        for part in self._parts(len(perturbed), perturbed[0].size):
             restored = self.network(self._tensor(perturbed[part])) * SCALE + MIDDLE
             out[part] = restored.clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy()
         return out
@@ -288,13 +311,18 @@ class Network(nn.Module):
         gain = (centred * originals).mean() / centred.square().mean().clamp(min=1e-9)
         self.get_buffer("fit").copy_(torch.stack([gain, originals.double().mean() - gain * values.mean()]))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
+        """Args:
+        corner: row and column where `images` begin, if they are crops.
+        """
         with torch.autocast(images.device.type, enabled=False):  # what is known of the image is not rounded
             guess, image = self.method.network_inputs(images)
             unchanged = self.method.invariants(image)
         gain, offset = self.get_buffer("fit")
         guess = guess * gain + offset
-        places = self.get_buffer("coordinates").expand(len(images), -1, -1, -1)
+        (top, left), (height, width) = corner, images.shape[2:]
+        coordinates = self.get_buffer("coordinates")[:, :, top : top + height, left : left + width]
+        places = coordinates.expand(len(images), -1, -1, -1)
         inputs = [guess, image, places]
         if self.shared:
             inputs.append(self.place_map(image) + self.place_bias)

@@ -14,25 +14,32 @@ exact operator with its reflected borders, not a convolution on a torus. The col
 uncorrelated, and each component is estimated alone; K acts on all colours alike and the noise is the same in all of
 them, so the rotation changes neither.
 
+Images of more than 32×32 pixels are estimated in overlapping windows (`privpipe.attacks.windows`), each from what is
+observed of it alone, under a prior of windows; of each the middle is kept.
+
 Source: Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series" (1949), in the form for finite
 vectors of Pratt, "Generalized Wiener filtering computation techniques", IEEE Transactions on Computers (1972).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
+from privpipe.attacks.banded import Bands
 from privpipe.attacks.moments import parts_of, squares
+from privpipe.attacks.windows import Window, reach_of, sample_windows, side_of, unit_of, windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
-from privpipe.perturb.linear import dense, fast
+from privpipe.perturb.linear import fast
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
-MAX_PIXELS = 64 * 64  # a covariance of 64x64 pixels takes 134 MB, and about eight of them are alive at once
+MOST_WINDOWS = 20_000  # of public images that a prior is made of
+CHUNK_VALUES = 1 << 23  # values of windows that are estimated at a time: 64 MB
 SMALLEST_NOISE = 1e-4  # squared grey levels; keeps the system regular where nothing was rounded
 CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 
@@ -40,16 +47,20 @@ CHUNK_IMAGES = 4096  # public images turned to float32 at a time
 # who found them near the principal axes of natural images; the last two have a chroma each.
 OHTA = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 GREY_LEVEL = 120.0
-# Variance, share c that all pixels have in common, and length L in image widths: round numbers near those of the
+# Variance, fraction c that all pixels have in common, and length L in image widths: round numbers near those of the
 # training images of CIFAR-10 (small images of whole scenes). No test image was looked at.
 GENERIC = ((11000.0, 0.15, 0.4), (800.0, 0.45, 0.4), (200.0, 0.45, 0.4))
 # The generic model counts as much as this many public images, as in the mean of an inverse Wishart distribution.
 PRIOR_IMAGES = 300.0
 
+# What errors of a key add to an image, a covariance (Q, Q) in squared grey levels, or to a window that holds the blocks
+# of these numbers.
+KeyNoise = Callable[[NDArray[np.intp]], Doubles | None]
+
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of images before any is seen: a mean, and a covariance for each component of colour.
+    """What is known of images or windows before any is seen: a mean, and a covariance for each component of colour.
 
     Args:
         mean: float64 (H, W, C), grey levels of 0..255.
@@ -70,7 +81,7 @@ class Prior:
         G the generic model scaled to the component's variance, n = PRIOR_IMAGES.
 
         Raises:
-            PrivpipeError: not such images, or they are too large.
+            PrivpipeError: not such images.
         """
         if public.dtype != np.uint8 or public.ndim != 4 or len(public) < 2 or public.shape[1] != public.shape[2]:
             raise PrivpipeError(
@@ -93,36 +104,48 @@ class Prior:
         return cls(mean, colours, covariances)
 
     @classmethod
-    def known(cls, public: Images | None, image_size: int, channels: int) -> "Prior":
-        """Of public images where there are at least two, and else the generic model."""
-        return cls.generic(image_size, channels) if public is None or len(public) < 2 else cls.of(public)
+    def known(cls, public: Images | None, method: Perturbation, channels: int) -> "Prior":
+        """For images of a method, or the windows that they are estimated in: of public images (M, H, W, C) where there
+        are at least two, and else the generic model."""
+        side = side_of(method)
+        if public is None or len(public) < 2:
+            return cls.generic(side, channels, method.image_size)
+        whole = public.shape[1] == side
+        return cls.of(public if whole else sample_windows(public, side, unit_of(method), MOST_WINDOWS))
 
     @classmethod
-    def generic(cls, image_size: int, channels: int) -> "Prior":
+    def generic(cls, image_size: int, channels: int, whole: int | None = None) -> "Prior":
         """A model of natural images that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
 
+        Args:
+            whole: the size of the images where `image_size` is that of windows of them.
+
         Raises:
-            PrivpipeError: neither one nor three channels, or the images are too large.
+            PrivpipeError: neither one nor three channels.
         """
         if channels not in (1, 3):
             raise PrivpipeError(
                 f"the generic prior is for 1 or 3 channels; got {channels}. Pass public images instead."
             )
-        check_size(image_size)
         y, x = np.divmod(np.arange(image_size * image_size), image_size)
         distance = np.hypot(y[:, None] - y, x[:, None] - x)
         colours = OHTA if channels == 3 else np.eye(1)
         covariances = np.empty((channels, *distance.shape))
         for component, (variance, common, length) in enumerate(GENERIC[:channels]):
             scale = variance / (1 if channels == 3 else 3)  # the mean of three colours has a third of OHTA's variance
-            decay = np.exp(-distance / (length * image_size))
+            decay = np.exp(-distance / (length * (whole or image_size)))
             covariances[component] = scale * ((1 - common) * decay + common)
             covariances[component][np.diag_indices(len(decay))] += ROUNDING_OF_INTEGERS
         return cls(np.full((image_size, image_size, channels), GREY_LEVEL), colours, covariances)
 
 
 def restore(
-    perturbed: Array, method: Perturbation, key: Array | None, prior: Prior | None, key_noise: Doubles | None = None
+    perturbed: Array,
+    method: Perturbation,
+    key: Array | None,
+    prior: Prior | None,
+    key_noise: KeyNoise | None = None,
+    rounding: float | None = None,
 ) -> Floats:
     """Estimate the originals of `perturbed` images: exactly where the key undoes the method, else linearly.
 
@@ -131,38 +154,141 @@ def restore(
         method: the transformation; its own key is not used.
         key: as `Perturbation.dataset_key` of the method, or as its `image_keys` with one entry for each image. None
             for methods without a key, and for noise whose field is not known: that is denoised.
-        prior: of images of the same shape; None where the key undoes the method, which needs none.
-        key_noise: what errors of the key add to an image, a covariance (Q, Q) in squared grey levels.
+        prior: of images of the same shape, or of the windows that they are estimated in (`Prior.known`); None where the
+            key undoes the method, which needs none.
+        key_noise: what errors of the key add.
+        rounding: variance of what was rounded away, squared grey levels; None: by the type of the stored images.
 
     Returns:
         float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
 
     Raises:
-        PrivpipeError: a key is missing or not of the method's form, the shapes differ, the images are too large, or the
-            method says neither how its key undoes it nor what its linear operator is.
+        PrivpipeError: a key is missing or not of the method's form, the shapes differ, or the method says neither how
+            its key undoes it nor what its linear operator is.
     """
-    size = perturbed.shape[1]
-    check_size(size)
     each = _one_for_each(key, method, perturbed.shape)
     if method.undone_by_key and (key is not None or not method.keyed):
         return _clipped(method.invert(perturbed, key))
-    if prior is None or perturbed.shape[1:] != prior.mean.shape:
+    side, channels = side_of(method), perturbed.shape[3]
+    if prior is None or prior.mean.shape not in (perturbed.shape[1:], (side, side, channels)):
         raise PrivpipeError(
-            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones; got "
-            f"{None if prior is None else prior.mean.shape}. Make it with Prior.of or Prior.generic for that shape."
+            f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones, or of windows of {side} pixels; "
+            f"got {None if prior is None else prior.mean.shape}. Make it with Prior.known."
         )
+    if rounding is None:
+        rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
+    if len(prior.mean) < perturbed.shape[1]:
+        return _in_windows(perturbed, method, key, each, prior, key_noise, rounding)
     observed = method.observations(pixel_values(perturbed))
-    rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
-    noises = [noise for noise in (method.noise_covariance(), key_noise) if noise is not None]
-    if each and not noises:
+    noise = _noise(method, key_noise, np.arange((method.image_size // method.k) ** 2 if method.blocks else 0))
+    if each and noise is None:
         return _estimate_each(observed, map(method.operator, np.asarray(key)), rounding, prior)
-    noise = sum(noises, rounding * np.eye(observed.shape[1]))
+    white = rounding * np.eye(observed.shape[1])
+    noise = white if noise is None else noise + white
     if each:
         operators = map(method.operator, np.asarray(key))
         return np.concatenate(
             [estimate(y[None], one, noise, prior) for y, one in zip(observed, operators, strict=True)]
         )
     return estimate(observed, method.operator(key), noise, prior)
+
+
+def _noise(method: Perturbation, key_noise: KeyNoise | None, blocks: NDArray[np.intp]) -> Doubles | None:
+    """Covariance of all noise but rounding, (Q, Q); None where there is none."""
+    noises = [method.noise_covariance(), None if key_noise is None else key_noise(blocks)]
+    added = [noise for noise in noises if noise is not None]
+    return sum(added[1:], added[0]) if added else None
+
+
+def _in_windows(
+    perturbed: Array,
+    method: Perturbation,
+    key: Array | None,
+    each: bool,
+    prior: Prior,
+    key_noise: KeyNoise | None,
+    rounding: float,
+) -> Floats:
+    """As `restore`, in windows of the size of the prior's."""
+    small = replace(method, image_size=len(prior.mean))
+    images = np.empty(perturbed.shape, np.float32)
+    bands = Bands(prior.covariances, rounding)
+    for alike in _of_one_operator(method, small.image_size, key is not None):
+        blocks = alike[0].blocks(method.image_size, method.k) if method.blocks else np.arange(0)
+        own = key if key is None or not method.blocks else np.take(key, blocks, axis=int(each))
+        seen = alike[0].complete(reach_of(method)).ravel()
+        noise = _noise(small, key_noise, blocks)
+        if each and noise is None:
+            _restore_each(perturbed, small, np.asarray(own), (prior, bands), alike, seen, images)
+            continue
+        matrix = small.operator(None if each else own)
+        rows = seen if matrix.shape[0] == len(seen) else np.ones(matrix.shape[0], bool)
+        total = rounding * np.eye(matrix.shape[0]) + (0 if noise is None else noise)
+        _restore_alike(perturbed, small, (matrix[rows], total[np.ix_(rows, rows)]), prior, alike, rows, images)
+    return images
+
+
+def _of_one_operator(method: Perturbation, side: int, keyed: bool) -> list[list[Window]]:
+    """The windows of an image, those together that the method treats alike: blocks with a key each are a kind each."""
+    kinds: dict[object, list[Window]] = {}
+    for window in windows(method.image_size, side, unit_of(method), overlap=True):
+        place = (window.top, window.left) if method.blocks and keyed else None
+        kinds.setdefault((place, window.cut if reach_of(method) else None), []).append(window)
+    return list(kinds.values())
+
+
+def _restore_alike(
+    perturbed: Array,
+    small: Perturbation,
+    system: tuple[csr_array, Doubles],
+    prior: Prior,
+    alike: list[Window],
+    rows: NDArray[np.bool_],
+    images: Floats,
+) -> None:
+    """Windows that share their operator and noise, `system`, in all images: their cores, in place.
+
+    Args:
+        rows: which of the observations of a window the operator has.
+    """
+    matrix, noise = system
+    gains = _gains(matrix, noise, prior)
+    predicted = _predicted(matrix, prior)
+    step = max(1, CHUNK_VALUES // prior.mean.size)
+    for start in range(0, len(perturbed), step):
+        part = slice(start, start + step)
+        for window in alike:
+            observed = small.observations(pixel_values(window.of(perturbed[part])))[:, rows]
+            centred = (observed - predicted) @ prior.colours.T
+            deviations = np.stack([centred[:, :, c] @ gain for c, gain in enumerate(gains)], axis=2)
+            images[part, *window.core] = _images(deviations, prior)[:, *window.inner_core]
+
+
+def _restore_each(
+    perturbed: Array,
+    small: Perturbation,
+    keys: Array,
+    known: tuple[Prior, Bands],
+    alike: list[Window],
+    seen: NDArray[np.bool_],
+    images: Floats,
+) -> None:
+    """Windows that share their operator within an image, every image having its own: their cores, in place.
+
+    Args:
+        seen: the pixels whose observation depends on no pixel beyond the window.
+    """
+    prior, bands = known
+    for image, own in enumerate(keys):
+        matrix = small.operator(own)
+        matrix.data = matrix.data * np.repeat(seen, np.diff(matrix.indptr))
+        predicted = _predicted(matrix, prior)
+        observed = np.stack([window.of(perturbed[image : image + 1])[0] for window in alike])
+        centred = (small.observations(pixel_values(observed)) * seen[:, None] - predicted) @ prior.colours.T
+        sides = (matrix.T @ centred.transpose(1, 2, 0).reshape(len(seen), -1)).reshape(len(seen), -1, len(alike))
+        restored = _images(bands.solve(matrix, sides).transpose(2, 0, 1), prior)
+        for window, whole in zip(alike, restored, strict=True):
+            images[image, *window.core] = whole[window.inner_core]
 
 
 def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -> Floats:
@@ -188,29 +314,23 @@ def estimate(observed: Array, matrix: csr_array, noise: Doubles, prior: Prior) -
     return _images(deviations, prior)
 
 
-def check_size(image_size: int) -> None:
-    """Refuse images whose covariances would fill the memory."""
-    if image_size * image_size > MAX_PIXELS:
-        raise PrivpipeError(
-            f"images may have {MAX_PIXELS:,} pixels each, since memory grows with their square; got "
-            f"{image_size}x{image_size}. Scale them down, or attack each part alone."
-        )
+def _gains(matrix: csr_array, noise: Doubles, prior: Prior) -> Doubles:
+    """What the deviations of `estimate` are made of, for observations that come in parts: (C, Q, P)."""
+    gains = np.empty((len(prior.colours), *matrix.shape))
+    for gain, covariance in zip(gains, prior.covariances, strict=True):
+        crossed = matrix @ covariance
+        spread = matrix @ crossed.T + noise
+        gain[:] = cho_solve(cho_factor(spread, lower=True, overwrite_a=True), crossed)
+    return gains
 
 
 def _estimate_each(observed: Floats, matrices: Iterable[csr_array], noise: float, prior: Prior) -> Floats:
-    """As `estimate`, where every image has an operator of its own.
-
-    In the equivalent form (Kᵀ K + n S⁻¹) x = Kᵀ y about the mean: S is inverted once, K stays sparse, and one
-    factorisation for each image and component is what is left.
-    """
-    precisions = [noise * np.linalg.inv(covariance) for covariance in prior.covariances]
-    deviations = np.empty((len(observed), precisions[0].shape[0], len(precisions)))
+    """As `estimate`, where every image has an operator of its own; see `privpipe.attacks.banded`."""
+    bands = Bands(prior.covariances, noise)
+    deviations = np.empty((len(observed), prior.covariances.shape[1], len(prior.colours)))
     for image, matrix in enumerate(matrices):
-        centred = matrix.T @ ((observed[image] - _predicted(matrix, prior)) @ prior.colours.T)
-        squared = dense(fast(matrix).T @ fast(matrix))
-        for component, precision in enumerate(precisions):
-            factor = cho_factor(squared + precision, lower=True, overwrite_a=True, check_finite=False)
-            deviations[image, :, component] = cho_solve(factor, centred[:, component], check_finite=False)
+        centred = (observed[image] - _predicted(matrix, prior)) @ prior.colours.T
+        deviations[image] = bands.solve(matrix, (matrix.T @ centred)[:, :, None])[:, :, 0]
     return _images(deviations, prior)
 
 

@@ -20,6 +20,8 @@ way (Lukáš, Fridrich and Goljan, "Digital camera identification from sensor pa
 Information Forensics and Security, 2006). The estimate and the confidence are our own.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -27,6 +29,7 @@ from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.moments import parts_of
 from privpipe.attacks.restoration import WHITE, Prior
 from privpipe.attacks.wiener import prior_of
+from privpipe.attacks.windows import unit_of, windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
@@ -57,25 +60,34 @@ class SharedField(Attack):
             raise PrivpipeError(f"shared_field needs at least {MIN_IMAGES} stolen images; got {len(view.stolen)}.")
         prior = prior_of(view)
         halves = [_mean(view.stolen[0::2]), _mean(view.stolen[1::2])]
-        mean = (halves[0] + halves[1]) / 2
-        pixels = view.image_size * view.image_size
-        noise = view.transformation.noise_covariance()
-        if noise is None:
-            raise PrivpipeError(f"shared_field needs the covariance of the noise, and {view.method} gives none.")
-        fields = np.empty((3, pixels, view.channels))  # of all images and of the halves
-        energy = np.empty(view.channels)
-        for component, axis in enumerate(prior.colours):
-            seen = np.stack([(one - prior.mean).reshape(pixels, -1) @ axis for one in (mean, *halves)], axis=1)
-            factor = cho_factor(noise + _error(view, prior, component), lower=True, overwrite_a=True)
-            weights = cho_solve(factor, seen)
-            fields[:, :, component] = (noise @ weights).T
-            # The mean square of whitened values, weighted by the fraction of noise; its expectation is 1.
-            expected = np.trace(cho_solve(factor, noise))
-            energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(expected), SMALLEST_FRACTION)
-        whole, *parts = fields @ prior.colours
-        key = whole.reshape(view.targets.shape[1:]).astype(np.float32)
+        means = np.stack([(halves[0] + halves[1]) / 2, *halves])
+        fields, energies = np.empty_like(means), []
+        for window in windows(view.image_size, len(prior.mean), unit_of(view.transformation), overlap=True):
+            found, energy = _field(view, prior, window.of(means))
+            fields[:, *window.core] = found[:, *window.inner_core]
+            energies.append(energy)
+        key = fields[0].astype(np.float32)
         images = np.clip(pixel_values(view.targets) - key, 0, WHITE)
-        return Outcome(images, _agreement(*parts) * _likeness(float(energy.mean())), key)
+        return Outcome(images, _agreement(*fields[1:]) * _likeness(float(np.mean(energies))), key)
+
+
+def _field(view: AdversaryView, prior: Prior, means: Doubles) -> tuple[Doubles, float]:
+    """The fields of mean images or windows of them (n, H, W, C), and the energy of the first; see the module."""
+    pixels = means[0, :, :, 0].size
+    noise = replace(view.transformation, image_size=means.shape[1]).noise_covariance()
+    if noise is None:
+        raise PrivpipeError(f"shared_field needs the covariance of the noise, and {view.method} gives none.")
+    fields = np.empty((len(means), pixels, view.channels))
+    energy = np.empty(view.channels)
+    for component, axis in enumerate(prior.colours):
+        seen = np.stack([(one - prior.mean).reshape(pixels, -1) @ axis for one in means], axis=1)
+        factor = cho_factor(noise + _error(view, prior, component), lower=True, overwrite_a=True)
+        weights = cho_solve(factor, seen)
+        fields[:, :, component] = (noise @ weights).T
+        # The mean square of whitened values, weighted by the fraction of noise; its expectation is 1.
+        expected = np.trace(cho_solve(factor, noise))
+        energy[component] = weights[:, 0] @ noise @ weights[:, 0] / max(float(expected), SMALLEST_FRACTION)
+    return (fields @ prior.colours).reshape(means.shape), float(energy.mean())
 
 
 def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
@@ -86,7 +98,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
     error = covariance / len(view.stolen) + ROUNDING_OF_INTEGERS / len(view.stolen) * np.eye(pixels)
     if view.public is not None:
         return np.asarray(error + covariance / len(view.public))
-    y, x = np.divmod(np.arange(pixels), view.image_size)
+    y, x = np.divmod(np.arange(pixels), len(prior.mean))
     squared = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
     smooth = np.exp(-squared / (2 * (view.image_size / 4) ** 2))
     return np.asarray(error + BRIGHTNESS[component] + SHADING[component] * smooth)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from privpipe.attacks.base import AdversaryView, Attack, Pairs
-from privpipe.attacks.records import Record
+from privpipe.attacks.records import Record, as_images
 from privpipe.errors import PrivpipeError
 from privpipe.files import SMALL_OUTPUT, need_space
 from privpipe.store import LEAKED, PERTURBED, PUBLIC, open_store
@@ -88,11 +88,16 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
             bar.set_postfix_str(f"{attack.name} {level}")
             sure = _sure_of_the_key(records) if attack.costly else None
             if sure is None:
-                records.append(run(attack, level, known))
+                records.append(_rounded(run(attack, level, known)))
             else:
                 why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
                 records.append(Record(level, attack.name, _pairs(known), len(known.stolen), problem=why))
     return records + data_cost(view, chosen, records)
+
+
+def _rounded(record: Record) -> Record:
+    """Its images as they are written and judged: of larger ones, those of all attempts are held together."""
+    return record if record.images is None else replace(record, images=as_images(record.images))
 
 
 def planned(view: AdversaryView, attacks: Sequence[Attack]) -> list[tuple[Attack, str, AdversaryView]]:

@@ -12,12 +12,15 @@ noise each leave a spectrum that differs from that of other k, other sigma or pl
 Source: see `privpipe.attacks.restoration`. The confidence is our own.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import Prior, restore
+from privpipe.attacks.windows import reach_of, sample_windows, unit_of
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, pixel_values
@@ -53,15 +56,23 @@ class Wiener(Attack):
 
 def prior_of(view: AdversaryView) -> Prior:
     """What the adversary knows of images: its public images, or else the generic model."""
-    return Prior.known(view.public, view.image_size, view.channels)
+    return Prior.known(view.public, view.transformation, view.channels)
 
 
 def confidence(view: AdversaryView, prior: Prior) -> float:
     """0..1: whether the stolen images have the power spectrum that the method, k and sigma predict under `prior`."""
-    noise = view.transformation.noise_covariance()
+    method = replace(view.transformation, image_size=len(prior.mean))
+    noise = method.noise_covariance()
     kind = "filter" if noise is None else "noise"
-    matrix = np.asarray(view.transformation.image_operator(None).toarray())
-    deviations = deviations_of(view.stolen, matrix @ prior.mean.reshape(-1, view.channels), prior)
+    matrix = np.asarray(method.image_operator(None).toarray())
+    stolen = seen(view, prior)
+    if len(prior.mean) < view.image_size:  # what the method makes of a window's edge depends on what lies beyond it
+        edge = reach_of(method)
+        inner = slice(edge, len(prior.mean) - edge)
+        places = np.arange(len(matrix)).reshape(prior.mean.shape[:2])[inner, inner].ravel()
+        matrix, stolen = matrix[places], stolen[:, inner, inner]
+        noise = None if noise is None else noise[np.ix_(places, places)]
+    deviations = deviations_of(stolen, matrix @ prior.mean.reshape(-1, view.channels), prior)
     ratios = []
     for component in range(len(prior.colours) if kind == "noise" else 1):
         covariance = matrix @ (matrix @ prior.covariances[component]).T + ROUNDING_OF_INTEGERS * np.eye(len(matrix))
@@ -72,14 +83,21 @@ def confidence(view: AdversaryView, prior: Prior) -> float:
     return trust(float(misfit), HALF[kind, view.public is not None])
 
 
+def seen(view: AdversaryView, prior: Prior) -> Array:
+    """Stolen images whose spectrum is measured, or windows of them of the size of the prior's."""
+    if len(prior.mean) == view.image_size:
+        return view.stolen[:MAX_IMAGES]
+    return sample_windows(view.stolen, len(prior.mean), unit_of(view.transformation), MAX_IMAGES)
+
+
 def trust(misfit: float, half: float) -> float:
     """A confidence that falls from 1 to 0 where `misfit` passes `half`."""
     return 1 / (1 + (misfit / half) ** STEEPNESS)
 
 
 def deviations_of(stolen: Array, mean: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
-    """The first stolen images less `mean` (H*W, C), in components of colour, (N, H, W, C)."""
-    images = pixel_values(stolen[:MAX_IMAGES])
+    """Stored images less `mean` (H*W, C), in components of colour, (N, H, W, C)."""
+    images = pixel_values(stolen)
     return np.asarray((images - mean.reshape(images.shape[1:])) @ prior.colours.T)
 
 

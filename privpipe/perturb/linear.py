@@ -1,5 +1,6 @@
 """Operators on images as sparse matrices, pixels row by row."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,27 @@ def identity(image_size: int) -> csr_array:
 def correlation(weights: Doubles, image_size: int) -> csr_array:
     """Correlation with weights (k, k), borders reflected without repeating the edge, as a matrix (P, P)."""
     k, pixels = len(weights), image_size * image_size
-    places = np.arange(pixels).reshape(image_size, image_size)
-    sources = sliding_window_view(np.pad(places, k // 2, mode="reflect"), (k, k)).reshape(-1)
-    rows = np.arange(0, pixels * k * k + 1, k * k)
-    matrix = csr_array((np.tile(weights.ravel(), pixels), sources, rows), shape=(pixels, pixels))
-    matrix.sum_duplicates()
-    return matrix
+    order, first, columns, rows = _taps(k, image_size)
+    data = np.add.reduceat(np.tile(weights.ravel(), pixels)[order], first)
+    return csr_array((data, columns, rows), shape=(pixels, pixels))
+
+
+@lru_cache(maxsize=4)
+def _taps(k: int, image_size: int) -> tuple[NDArray[np.intp], ...]:
+    """The structure of a `correlation`, which each image with a kernel of its own would have computed anew.
+
+    Returns:
+        The k² weights of every pixel in the order of rows and columns, the first of those that meet the same pixel (at
+        borders it may be met twice), the columns of what is then left, and where its rows start.
+    """
+    pixels = image_size * image_size
+    places = np.pad(np.arange(pixels).reshape(image_size, image_size), k // 2, mode="reflect")
+    sources = sliding_window_view(places, (k, k)).reshape(-1)
+    flat = np.repeat(np.arange(pixels), k * k) * pixels + sources
+    order = np.argsort(flat, kind="stable")
+    taken, first = np.unique(flat[order], return_index=True)
+    rows = np.searchsorted(taken, np.arange(pixels + 1) * pixels)
+    return order, first, taken % pixels, rows
 
 
 def block_places(image_size: int, k: int) -> NDArray[np.int64]:

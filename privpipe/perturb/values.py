@@ -23,6 +23,9 @@ def pixel_values(images: Array) -> Floats:
     return images.astype(np.float32) * np.float32(255)
 
 
+SPACED = 1 << 23  # values whose rounding is looked at together: 64 MB
+
+
 def rounding_variance(perturbed: Array, white: float = 1.0, least: float = 1e-12) -> float:
     """Mean variance of the error of rounding to the type of stored images, in units where white is `white`.
 
@@ -31,8 +34,10 @@ def rounding_variance(perturbed: Array, white: float = 1.0, least: float = 1e-12
     """
     if perturbed.dtype == np.uint8:
         return (white / 255) ** 2 / 12
-    units = np.spacing(np.abs(perturbed)).astype(np.float64)
-    return max(float((units**2).mean()) / 12 * white**2, least)
+    step = max(1, SPACED // perturbed[0].size)
+    parts = [np.spacing(np.abs(perturbed[first : first + step])) for first in range(0, len(perturbed), step)]
+    squares = sum(float((part.astype(np.float64) ** 2).mean()) * len(part) for part in parts)
+    return max(squares / len(perturbed) / 12 * white**2, least)
 
 
 def pixel_codes(images: Images) -> NDArray[np.uint32]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from privpipe.attacks.base import LEVELS as ATTACKED
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.records import Record, as_images
-from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Copies, Perturbation
 from privpipe.perturb.base import Array, Images
@@ -256,15 +256,15 @@ def true_key(perturbation: Perturbation, originals: Images, copies: Copies) -> A
 def upper_bound(
     view: AdversaryView, perturbation: Perturbation, truth: Array | None, originals: Images, copies: Copies
 ) -> Record | None:
-    """Level L3, the key itself with the best linear restoration; None where there is no key or images are too large.
+    """Level L3, the key itself with the best linear restoration; None where there is no key.
 
     Args:
         originals, copies: by which the keys of single images are known, as for `judge`.
     """
-    if not perturbation.keyed or view.image_size**2 > MAX_PIXELS:
+    if not perturbation.keyed:
         return None
     undone = perturbation.undone_by_key
-    prior = None if undone else Prior.known(view.public, view.image_size, view.channels)
+    prior = None if undone else Prior.known(view.public, perturbation, view.channels)
     parts = [
         restore(view.targets[rows], perturbation, key, prior)
         for rows, key in _keys(perturbation, originals, copies.copy())
