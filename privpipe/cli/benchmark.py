@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from privpipe.cli.console import FILE
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -44,3 +46,21 @@ def evaluate(folder: Path, workers: int | None, **asked: object) -> None:
     entry, record = run(Asked(**asked), folder, workers)  # type: ignore[arg-type]  # click checked them
     click.echo(as_text(entry))
     click.echo(f"\nrecord: {record}")
+
+
+@click.command()
+@click.argument("records", nargs=-1, required=True, type=FILE)
+@click.option("--out", default="out/leaderboard.html", show_default=True, type=FILE, help="The page to write.")
+def leaderboard(records: tuple[Path, ...], out: Path) -> None:
+    """Make one page of the records of evaluations: to sort, to filter, from disk and on a phone.
+
+    A record that was changed after it was written, or is of another form, is refused.
+
+    \b
+    Examples:
+      privpipe leaderboard out/evaluations/*.json
+    """
+    from privpipe.report.leaderboard import write_leaderboard
+
+    count = write_leaderboard(records, out)
+    click.echo(f"{out}: {count} entr{'y' if count == 1 else 'ies'}")

@@ -21,7 +21,7 @@ from privpipe.plugins import name_plugin
 from privpipe.scores.entry import Entry, save_entry
 from privpipe.scores.reference_classifier import train_reference_classifier
 
-BLOCK = 4  # the size that is tried first where a method names none
+BLOCK = 4  # pixels: the block size that published schemes are defined for
 IMAGE_SIZE = CIFAR10_SIZE
 
 
@@ -69,13 +69,24 @@ def evaluate(asked: Asked, folder: Path, workers: int | None = None) -> tuple[En
     data = data_of(size, asked.source, asked.archive, asked.sha256)
     params = params_of(size, data, settings(method, asked), asked.network, asked.recipe)
     files = prepare(params, folder)
-    name = "-".join(map(str, (*params.perturb.model_dump().values(), asked.network, asked.recipe, asked.size)))
+    name = name_of(params, asked)
     rows = folder / f"{name}.runs.csv"
     sweep = Sweep(recipes=["paper"], seeds=[0], scheduler="auto" if workers is None else "processes", workers=workers)
     run_sweep(tasks_of(name, params, size), RUN, files, rows, folder / "scratch", sweep)
     entry = make_entry(load_runs(rows)[name], files["images"], files["public"])
     save_entry(folder / f"{name}.json", entry)
     return entry, folder / f"{name}.json"
+
+
+def name_of(params: Params, asked: Asked) -> str:
+    """Such as "block_scramble-4-dataset-baseline-smoke", of record and runs."""
+    perturb = params.perturb
+    noise = [f"{perturb.sigma:g}"] if perturb.sigma else []
+    recipe = [asked.recipe] if asked.recipe != "paper" else []
+    others = [attack.rpartition(".")[2] for attack in asked.attacks]
+    return "-".join(
+        [perturb.method, str(perturb.k), *noise, perturb.scope, asked.network, *recipe, asked.size, *others]
+    )
 
 
 def method_named(scheme: str) -> type[Perturbation]:
@@ -110,7 +121,7 @@ def name_attack(attack: str) -> None:
 def settings(method: type[Perturbation], asked: Asked) -> dict[str, Any]:
     """The group `perturb` of the parameters."""
     legal = method.legal_k(IMAGE_SIZE)
-    usual = [k for k in (*method.usual_sizes, BLOCK, *(legal or [1])) if legal is None or k in legal]
+    usual = [k for k in (BLOCK, *method.usual_sizes, *(legal or [1])) if legal is None or k in legal]
     k = usual[0] if asked.k is None else asked.k
     return {"method": method.name, "k": 1 if legal is None else k, "scope": asked.scope, "sigma": asked.sigma or 0.0}
 

@@ -1,7 +1,8 @@
 """When a result may say more of the attacks than of the method: flags beside it, as AutoAttack has them.
 
-(Croce and Hein, ICML 2020; its page on flags.) An attack that fails proves nothing. A flag says that there is a sign of it: an attack that believes what is wrong, a
-network that was stopped while it learned, images that no score could tell apart. A flag does not change a number.
+(Croce and Hein, ICML 2020; its page on flags.) An attack that fails proves nothing. A flag says that there is a sign
+of it: an attack that believes what is wrong, a network that was stopped while it learned, images that no score could
+tell apart. A flag does not change a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
