@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privpipe.attacks.base import Attack
 from privpipe.attacks.registry import ATTACKS
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.files import hide_folder
@@ -64,10 +65,9 @@ def evaluate(asked: Asked, folder: Path, workers: int | None = None) -> tuple[En
     """
     size = size_named(asked.size)
     for attack in asked.attacks:
-        name_attack(attack)
+        attack_named(attack)
     method = method_named(asked.scheme)
-    data = data_of(size, asked.source, asked.archive, asked.sha256)
-    params = params_of(size, data, settings(method, asked), asked.network, asked.recipe)
+    params = params_for(method, asked)
     files = prepare(params, folder)
     name = name_of(params, asked)
     rows = folder / f"{name}.runs.csv"
@@ -104,8 +104,8 @@ def method_named(scheme: str) -> type[Perturbation]:
     return METHODS[scheme]
 
 
-def name_attack(attack: str) -> None:
-    """Have an attack run beside those of the suite: a registered one, or package.module.Class.
+def attack_named(attack: str) -> type[Attack]:
+    """The class of a registered attack, or of package.module.Class; it is then run beside those of the suite.
 
     Raises:
         PrivpipeError: there is none.
@@ -114,8 +114,20 @@ def name_attack(attack: str) -> None:
         if attack not in ATTACKS:
             raise PrivpipeError(unknown("the attack", attack, [*ATTACKS, "package.module.Class"]))
         attack = f"{ATTACKS[attack].__module__}.{ATTACKS[attack].__name__}"
-    name_plugin("privpipe.attacks", attack)
+    loaded = name_plugin("privpipe.attacks", attack).load()
     ATTACKS.look_again()
+    return ATTACKS[getattr(loaded, "name", attack)]
+
+
+def params_for(method: type[Perturbation], asked: Asked) -> Params:
+    """All parameters of the first run.
+
+    Raises:
+        PrivpipeError: what is asked for does not go together.
+    """
+    size = size_named(asked.size)
+    data = data_of(size, asked.source, asked.archive, asked.sha256)
+    return params_of(size, data, settings(method, asked), asked.network, asked.recipe)
 
 
 def settings(method: type[Perturbation], asked: Asked) -> dict[str, Any]:
