@@ -123,6 +123,8 @@ def tasks_of(group: str, params: Params, size: Size) -> list[Task]:
 def size_of(runs: Sequence[Params]) -> str:
     """The size of the newest suite that runs are of; "custom" where they are of none."""
     first = runs[0]
+    if first.data.source not in SHOWABLE:  # the suite's sizes are of public images
+        return CUSTOM
     for name, size in NEWEST.sizes.items():
         data = data_of(size, first.data.source, first.data.archive, first.data.sha256)
         asked = params_of(size, data, first.perturb.model_dump(), first.model.arch, first.train.recipe)

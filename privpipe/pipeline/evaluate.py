@@ -71,8 +71,11 @@ def evaluate(asked: Asked, folder: Path, workers: int | None = None) -> tuple[En
     files = prepare(params, folder)
     name = name_of(params, asked)
     rows = folder / f"{name}.runs.csv"
-    sweep = Sweep(recipes=["paper"], seeds=[0], scheduler="auto" if workers is None else "processes", workers=workers)
-    run_sweep(tasks_of(name, params, size), RUN, files, rows, folder / "scratch", sweep)
+    runs = tasks_of(name, params, size)
+    # A run that is alone stays in this process, which then shows how far it is.
+    scheduler = "inline" if 1 in (len(runs), workers) else "auto" if workers is None else "processes"
+    sweep = Sweep(recipes=[params.train.recipe], seeds=[0], scheduler=scheduler, workers=workers)
+    run_sweep(runs, RUN, files, rows, folder / "scratch", sweep)
     entry = make_entry(load_runs(rows)[name], files["images"], files["public"])
     save_entry(folder / f"{name}.json", entry)
     return entry, folder / f"{name}.json"

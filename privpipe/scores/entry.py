@@ -175,14 +175,14 @@ def load_entry(path: str | Path) -> Entry:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
         digest = content.pop("digest", None)
         version = content.get("format"), content.get("format_version")
     except OSError as error:
         raise PrivpipeError(f"cannot read {path}: {error.strerror}. Make it with `privpipe evaluate`.") from error
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise PrivpipeError(
-            f"{path} is no record of an evaluation: {error}. Make one with `privpipe evaluate`."
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise PrivpipeError(f"{path} is no record: {error}. Make one with `privpipe evaluate`.") from error
     if version != (FORMAT, FORMAT_VERSION):
         raise PrivpipeError(
             f"{path} is of the format {version[0]!r}, version {version[1]!r}; {FORMAT}, version {FORMAT_VERSION}, can "
