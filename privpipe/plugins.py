@@ -82,6 +82,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         kind: type[T] = getattr(import_module(module), base)
         classes: dict[str, type[T]] = {}
         origins: dict[str, str] = {}
+        also_named = {entry.value for entry in named(self.group)}
         for origin, one in [*self._own(kind), *self._foreign(kind)]:
             for attribute in self.required:
                 if not isinstance(getattr(one, attribute, None), str):
@@ -89,7 +90,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                         f"{one.__name__} of {origin} has no {attribute}. Set {attribute}, a text, in the class."
                     )
             name: str = one.name  # type: ignore[attr-defined]  # it was looked at just now
-            if classes.get(name) is one:  # named by the environment as well
+            if classes.get(name) is one and origin in also_named:
                 continue
             if name in classes:
                 raise PrivpipeError(

@@ -18,6 +18,7 @@ OPTIONS = {
         click.option("--k", type=click.IntRange(1), help="Filter or block size; the method's usual one by default."),
         click.option("--scope", type=click.Choice(["dataset", "image"]), default="dataset", show_default=True),
         click.option("--sigma", type=click.FloatRange(0), help="Strength of noise, in levels of 0..255."),
+        click.option("--set", "settings", multiple=True, metavar="NAME=NUMBER", help="A setting of the method's own."),
     ],
     "source": [
         click.option("--source", type=click.Choice(["cifar10", "synthetic"]), default="cifar10", show_default=True),

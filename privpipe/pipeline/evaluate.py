@@ -33,6 +33,7 @@ class Asked:
     Args:
         scheme: a registered name, or package.module.Class.
         k, sigma: None: the method's usual size, and no noise.
+        settings: that the method has of its own, each as NAME=NUMBER.
         attacks: further ones, by name or as package.module.Class; the result is then none of the suite's.
         source, archive, sha256: of the images, see `privpipe.params.Data`.
     """
@@ -44,6 +45,7 @@ class Asked:
     sigma: float | None = None
     network: str = "baseline"
     recipe: str = "paper"
+    settings: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ()
     source: str = "cifar10"
     archive: str | None = None
@@ -85,6 +87,7 @@ def name_of(params: Params, asked: Asked) -> str:
     """Such as "block_scramble-4-dataset-baseline-smoke", of record and runs."""
     perturb = params.perturb
     noise = [f"{perturb.sigma:g}"] if perturb.sigma else []
+    noise += asked.settings
     recipe = [asked.recipe] if asked.recipe != "paper" else []
     others = [attack.rpartition(".")[2] for attack in asked.attacks]
     return "-".join(
@@ -138,7 +141,16 @@ def settings(method: type[Perturbation], asked: Asked) -> dict[str, Any]:
     legal = method.legal_k(IMAGE_SIZE)
     usual = [k for k in (BLOCK, *method.usual_sizes, *(legal or [1])) if legal is None or k in legal]
     k = usual[0] if asked.k is None else asked.k
-    return {"method": method.name, "k": 1 if legal is None else k, "scope": asked.scope, "sigma": asked.sigma or 0.0}
+    common = {"method": method.name, "k": 1 if legal is None else k, "scope": asked.scope, "sigma": asked.sigma or 0.0}
+    return common | dict(map(_setting, asked.settings))
+
+
+def _setting(words: str) -> tuple[str, float]:
+    name, _, value = words.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise PrivpipeError(f"a setting is written as NAME=NUMBER; got {words!r}.") from error
 
 
 def prepare(params: Params, folder: Path) -> dict[str, Path]:

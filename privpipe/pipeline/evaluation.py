@@ -121,13 +121,16 @@ def figure(originals: Images, targets: Array, judgement: Judgement) -> dict[str,
     Returns:
         `rows`, a label for each, and `png`, the images in base64, one row below the other.
     """
-    white = 255.0 if targets.dtype == np.uint8 else 1.0
-    rows: dict[str, Any] = {
-        "original": originals,
-        "upload": [displayable(image, (0.0, white)) for image in targets[:SHOWN]],
-    }
+    whites = {"upload": 255.0 if targets.dtype == np.uint8 else 1.0}
+    rows: dict[str, Any] = {"original": originals, "upload": targets}
+    if targets.shape[1:] != originals.shape[1:]:  # features, which nobody can look at
+        del rows["upload"]
     rows |= {f"{level}: {attack}": images for level, (attack, images) in judgement.images.items()}
-    lines = [np.concatenate([displayable(i, (0.0, 255.0)) for i in images[:SHOWN]], axis=1) for images in rows.values()]
+    shown = {
+        label: [displayable(image, (0.0, whites.get(label, 255.0))) for image in images[:SHOWN]]
+        for label, images in rows.items()
+    }
+    lines = [np.concatenate(images, axis=1) for images in shown.values()]
     coded = cv2.imencode(".png", np.concatenate(lines)[..., ::-1])[1]
     return {"rows": list(rows), "png": base64.b64encode(coded.tobytes()).decode()}
 

@@ -39,6 +39,7 @@ class Scheme(Part):
     k: Count = Field(description="filter or block size")
     scope: Literal["dataset", "image"] = Field(description="one key for all images, or one for each")
     sigma: Annotated[float, Field(ge=0)] = Field(description="strength of noise in levels of 0..255")
+    settings: dict[str, float] = Field(default_factory=dict, description="that the method has of its own, by name")
     network: Text = Field(description="that the cloud trained, as model.arch")
     recipe: Text = Field(description="how it was trained, as train.recipe")
 
@@ -151,8 +152,9 @@ class Entry(Part):
     def title(self) -> str:
         """Name and settings, such as "block_scramble k=4 dataset, baseline"."""
         scheme = self.scheme
-        noise = f" sigma={scheme.sigma:g}" if scheme.sigma else ""
-        return f"{scheme.name} k={scheme.k}{noise} {scheme.scope}, {scheme.network}"
+        more = {"sigma": scheme.sigma, **scheme.settings} if scheme.sigma else scheme.settings
+        said = "".join(f" {name}={value:g}" for name, value in more.items())
+        return f"{scheme.name} k={scheme.k}{said} {scheme.scope}, {scheme.network}"
 
 
 def digest_of(content: dict[str, Any]) -> str:
