@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,11 +57,19 @@ def _faster_on_cpu() -> bool:
     # torch documents no public names for these.
     if torch.cpu._is_amx_tile_supported():
         return True
-    return torch.cpu._is_avx512_bf16_supported() and "AuthenticAMD" in _processor()
+    return torch.cpu._is_avx512_bf16_supported() and "AuthenticAMD" in _processors()
 
 
-def _processor() -> str:
-    """A description of the processor with the name of its maker, as CPUID gives it."""
+def processor_name(device: torch.device) -> str:
+    """What the maker calls the GPU, or the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = re.search(r"^model name\s*:\s*(.+)$", _processors(), re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
+
+
+def _processors() -> str:
+    """A description of the processors with the names of their makers, as CPUID gives it."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:  # no Linux

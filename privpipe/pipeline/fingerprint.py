@@ -32,8 +32,8 @@ class Measurement:
         measure: from the parameters of an experiment, a folder for files that are not kept, and by name the files that
             all experiments share, to its figures by name. A function of a module, which worker processes import; that
             module and what it imports is the code that a result is of.
-        columns: the figures that are kept, in order; a table with other columns is started anew. `group` and
-            `fingerprint` may be among them.
+        columns: the figures that are kept, in order; a table with other columns is started anew. `group`,
+            `code` (the first 16 digits of `code_of`) and `fingerprint` may be among them.
         without: groups of parameters that `measure` does not use.
     """
 
@@ -42,8 +42,11 @@ class Measurement:
     without: tuple[str, ...] = ()
 
 
-def fingerprint_of_inputs(measurement: Measurement, inputs: Mapping[str, Path]) -> str:
+def fingerprint_of_inputs(code: str, inputs: Mapping[str, Path]) -> str:
     """The SHA-256 of the files that experiments share and of the code that decides a result.
+
+    Args:
+        code: from `code_of`.
 
     Raises:
         PrivpipeError: a file is missing.
@@ -55,9 +58,14 @@ def fingerprint_of_inputs(measurement: Measurement, inputs: Mapping[str, Path]) 
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise PrivpipeError(f"cannot read {path}: {error.strerror}. Make it with `dvc repro`.") from error
-    code = Sources(Path(__file__).parents[2]).behind(measurement.measure.__module__, WITHOUT)
-    digest.update(json.dumps(code).encode())
+    digest.update(code.encode())
     return digest.hexdigest()
+
+
+def code_of(measurement: Measurement) -> str:
+    """The code that decides a result, in 64 hexadecimal digits: the SHA-256 over the digests of its files."""
+    code = Sources(Path(__file__).parents[2]).behind(measurement.measure.__module__, WITHOUT)
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 def fingerprint(task: Task, measurement: Measurement, inputs: str) -> str:

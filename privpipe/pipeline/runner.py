@@ -14,7 +14,7 @@ from tqdm import tqdm
 from privpipe.errors import PrivpipeError
 from privpipe.params import Params
 from privpipe.pipeline.executors import open_executor
-from privpipe.pipeline.fingerprint import Measurement, Row, fingerprint, fingerprint_of_inputs
+from privpipe.pipeline.fingerprint import Measurement, Row, code_of, fingerprint, fingerprint_of_inputs
 from privpipe.pipeline.grid import Sweep, Task
 from privpipe.pipeline.ledger import Ledger
 
@@ -63,7 +63,8 @@ def run_sweep(
             fail are on disk.
     """
     files = {name: Path(path).absolute() for name, path in inputs.items()}
-    digest = fingerprint_of_inputs(measurement, files)
+    code = code_of(measurement)
+    digest = fingerprint_of_inputs(code, files)
     by_name: dict[str, Task] = {}
     for task in tasks:
         twin = by_name.setdefault(fingerprint(task, measurement, digest), task)
@@ -85,7 +86,7 @@ def run_sweep(
                 if isinstance(result, Exception):
                     failed.append(f"{task.name}: {result}")
                 else:
-                    ledger.add({**result, "group": task.group, "fingerprint": name})
+                    ledger.add({**result, "group": task.group, "code": code[:16], "fingerprint": name})
                 bar.update()
     finally:
         shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes

@@ -6,5 +6,5 @@ COLUMNS = (
     *("epochs", "batch_size", "lr", "lr_decay", "reg", "n_train", "n_val", "n_test"),
     *("val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "final_train_loss"),
     *("blocks_exact", "blocks_none", "pixels_right", "blocks_by_right_pixels"),
-    *("seconds", "device", "status", "fingerprint"),
+    *("seconds", "device", "processor", "precision", "code", "status", "fingerprint"),
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.networks.registry import NETWORKS
+from privpipe.nn.device import processor_name, resolve_device
 from privpipe.nn.training import Diverged
 from privpipe.params import Params
 from privpipe.pipeline.experiment import Experiment
@@ -26,6 +27,7 @@ def measure(params: Params, scratch: Path, images: Path) -> dict[str, Any]:
     experiment = Experiment(params, images, scratch)
     descrambler = params.model.descrambler if NETWORKS[params.model.arch].descrambles else ""
     row = {**params.perturb.model_dump(), "draw": params.key.seed, **params.train.model_dump(exclude={"device"})}
+    row["processor"] = processor_name(resolve_device(params.train.device))
     row |= {"arch": params.model.arch, "descrambler": descrambler, **experiment.perturbing}
     try:
         row |= experiment.training.metrics | experiment.training.times

@@ -234,7 +234,7 @@ def test_auto_is_bfloat16_where_the_processor_gains_by_it(
 ) -> None:
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx)
-    monkeypatch.setattr("privpipe.nn.device._processor", lambda: maker)
+    monkeypatch.setattr("privpipe.nn.device._processors", lambda: maker)
     assert resolve_precision("auto", CPU) == expected
 
 

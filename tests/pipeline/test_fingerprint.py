@@ -11,7 +11,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.params import GROUPS, check_params, load_params
 from privpipe.pipeline import fingerprint as module
 from privpipe.pipeline.code import Sources
-from privpipe.pipeline.fingerprint import WITHOUT, Measurement, fingerprint, fingerprint_of_inputs
+from privpipe.pipeline.fingerprint import WITHOUT, Measurement, code_of, fingerprint, fingerprint_of_inputs
 from privpipe.pipeline.grid import Task
 from studies.paper.group import MODEL
 from studies.survey.points import POINT
@@ -46,7 +46,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inputs(images: Path) -> str:
-    return fingerprint_of_inputs(MODEL, {"images": images})
+    return fingerprint_of_inputs(code_of(MODEL), {"images": images})
 
 
 def base() -> dict[str, Any]:
@@ -104,11 +104,11 @@ def test_other_images_change_the_fingerprint_and_another_place_does_not(
     images: Path, inputs: str, tmp_path: Path
 ) -> None:
     shutil.copy(images, tmp_path / "moved.h5")
-    assert fingerprint_of_inputs(MODEL, {"images": tmp_path / "moved.h5"}) == inputs
+    assert fingerprint_of_inputs(code_of(MODEL), {"images": tmp_path / "moved.h5"}) == inputs
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     (tmp_path / "other.h5").write_bytes(content)
-    other = fingerprint_of_inputs(MODEL, {"images": tmp_path / "other.h5"})
+    other = fingerprint_of_inputs(code_of(MODEL), {"images": tmp_path / "other.h5"})
     assert other != inputs
     assert fingerprint_with(other) != fingerprint_with(inputs)
 
@@ -122,14 +122,14 @@ def test_the_name_of_the_group_counts(inputs: str) -> None:
 def test_every_file_that_is_shared_counts(images: Path, tmp_path: Path) -> None:
     (tmp_path / "public.h5").write_bytes(b"some")
     files = {"images": images, "public": tmp_path / "public.h5"}
-    before = fingerprint_of_inputs(POINT, files)
+    before = fingerprint_of_inputs(code_of(POINT), files)
     (tmp_path / "public.h5").write_bytes(b"others")
-    assert fingerprint_of_inputs(POINT, files) != before
+    assert fingerprint_of_inputs(code_of(POINT), files) != before
 
 
 def test_a_missing_file_is_told(images: Path, tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError) as caught:
-        fingerprint_of_inputs(POINT, {"images": images, "public": tmp_path / "none.h5"})
+        fingerprint_of_inputs(code_of(POINT), {"images": images, "public": tmp_path / "none.h5"})
     assert str(caught.value) == (
         f"cannot read {tmp_path / 'none.h5'}: No such file or directory. Make it with `dvc repro`."
     )
@@ -150,7 +150,7 @@ def changed_by(copied: Path, name: str, images: Path, inputs: str) -> bool:
     source = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
     text = source.read_text()
     source.write_text(f"{text}\nADDED = 1\n")
-    found = fingerprint_of_inputs(MODEL, {"images": images})
+    found = fingerprint_of_inputs(code_of(MODEL), {"images": images})
     source.write_text(text)
     return found != inputs
 
@@ -166,7 +166,7 @@ def test_code_that_decides_a_figure_changes_the_fingerprint(copied: Path, images
 def test_comments_in_the_code_do_not_change_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:
     for source in copied.rglob("*.py"):
         source.write_text(f"# A comment.\n{source.read_text()}\n# Another.\n")
-    assert fingerprint_of_inputs(MODEL, {"images": images}) == inputs
+    assert fingerprint_of_inputs(code_of(MODEL), {"images": images}) == inputs
 
 
 def test_code_beside_it_does_not_change_the_fingerprint(copied: Path, images: Path, inputs: str) -> None:

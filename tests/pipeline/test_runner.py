@@ -22,7 +22,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.params import Params
 from privpipe.pipeline import runner
 from privpipe.pipeline.executors import open_executor
-from privpipe.pipeline.fingerprint import Row
+from privpipe.pipeline.fingerprint import Row, code_of
 from privpipe.pipeline.grid import Sweep, Task
 from privpipe.pipeline.runner import ONE_RUN_AT_A_TIME, run, run_sweep
 from studies.paper.columns import COLUMNS
@@ -128,11 +128,12 @@ def test_each_model_has_its_row_in_the_order_of_the_grid(
     group: list[Task], finished: Path, images: Path, tmp_path: Path
 ) -> None:
     expected = [MODEL.measure(task.params, tmp_path / "scratch", images=images) for task in group]
-    kept = [name for name in COLUMNS if name not in ("group", "seconds", "fingerprint")]
+    kept = [name for name in COLUMNS if name not in ("group", "seconds", "code", "fingerprint")]
     assert [{name: row[name] for name in kept} for row in results(finished)] == [
         {name: "" if row.get(name) is None else str(row[name]) for name in kept} for row in expected
     ]
     assert {row["group"] for row in results(finished)} == {"small"}
+    assert {row["code"] for row in results(finished)} == {code_of(MODEL)[:16]}
     assert [(row["arch"], row["k"]) for row in results(finished)] == [
         (arch, k) for k in ("2", "4") for arch in ("descrambler", "baseline")
     ]

@@ -1,0 +1,188 @@
+"""What one would guess from general knowledge of the field, noted before measuring, beside what was measured.
+
+    python -m studies.outcomes docs/outcomes.md
+
+makes that page from the committed tables of the study and the survey.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from privpipe.errors import PrivpipeError
+from privpipe.files import write_text
+from studies.paper.table import accuracy, load_results
+
+ROOT = Path(__file__).parents[1]
+STUDY = "dvc --cd studies/paper repro"
+SURVEY = "dvc --cd studies/survey repro"
+INTRODUCTION = """# What one would guess, and what is so
+
+Before anything was measured, each figure below was guessed from what the field knows. Where the guess is outside the
+interval, intuition misleads. Accuracies are on test images (CIFAR-10 after one pass of JPEG); the interval is of 95 %.
+The reasons are ours and not tested. This page is made from the committed tables:
+
+```console
+$ python -m studies.outcomes docs/outcomes.md
+```
+
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure with its 95 % interval, in the unit of the guess; both ends equal where there is no interval."""
+
+    value: float
+    low: float
+    high: float
+    runs: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A guess, and how it is answered.
+
+    Args:
+        question: what was asked.
+        guess: the least and the largest value guessed, noted before the measurement.
+        unit: of the guess and of the figure.
+        measure: from the study's table and the survey's to the figure.
+        command: what makes the table again.
+        why: the reason in one sentence.
+    """
+
+    question: str
+    guess: tuple[float, float]
+    unit: str
+    measure: Callable[[pd.DataFrame, pd.DataFrame], Measured]
+    command: str
+    why: str
+
+
+def trained(group: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
+    """Test accuracy of an experiment of the study, in percent."""
+
+    def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
+        runs = study[(study["group"] == group) & (study["k"] == k) & (study["recipe"] == "paper")]
+        result = accuracy(runs, "test")
+        if result is None:
+            raise PrivpipeError(f"no model of {group} k={k} is finished. Run `{STUDY}`.")
+        words = f"{result.runs} training seeds" if result.runs > 1 else "1 model"
+        return Measured(100 * result.mean, 100 * result.low, 100 * result.high, words)
+
+    return measure
+
+
+def loss_by_scope(method: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
+    """By how many points a key for each image lowers the accuracy in the survey, one model each.
+
+    The interval is that of a difference of two independent fractions (Newcombe 1998, method 10, from two Wilson
+    intervals), as the same test images are counted by both: wider than it need be.
+    """
+
+    def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
+        by_point = survey.set_index("point")
+        one, each = (by_point.loc[f"{method}-{k}-{scope}"] for scope in ("dataset", "image"))
+        a, b = ({end: 100 * row[f"test_accuracy{end}"] for end in ("", "_low", "_high")} for row in (one, each))
+        loss = a[""] - b[""]
+        low = loss - sqrt((a[""] - a["_low"]) ** 2 + (b["_high"] - b[""]) ** 2)
+        high = loss + sqrt((a["_high"] - a[""]) ** 2 + (b[""] - b["_low"]) ** 2)
+        return Measured(loss, low, high, "1 model each")
+
+    return measure
+
+
+def images_for_key(point: str) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
+    """How many perturbed images give 99 % of the key, among the numbers that the survey tries (1, 10, 100, ...)."""
+
+    def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
+        count = float(survey.set_index("point").loc[point, "images_for_99"])
+        return Measured(count, count / 10, count, "between the two numbers tried")
+
+    return measure
+
+
+OUTCOMES = (
+    Outcome(
+        "block_scramble k = 4, one key: accuracy",
+        (54, 54),
+        "%",
+        trained("block_scramble", 4),
+        STUDY,
+        "A convolution over whole blocks learns what a fixed permutation did, since it is the same in every image.",
+    ),
+    Outcome(
+        "block_scramble k = 8, one key: accuracy",
+        (48, 48),
+        "%",
+        trained("block_scramble", 8),
+        STUDY,
+        "Colours and coarse shapes survive, and they decide most of what a small network gets right.",
+    ),
+    Outcome(
+        "random_filter k = 5, a fresh filter for each image: accuracy",
+        (50, 50),
+        "%",
+        trained("random_filter-image", 5),
+        STUDY,
+        "A linear filter keeps edges where they are, whatever its weights, and float output clips nothing.",
+    ),
+    *(
+        Outcome(
+            f"block_scramble k = {k}: points lost by a key for each image",
+            (5, 11),
+            "points",
+            loss_by_scope("block_scramble", k),
+            SURVEY,
+            "What a network learns of a block it learns from what no permutation changes, with one key as well.",
+        )
+        for k in (2, 4, 8)
+    ),
+    Outcome(
+        "block_scramble k = 4, one key: images that give 99 % of it away",
+        (1500, 1500),
+        "images",
+        images_for_key("block_scramble-4-dataset"),
+        SURVEY,
+        "Each image has 64 blocks, and each pair of neighbouring pixels votes in every one of them.",
+    ),
+)
+
+
+def page(study: pd.DataFrame, survey: pd.DataFrame) -> str:
+    """The page of all outcomes, as Markdown.
+
+    Args:
+        study: from `load_results`.
+        survey: `metrics/survey.csv`.
+    """
+    lines = [
+        "| what | guessed | measured | interval, runs | outside? | a likely reason, and the command |",
+        "|---|---|---|---|---|---|",
+    ]
+    for outcome in OUTCOMES:
+        result = outcome.measure(study, survey)
+        guess = " to ".join(dict.fromkeys(f"{end:,g}" for end in outcome.guess))
+        outside = outcome.guess[1] < result.low or outcome.guess[0] > result.high
+        lines.append(
+            f"| {outcome.question} | {guess} {outcome.unit} | {result.value:,.4g} {outcome.unit} "
+            f"| {result.low:,.3g} to {result.high:,.3g}, {result.runs} | {'yes' if outside else 'no'} "
+            f"| {outcome.why} `{outcome.command}` |"
+        )
+    return INTRODUCTION + "\n".join(lines) + "\n"
+
+
+@click.command(help=__doc__)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+def main(out: Path) -> None:
+    study = load_results(ROOT / "studies" / "paper" / "results.csv")
+    write_text(out, page(study, pd.read_csv(ROOT / "metrics" / "survey.csv")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The page of guesses and measurements is of the committed tables, and its intervals are what they say."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from privpipe.errors import PrivpipeError
+from studies.outcomes import OUTCOMES, images_for_key, loss_by_scope, main, page, trained
+from studies.paper.table import load_results
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_is_of_the_tables(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path / "page.md")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "outcomes.md").read_text()
+
+
+def survey(**columns: list[object]) -> pd.DataFrame:
+    return pd.DataFrame(columns)
+
+
+def test_a_loss_has_the_interval_of_a_difference() -> None:
+    # Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80, a difference of 0.2 with 0.0524 to 0.3339.
+    table = survey(
+        point=["m-2-dataset", "m-2-image"],
+        test_accuracy=[56 / 70, 48 / 80],
+        test_accuracy_low=[0.6918, 0.4905],
+        test_accuracy_high=[0.8769, 0.7003],
+    )
+    result = loss_by_scope("m", 2)(pd.DataFrame(), table)
+    assert result.value == pytest.approx(20)
+    assert (result.low, result.high) == pytest.approx((5.24, 33.39), abs=0.02)
+
+
+def test_images_lie_between_two_numbers_tried() -> None:
+    result = images_for_key("p")(pd.DataFrame(), survey(point=["p"], images_for_99=[1000.0]))
+    assert (result.value, result.low, result.high) == (1000, 100, 1000)
+
+
+def test_a_model_that_is_not_there_is_named() -> None:
+    study = load_results(ROOT / "studies" / "paper" / "results.csv")
+    with pytest.raises(PrivpipeError, match="no model of block_scramble k=5 is finished"):
+        trained("block_scramble", 5)(study, pd.DataFrame())
+
+
+def test_a_guess_outside_the_interval_is_said() -> None:
+    study = load_results(ROOT / "studies" / "paper" / "results.csv")
+    text = page(study, pd.read_csv(ROOT / "metrics" / "survey.csv"))
+    assert text.count("\n| ") == len(OUTCOMES) + 1
+    assert "| 1,500 images | 100 images | 10 to 100, between the two numbers tried | yes |" in text
