@@ -1,4 +1,4 @@
-# make demo | make test | make repro | make survey | make study | make bench | make docs | make check    (each installs what it needs into .venv first)
+# make demo | make test | make repro | make survey | make study | make leaderboard | make bench | make docs | make check    (each installs what it needs into .venv first)
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup demo test repro survey study bench docs check lock
+.PHONY: help setup demo test repro survey study leaderboard bench docs check lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -36,6 +36,10 @@ survey: setup  ## accuracy against measured privacy for many perturbations (more
 
 study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
 	dvc --cd studies/paper repro
+
+leaderboard: setup  ## methods under the standard suite, 3 keys and 3 seeds each, as one page (hours on 2 cores; goes on where it stopped)
+	dvc --cd studies/leaderboard repro
+	@echo "studies/leaderboard/leaderboard.html"
 
 bench: $(VENV)/.peers  ## how fast it is against what one would write without it: docs/performance.md (about 20 minutes)
 	python -m benchmarks

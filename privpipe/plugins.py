@@ -5,11 +5,15 @@ A package offers a class by an entry point, in its pyproject.toml:
     [project.entry-points."privpipe.methods"]
     block_permutation = "some_package.some_module:BlockPermutation"
 
+A class that no package offers is named by the variable `PLUGINS` of the environment, so that worker processes know it
+too; `name_plugin` does so.
+
 Nothing is imported before the first look into a `Registry`, so that importing privpipe costs nothing and an error has
 somebody to be told to.
 """
 
 import inspect
+import os
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -21,6 +25,39 @@ from privpipe.errors import PrivpipeError
 
 T = TypeVar("T")
 P = TypeVar("P")
+
+PLUGINS = "PRIVPIPE_PLUGINS"  # of the environment: GROUP=MODULE:CLASS, several of them with spaces between
+
+
+def offered(group: str) -> list[EntryPoint]:
+    """The entry points of a group, of installed packages and of the environment's `PLUGINS`, in order."""
+    return [*sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)), *named(group)]
+
+
+def named(group: str) -> list[EntryPoint]:
+    """Those of the environment alone."""
+    pairs = (word.partition("=")[::2] for word in os.environ.get(PLUGINS, "").split())
+    return [EntryPoint(value, value, of) for of, value in pairs if of == group]
+
+
+def name_plugin(group: str, dotted: str) -> EntryPoint:
+    """Have this process, and those that it starts, find a class: "package.module.Class".
+
+    A registry that has been looked at already sees it after `look_again`.
+
+    Raises:
+        PrivpipeError: there is no such class.
+    """
+    module, _, name = dotted.rpartition(".")
+    entry = EntryPoint(name, f"{module}:{name}", group)
+    if not module or " " in dotted:
+        raise PrivpipeError(f"{dotted!r} names no class. Write it as package.module.Class.")
+    _load(entry, dotted)
+    word = f"{group}={entry.value}"
+    words = os.environ.get(PLUGINS, "").split()
+    if word not in words:
+        os.environ[PLUGINS] = " ".join([*words, word])
+    return entry
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -46,19 +83,22 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         kind: type[T] = getattr(import_module(module), base)
         classes: dict[str, type[T]] = {}
         origins: dict[str, str] = {}
-        for origin, offered in [*self._own(kind), *self._foreign(kind)]:
+        also_named = {entry.value for entry in named(self.group)}
+        for origin, one in [*self._own(kind), *self._foreign(kind)]:
             for attribute in self.required:
-                if not isinstance(getattr(offered, attribute, None), str):
+                if not isinstance(getattr(one, attribute, None), str):
                     raise PrivpipeError(
-                        f"{offered.__name__} of {origin} has no {attribute}. Set {attribute}, a text, in the class."
+                        f"{one.__name__} of {origin} has no {attribute}. Set {attribute}, a text, in the class."
                     )
-            name: str = offered.name  # type: ignore[attr-defined]  # it was looked at just now
+            name: str = one.name  # type: ignore[attr-defined]  # it was looked at just now
+            if classes.get(name) is one and origin in also_named:
+                continue
             if name in classes:
                 raise PrivpipeError(
                     f"two {self.group} are called {name}: one of {origins[name]} and one of {origin}. Rename one of "
                     "them, or remove one of the packages."
                 )
-            classes[name], origins[name] = offered, origin
+            classes[name], origins[name] = one, origin
         return dict(sorted(classes.items()))
 
     def _own(self, kind: type[T]) -> Iterator[tuple[str, type[T]]]:
@@ -73,17 +113,21 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def _foreign(self, kind: type[T]) -> Iterator[tuple[str, type[T]]]:
         """The same of other packages."""
-        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value)):
+        for entry in offered(self.group):
             origin = f"the package {entry.dist.name}" if entry.dist is not None else entry.value
-            offered = _load(entry, origin)
-            if not _fits(offered, kind):
-                gaps = ", ".join(sorted(getattr(offered, "__abstractmethods__", ())))
+            loaded = _load(entry, origin)
+            if not _fits(loaded, kind):
+                gaps = ", ".join(sorted(getattr(loaded, "__abstractmethods__", ())))
                 raise PrivpipeError(
                     f"{entry.value} of {origin}, an entry point of {self.group}, must be a class derived from "
                     f"{self.base.replace(':', '.')}{f' that defines {gaps}' if gaps else ''}. Repair or remove the "
                     "package."
                 )
-            yield origin, offered
+            yield origin, loaded
+
+    def look_again(self) -> None:
+        """Find anew at the next look: a class was named since the first (`name_plugin`)."""
+        self.__dict__.pop("_found", None)
 
     def of(self, base: type[P]) -> "Kind[P]":
         """Those of its classes that derive from `base`; nothing is looked for before the first look into the result."""

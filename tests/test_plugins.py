@@ -13,7 +13,8 @@ from privpipe.attacks.registry import ATTACKS, attacks
 from privpipe.errors import PrivpipeError
 from privpipe.networks.registry import NETWORKS
 from privpipe.perturb import METHODS, Perturbation, block_scramble
-from privpipe.plugins import Registry
+from privpipe.pipeline.code import Sources
+from privpipe.plugins import PLUGINS, Registry, name_plugin
 from privpipe.scores.registry import SCORES
 
 ATTACK = """
@@ -240,6 +241,46 @@ def test_a_broken_package_is_named(
     found = methods()  # nothing is imported before the first look
     with pytest.raises(PrivpipeError, match=message):
         list(found)
+
+
+def test_a_class_that_no_package_offers_is_named_for_this_process_and_those_that_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from privpipe.perturb.none import Unperturbed\nclass Same(Unperturbed):\n    name = 'same'"
+    (tmp_path / "lone_scheme.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(PLUGINS, "")
+    found = methods()
+    assert "same" not in found
+    before = Sources(Path(__file__).parents[1]).behind("privpipe.perturb")
+    for _ in range(2):  # once is enough
+        name_plugin("privpipe.methods", "lone_scheme.Same")
+    name_plugin("privpipe.methods", "privpipe.perturb.none.Unperturbed")  # what is found already is no second one
+    assert os.environ[PLUGINS].count("lone_scheme:Same") == 1
+    found.look_again()
+    assert found["same"].__module__ == "lone_scheme" and len(found) == len(METHODS) + 1
+    code = "from privpipe.perturb import METHODS; assert 'same' in METHODS"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path).returncode == 0
+    after = Sources(Path(__file__).parents[1]).behind("privpipe.perturb")
+    assert set(after) - set(before) >= {"installed:lone_scheme.py"}
+
+
+@pytest.mark.parametrize(
+    ("dotted", "message"),
+    [
+        ("Same", r"'Same' names no class\. Write it as package\.module\.Class\."),
+        (
+            "nowhere.Same",
+            r"nowhere:Same of nowhere\.Same, .* cannot be imported: ModuleNotFoundError",
+        ),
+    ],
+)
+def test_a_name_of_no_class_is_refused(dotted: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLUGINS, "")
+    with pytest.raises(PrivpipeError, match=message):
+        name_plugin("privpipe.methods", dotted)
+    assert os.environ[PLUGINS] == ""
 
 
 def test_an_attack_of_a_level_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from privpipe import __version__
+from privpipe.cli.benchmark import challenge, evaluate, leaderboard
 from privpipe.cli.console import FILE, Commands, exit_with, key_reader, readable_option, warn
 from privpipe.cli.keys import key
 from privpipe.cli.projects import doctor, init
@@ -35,6 +36,9 @@ def main() -> None:
 main.add_command(key)
 main.add_command(init)
 main.add_command(doctor)
+main.add_command(evaluate)
+main.add_command(leaderboard)
+main.add_command(challenge)
 
 
 @main.command()

@@ -12,12 +12,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from privpipe.errors import PrivpipeError
+from privpipe.plugins import offered
 
 PACKAGES = ("privpipe", "stages", "studies")
 # Imports that change no output, by module. params.py asks the methods for their legal values and the networks what they
@@ -162,7 +163,7 @@ class Sources:
         ours = {file.relative_to(self._root).as_posix(): digest for file, digest in digests.items()}
         for folder, group in program.registries:
             imports |= set(self._modules(folder))
-            ours |= {name: digest for entry in entry_points(group=group) for name, digest in _installed(entry).items()}
+            ours |= {name: digest for entry in offered(group) for name, digest in _installed(entry).items()}
         return ours, imports
 
     def _modules(self, folder: str) -> Iterator[str]:

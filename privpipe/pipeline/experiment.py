@@ -7,6 +7,7 @@ Only what is asked for is done, with all that it needs: who asks for the evaluat
 import hashlib
 import json
 import shutil
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,26 @@ class Experiment:
             shutil.rmtree(self.scratch, ignore_errors=True)  # there is none before the first experiment
             self.scratch.mkdir(parents=True)
             settings, queries = self.params.perturb, path.with_suffix(".queries.h5")
+            start = time.perf_counter()
             metrics = cross(self.images, self.public, path, queries, settings, self.key, progress=False)
-            done.write_text(json.dumps(metrics))
+            done.write_text(json.dumps({"metrics": metrics, "seconds": time.perf_counter() - start}))
         return path
 
     @cached_property
     def perturbing(self) -> dict[str, Any]:
         """As `metrics/perturb.json`."""
-        metrics: dict[str, Any] = json.loads(self.perturbed.with_suffix(".json").read_text())
+        metrics: dict[str, Any] = self._perturbing["metrics"]
         return metrics
+
+    @property
+    def perturbing_seconds(self) -> float:
+        """Wall-clock seconds that the perturbed file took, also where an experiment before this one made it."""
+        return float(self._perturbing["seconds"])
+
+    @cached_property
+    def _perturbing(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.perturbed.with_suffix(".json").read_text())
+        return content
 
     @cached_property
     def training(self) -> Training:

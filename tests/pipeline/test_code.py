@@ -17,9 +17,11 @@ from privpipe.scores.registry import SCORES
 from stages.code import main
 
 ROOT = Path(__file__).parents[2]
-# The modules of the stages of all three pipelines: this one, studies/paper and studies/survey.
+# The modules of the stages of all pipelines: this one and the studies'.
 GROUP, CLAIMS = "studies.paper.group", "studies.paper.report"
 POINTS, TABLES = "studies.survey.points", "studies.survey.report"
+RUNS, PAGE = "studies.leaderboard.runs", "studies.leaderboard.page"
+ATTACKED = {POINTS, RUNS, PAGE}
 STAGES = (
     *(
         "download",
@@ -33,7 +35,7 @@ STAGES = (
         "attack",
         "score",
     ),
-    *("report", GROUP, CLAIMS, POINTS, TABLES),
+    *("report", GROUP, CLAIMS, POINTS, TABLES, RUNS, PAGE),
 )
 
 
@@ -48,31 +50,34 @@ REGISTRIES = {
     "privpipe.scores.registry": SCORES,
 }
 DRAWING = {"report", TABLES, CLAIMS}
-METHODS = {"perturb", "attack", "score", "descramble", GROUP, POINTS} | DRAWING
-TRAINING = {"train", GROUP, POINTS}
+METHODS = {"perturb", "attack", "score", "descramble", GROUP} | ATTACKED | DRAWING
+TRAINING = {"train", GROUP} | ATTACKED
 NETWORK_CODE = TRAINING | {"evaluate", "reference_classifier", "score", "attack", "descramble", CLAIMS}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
     "privpipe/perturb/gaussian_blur.py": METHODS,  # not download, though params.py asks the methods
     "privpipe/perturb/block_permutation.py": METHODS,  # no module imports it by name
-    "privpipe/attacks/network.py": {"attack", POINTS},  # nor this one
-    "privpipe/attacks/as_is.py": {"attack", POINTS},
+    "privpipe/attacks/network.py": {"attack"} | ATTACKED,  # nor this one
+    "privpipe/attacks/as_is.py": {"attack"} | ATTACKED,
     # Not by those that only check parameters with it.
     "privpipe/networks/baseline.py": NETWORK_CODE,
-    "privpipe/scores/guarantee.py": {"score", "report", POINTS},
-    "privpipe/scores/measures/recognised.py": {"score", "report", POINTS},
+    "privpipe/scores/guarantee.py": {"score", "report"} | ATTACKED,
+    "privpipe/scores/measures/recognised.py": {"score", "report"} | ATTACKED,
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
-    "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS, POINTS},
+    "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS} | ATTACKED,
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
     "privpipe/data/locate.py": {"download"},
     "privpipe/data/sha256.py": {"download"},
-    "privpipe/pipeline/executors.py": {GROUP, POINTS},
-    "privpipe/pipeline/experiment.py": {GROUP, POINTS},
-    "privpipe/pipeline/steps/attack.py": {"attack", POINTS},
-    "privpipe/pipeline/steps/score.py": {"score", POINTS},
+    "privpipe/pipeline/executors.py": {GROUP} | ATTACKED,
+    "privpipe/pipeline/experiment.py": {GROUP} | ATTACKED,
+    "privpipe/pipeline/steps/attack.py": {"attack"} | ATTACKED,
+    "privpipe/pipeline/steps/score.py": {"score"} | ATTACKED,
     "privpipe/report/page.html.j2": {"report"},
+    "privpipe/report/leaderboard.html.j2": {PAGE},
+    "privpipe/pipeline/entries.py": {RUNS, PAGE},
+    "privpipe/pipeline/evaluation.py": {RUNS, PAGE},
     "studies/survey/tables.py": {TABLES},
     "studies/survey/columns.py": {POINTS, TABLES},
     "studies/paper/columns.py": {GROUP, CLAIMS},

@@ -13,7 +13,7 @@ from privpipe.params import GROUPS
 
 ROOT = Path(__file__).parents[2]
 STAGES = {name: stage for name, stage in yaml_dvc.stages(ROOT).items() if name != yaml_dvc.CODE}
-PROJECTS = [ROOT, ROOT / "studies" / "paper", ROOT / "studies" / "survey"]
+PROJECTS = [ROOT, *(ROOT / "studies" / name for name in ("leaderboard", "paper", "survey"))]
 IDS = [project.name for project in PROJECTS[1:]]
 # Properties of a group, and the parameters that they follow from.
 READING = {"data.channels", "data.stack", "data.range", "data.saturated"}

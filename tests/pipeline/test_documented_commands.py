@@ -45,13 +45,15 @@ def skip(command: str, why: str) -> Rule:
 
 TABLE = [
     # Another line of the documents, or of this table, runs the same; or it is not for this machine.
-    skip("make (demo|test|repro|study|bench|survey|check)", "minutes to days, on drawn or public images"),
+    skip("make (demo|test|repro|study|bench|survey|leaderboard|check)", "minutes to days, on drawn or public images"),
     skip("make docs", "has tests of its own"),
     skip("source .venv/bin/activate && cd demo", "every command here runs in the environment"),
     skip(
         r"python -m privpipe\.scores\.(guarantee|release_table|set_release|identification_table .*)",
         "have tests of their own; print a table",
     ),
+    # tests/pipeline/test_evaluate.py runs these in small, on drawn images.
+    skip(r"privpipe (evaluate|leaderboard|challenge (new|submit|score)) .*", "minutes, on drawn or public images"),
     skip(r"python -m studies\.outcomes .*", "has tests of its own; the page is committed"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),

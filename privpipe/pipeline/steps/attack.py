@@ -1,5 +1,6 @@
 """The adversary's work, as the parameters say: every attack that applies, at every level of knowledge."""
 
+from collections.abc import Container
 from pathlib import Path
 
 from privpipe.attacks.records import Record
@@ -12,12 +13,20 @@ File = str | Path
 NO_IMAGES = "numbers of a whole set hold no image to restore; whether an image is in the set is what score measures"
 
 
-def attack(params: Params, perturbed: File, public: File, leaked: File, target: File | None = None) -> list[Record]:
+def attack(
+    params: Params,
+    perturbed: File,
+    public: File,
+    leaked: File,
+    target: File | None = None,
+    only: Container[str] | None = None,
+) -> list[Record]:
     """Attack the perturbed images of an experiment; a release of a whole set has none, and says so.
 
     Args:
         perturbed, public, leaked: see `privpipe.attacks.suite.load_view`.
         target: see `privpipe.attacks.suite.suite`.
+        only: the names of the attacks that are run; None: all that there are.
 
     Raises:
         PrivpipeError: a file is missing or damaged, they do not fit each other, or the disk has not the space.
@@ -27,4 +36,4 @@ def attack(params: Params, perturbed: File, public: File, leaked: File, target: 
         return [Record("L0", "reconstruction", 0, 0, problem=NO_IMAGES)]
     view = load_view(perturbed, public, leaked, budget.targets, budget.stolen)
     tools = attacks(budget.network_epochs, budget.seed, machine.threads, machine.device, machine.precision)
-    return suite(view, tools, target)
+    return suite(view, [tool for tool in tools if only is None or tool.name in only], target)
