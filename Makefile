@@ -25,7 +25,7 @@ demo: setup  ## the whole pipeline on images that the code draws: offline, about
 	tools/demo.sh
 
 test: setup  ## the tests
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15 tests/pipeline tests
 
 repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
 	dvc repro
