@@ -111,7 +111,8 @@ UNKNOWN = [
     ({"perturb__scope": "images"}, "perturb.scope must be one of dataset, image; got 'images'. Did you mean image?"),
     (
         {"model__arch": "threelayer"},
-        "model.arch must be one of baseline, descrambler, three_layer; got 'threelayer'. Did you mean three_layer?",
+        "model.arch must be one of adaptation, baseline, descrambler, three_layer, vit; got 'threelayer'. Did you mean "
+        "three_layer?",
     ),
     ({"model__penalty": "l3"}, "model.penalty must be one of l1, l2; got 'l3'."),
     (
@@ -120,7 +121,10 @@ UNKNOWN = [
     ),
     ({"train__recipe": "moden"}, "train.recipe must be one of paper, modern; got 'moden'. Did you mean modern?"),
     ({"train__recipe": None}, "train.recipe must be one of paper, modern; got 'None'."),
-    ({"model__arch": "modern_baseline"}, "model.arch must be one of baseline, descrambler, three_layer; got 'modern_"),
+    (
+        {"model__arch": "modern_baseline"},
+        "model.arch must be one of adaptation, baseline, descrambler, three_layer, vit; got",
+    ),
     ({"train__device": "gpu"}, "train.device must be one of auto, cpu, cuda; got 'gpu'. Did you mean cpu?"),
     (
         {"data__source": "cifar100"},

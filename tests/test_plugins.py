@@ -12,7 +12,7 @@ from privpipe.attacks.base import Attack
 from privpipe.attacks.registry import ATTACKS, attacks
 from privpipe.errors import PrivpipeError
 from privpipe.networks.registry import NETWORKS
-from privpipe.perturb import METHODS, Perturbation, block_scramble
+from privpipe.perturb import METHODS, PERTURBATIONS, Perturbation, block_scramble
 from privpipe.pipeline.code import Sources
 from privpipe.plugins import PLUGINS, Registry, name_plugin
 from privpipe.scores.registry import SCORES
@@ -258,7 +258,7 @@ def test_a_class_that_no_package_offers_is_named_for_this_process_and_those_that
     name_plugin("privpipe.methods", "privpipe.perturb.none.Unperturbed")  # what is found already is no second one
     assert os.environ[PLUGINS].count("lone_scheme:Same") == 1
     found.look_again()
-    assert found["same"].__module__ == "lone_scheme" and len(found) == len(METHODS) + 1
+    assert found["same"].__module__ == "lone_scheme" and len(found) == len(PERTURBATIONS) + 1
     code = "from privpipe.perturb import METHODS; assert 'same' in METHODS"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path).returncode == 0

@@ -93,9 +93,11 @@ V1 = Suite(
             "cross_block",
             "filter_likelihood",
             "gradient_inversion",
+            "jigsaw",
             "known_plaintext",
             "pixel_correlation",
             "restoration_network",
+            "row_products",
             "shared_field",
             "wiener",
         }

@@ -29,7 +29,7 @@ class DpStatistics(SetRelease):
     name = "dp_statistics"
     summary = "the images stay at home; noisy sums over all of them leave, for a classifier to be fitted to"
     form = "noisy_sums"
-    colour = "#d53f8c"
+    colour = "#276749"
 
     def release(
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream

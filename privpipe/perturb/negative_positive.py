@@ -41,7 +41,7 @@ class NegativePositive(KeyedValues):
     summary = "half of the places of a block, the same in all blocks, are made negative by one secret key (NP)"
     alike = True
     usual_sizes = (2, 4, 8)
-    colour = "#285e61"
+    colour = "#553c9a"
 
     def key_bytes(self, channels: int) -> int:
         return NUMBER_BYTES * self.block_values(channels)

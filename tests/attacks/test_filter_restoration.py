@@ -44,6 +44,9 @@ def test_rounding_variance_is_that_of_rounding() -> None:
     assert rounding_variance(np.zeros(4, np.float16)) > 0
 
 
-def test_refuses_images_that_are_too_large() -> None:
-    with pytest.raises(PrivpipeError, match="images may have 4,096 pixels each"):
+def test_refuses_a_prior_of_images_of_another_size() -> None:
+    with pytest.raises(
+        PrivpipeError,
+        match=r"must be of images \(72, 72, 3\) as the perturbed ones, or of windows of 32 pixels; got \(16, 16, 3\)",
+    ):
         restore_filtered(np.zeros((1, 72, 72, 3), np.float16), METHOD.weights, 0.0, PRIOR)

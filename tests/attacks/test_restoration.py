@@ -235,9 +235,12 @@ def test_noise_counts_under_keys_of_each_image_too(private: Pixels, prior: Prior
 
 
 def test_refuses_a_prior_of_other_images(private: Pixels) -> None:
-    with pytest.raises(PrivpipeError, match=r"\(16, 16, 3\) as the perturbed ones; got \(8, 8, 3\)\. Make it"):
+    with pytest.raises(
+        PrivpipeError,
+        match=r"\(16, 16, 3\) as the perturbed ones, or of windows of 16 pixels; got \(8, 8, 3\)\. Make it",
+    ):
         restore(private, method_of("gaussian_blur", 3), None, Prior.generic(8, 3))
-    with pytest.raises(PrivpipeError, match=r"as the perturbed ones; got None\. Make it"):
+    with pytest.raises(PrivpipeError, match=r"or of windows of 16 pixels; got None\. Make it"):
         restore(private, method_of("gaussian_blur", 3), None, None)
 
 

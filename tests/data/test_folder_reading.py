@@ -217,6 +217,7 @@ def test_the_stages_read_a_folder_and_warn_of_a_research_key(tmp_path: Path, run
         assert sum(store.counts.values()) == 37
     arguments = ["--images", str(images), "--key", str(key)]
     arguments += ["--perturbed", str(tmp_path / "perturbed.h5"), "--metrics", str(tmp_path / "perturb.json")]
+    arguments += ["--public", str(tmp_path / "public.h5"), "--queries", str(tmp_path / "queries.h5")]
     for seed, source, warned in [(0, "folder", True), (0, "synthetic", False), (None, "folder", False)]:
         key.unlink(missing_ok=True)
         write_key(key, new_key(seed))

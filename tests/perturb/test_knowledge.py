@@ -12,7 +12,7 @@ from privpipe.attacks.restoration import Prior, restore
 from privpipe.attacks.suite import suite
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
+from privpipe.perturb import METHODS, PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import Array
 from privpipe.report.advice import verdict
 from privpipe.report.figures import method_figure
@@ -64,7 +64,7 @@ class Mirror(Perturbation):
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (Rotate, Mirror):
-        monkeypatch.setitem(PERTURBATIONS._found, kind.name, kind)
+        monkeypatch.setitem(METHODS._found, kind.name, kind)
 
 
 GAPS: list[tuple[str, Callable[[Perturbation], Any]]] = [

@@ -92,7 +92,7 @@ def test_a_damaged_cell_is_told(tmp_path: Path) -> None:
 def test_the_committed_points_are_those_of_the_grid_and_named_by_their_method() -> None:
     groups = load_grid(SURVEY / "params.yaml", SURVEY / "common.yaml").groups
     committed = {point["group"]: point["parameters"] for point in load_points(SURVEY / "points.csv")}
-    assert committed == {name: task.params.perturb.model_dump() for name, (task,) in groups.items()}
+    assert committed == {name: task.params.perturb.model_dump(exclude_none=True) for name, (task,) in groups.items()}
     assert all(name.startswith(parameters["method"]) for name, parameters in committed.items())
 
 
