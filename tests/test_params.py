@@ -236,18 +236,18 @@ IMPOSSIBLE = [
     ),
     (
         {"perturb__budget": 2.0},
-        "perturb.budget is for releases of a whole set (dp_statistics); got 2 with perturb.method=block_scramble, whose "
-        "images no budget bounds. Set perturb.budget=null.",
+        "perturb.budget is for releases of a whole set (dp_statistics); got 2 with perturb.method=block_scramble, "
+        "whose images no budget bounds. Set perturb.budget=null.",
     ),
     (
         {"perturb__method": "dp_statistics", "perturb__scope": "image"},
-        "perturb.scope must be dataset for perturb.method=dp_statistics, which releases one thing for the whole set; got "
-        "image. Set perturb.scope=dataset.",
+        "perturb.scope must be dataset for perturb.method=dp_statistics, which releases one thing for the whole set; "
+        "got image. Set perturb.scope=dataset.",
     ),
     (
         {"perturb__method": "dp_statistics", "perturb__sigma": 25.0},
-        "perturb.sigma must be 0 for perturb.method=dp_statistics, whose noise follows from perturb.epsilon; got 25. Set "
-        "perturb.sigma=0.",
+        "perturb.sigma must be 0 for perturb.method=dp_statistics, whose noise follows from perturb.epsilon; got 25. "
+        "Set perturb.sigma=0.",
     ),
     (
         {"perturb__k": 5},
