@@ -12,6 +12,9 @@ reached the adversary some other way. Each method says which equations its key s
 - block_mix: y = W x, 3m equations for each row of W, which has k*k weights. Where they are too few, the most
   probable W is taken: weights are N(0, 1/k²) beforehand, and the noise is the rounding to float16. That is ridge
   regression with known variances (Bayesian linear regression: Bishop, Pattern Recognition and Machine Learning, 3.3).
+- learnable_encryption: the same for nibbles, each compared as it is and reversed; extended_learnable_encryption begins
+  with which block went where, by the nibbles of a block without their order and signs.
+- format_preserving: a place where nothing changes is not encrypted; where values change, which became which is counted.
 - random_filter: the same for the k*k weights of the filter, N(0, 1) beforehand; every pixel and colour is an equation.
 - gaussian_noise, correlated_noise: the mean difference is the field, exact up to rounding.
 
@@ -26,13 +29,14 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from xxhash import xxh3_128_digest
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
 from privpipe.attacks.restoration import MAX_PIXELS, Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.equations import Added, Linear, Permuted
+from privpipe.perturb.equations import Added, Linear, Nested, Permuted, Substituted
 from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
@@ -95,8 +99,10 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
 
     How confidence is measured, by the kind of equations (`privpipe.perturb.equations`):
 
-    - a permutation: a right key explains every item. It is the fraction of items that can be told apart and lie in
-      systems that are explained exactly.
+    - a permutation: a right key explains every item. It is the fraction of items, in all forms that the key may give
+      them, that can be told apart and lie in systems that are explained exactly. Of nested permutations it is the
+      product of both.
+    - a substitution: the fraction of the 256 values that occur where it is applied and always became the same.
     - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
       unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
       than its strength, `sigma`.
@@ -119,15 +125,26 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
     equations = method.key_equations()
     if isinstance(equations, Added):
         return _solve_field(pairs, equations)
-    unknowns = equations.systems * equations.n**2
-    if isinstance(equations, Linear) and equations.overdetermined:
-        unknowns *= MAX_FOLDS
+    if isinstance(equations, Substituted):
+        return _solve_substitution(pairs, equations)
+    if isinstance(equations, Nested):
+        outer = _solve_permutation(pairs, equations.outer, method)
+        moved = Pairs(equations.moved(pairs.originals, outer.key), pairs.perturbed)
+        inner = _solve_permutation(moved, equations.inner, method)
+        return Solved(equations.key(outer.key, inner.key), outer.confidence * inner.confidence)
+    if isinstance(equations, Permuted):
+        return _solve_permutation(pairs, equations, method)
+    folds = MAX_FOLDS if equations.overdetermined else 1
+    _check_unknowns(equations.systems * equations.n**2 * folds, method)
+    return _solve_linear(pairs, equations)
+
+
+def _check_unknowns(unknowns: int, method: Perturbation) -> None:
     if unknowns > MAX_UNKNOWNS:
         raise PrivpipeError(
             f"{method.name} with k = {method.k} at {method.image_size} pixels has systems of {unknowns:,} "
             f"coefficients; at most {MAX_UNKNOWNS:,} are solved. Use a smaller perturb.k."
         )
-    return _solve_permutation(pairs, equations) if isinstance(equations, Permuted) else _solve_linear(pairs, equations)
 
 
 def _check(pairs: Pairs, method: Perturbation) -> None:
@@ -146,19 +163,47 @@ def _check(pairs: Pairs, method: Perturbation) -> None:
         )
 
 
-def _solve_permutation(pairs: Pairs, equations: Permuted) -> Solved:
+def _solve_permutation(pairs: Pairs, equations: Permuted, method: Perturbation) -> Solved:
     # The squared differences of an assignment are a constant less twice the products. Whole numbers: exact in float64.
-    before, after = (equations.rows(pixel_values(images)) for images in (pairs.originals, pairs.perturbed))
-    gains = after.swapaxes(1, 2) @ before
+    originals, after = pixel_values(pairs.originals), equations.rows(pixel_values(pairs.perturbed))
+    systems, _, n = after.shape
+    _check_unknowns(systems * n**2, method)
+    gains, forms = np.full((systems, n, n), -np.inf), np.zeros((systems, n, n), np.int32)
+    power: Doubles | None = None  # of the first form; where it is the only one, it is the constant
+    for form, rows in enumerate(_forms(equations, originals)):
+        own = (rows**2).sum(axis=1)
+        power = own if power is None else power
+        gain = after.swapaxes(1, 2) @ rows - ((own - power) / 2)[:, None]
+        better = gain > gains
+        gains[better], forms[better] = gain[better], form
     permutations = np.stack([linear_sum_assignment(gain, maximize=True)[1] for gain in gains]).astype(np.int32)
-    explained = (np.take_along_axis(before, permutations[:, None], axis=2) == after).all(axis=(1, 2))
-    # A system of g different items settles g - 1: no permutation tells equal ones apart. Equal ones have distance 0.
-    products = before.swapaxes(1, 2) @ before
-    squares = np.diagonal(products, axis1=1, axis2=2)
-    equal = squares[:, :, None] + squares[:, None, :] == 2 * products
-    settled = (~np.tril(equal, -1).any(axis=2)).sum(axis=1) - 1
-    confidence = float((settled * explained).sum() / max(1, settled.size * (equations.n - 1)))
-    return Solved(equations.key(permutations), confidence)
+    forms = np.take_along_axis(forms, permutations[..., None], axis=2)[..., 0]
+    explained, different = np.zeros((systems, n), bool), [set[bytes]() for _ in range(systems)]
+    for form, rows in enumerate(_forms(equations, originals)):
+        same = (np.take_along_axis(rows, permutations[:, None], axis=2) == after).all(axis=1)
+        explained |= same & (forms == form)
+        for items, seen in zip(np.ascontiguousarray(rows.swapaxes(1, 2)), different, strict=True):
+            seen.update(xxh3_128_digest(item) for item in items)
+    # A system of g different items, in all their forms, settles g - 1: no key tells equal ones apart.
+    settled = np.array([len(seen) - 1 for seen in different])
+    most = systems * (n * (form + 1) - 1)
+    confidence = float((settled * explained.all(axis=1)).sum() / max(1, most))
+    return Solved(equations.key(permutations, forms), confidence)
+
+
+def _forms(equations: Permuted, originals: Array) -> Iterator[Doubles]:
+    return iter((equations.rows(originals),)) if equations.forms is None else equations.forms(originals)
+
+
+def _solve_substitution(pairs: Pairs, equations: Substituted) -> Solved:
+    before, after = (equations.values(images) for images in (pairs.originals, pairs.perturbed))
+    places = (before != after).any(axis=1)
+    together = np.bincount(256 * before[places].astype(np.intp).ravel() + after[places].ravel(), minlength=1 << 16)
+    together = together.reshape(256, 256)
+    table = linear_sum_assignment(together, maximize=True)[1].astype(np.uint8)
+    kept = together[np.arange(256), table]
+    explained = (kept > 0) & (kept == together.sum(axis=1))
+    return Solved(equations.key(places, table), float(explained.mean()))
 
 
 def _solve_linear(pairs: Pairs, linear: Linear) -> Solved:

@@ -61,7 +61,7 @@ class BlockPermutation(BlockPerturbation):
             values = to_blocks(images, self.k).transpose(0, 2, 3, 1)
             return np.ascontiguousarray(values.reshape(1, -1, self.n_blocks), dtype=np.float64)
 
-        return Permuted(blocks, 1, self.n_blocks, key=lambda permutations: permutations[0])
+        return Permuted(blocks, key=lambda places, _: places[0])
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         return of_permutations(estimate, truth)
@@ -80,6 +80,10 @@ class BlockPermutation(BlockPerturbation):
     def orbit(self, images: Images) -> Array:
         """The blocks, sorted by what they show."""
         return self._sorted(images)
+
+    def block_variants(self, channels: int) -> Array | None:
+        """As they are."""
+        return np.arange(self.k**2 * channels, dtype=np.int32)[None]
 
     def weakness(self) -> str | None:
         return "The image is a single block, which stays where it is." if self.n_blocks == 1 else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, from_blocks, to_blocks
-from privpipe.perturb.equations import Equations, Permuted
+from privpipe.perturb.equations import Equations, Nested, Permuted
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, Copies, order
 from privpipe.perturb.method import Drawing
@@ -126,20 +126,25 @@ class BlockPixelShuffle(BlockPerturbation):
         return (self.n_blocks + self.k * self.k * channels,)
 
     def key_equations(self) -> Equations:
-        """One permutation of all values of the image; p and q are what most of it agrees on."""
+        """A permutation of the blocks, by their sorted values; then one of the values of every moved block."""
+
+        def blocks(images: Array) -> Doubles:
+            values = np.sort(self._blocks(images), axis=2).transpose(0, 2, 1)
+            return np.ascontiguousarray(values.reshape(1, -1, self.n_blocks), dtype=np.float64)
 
         def values(images: Array) -> Doubles:
-            blocks = to_blocks(images, self.k).reshape(1, len(images), -1)
-            return np.ascontiguousarray(blocks, dtype=np.float64)
+            cut = self._blocks(images)
+            return np.ascontiguousarray(cut.reshape(1, -1, cut.shape[2]), dtype=np.float64)
 
-        def key(permutations: Array) -> Permutations:
-            n = permutations.shape[1] // self.n_blocks
-            source, place = permutations[0], np.arange(permutations.shape[1])
-            votes = ((place // n, source // n, self.n_blocks), (place % n, source % n, n))
-            return np.concatenate([majority(*vote) for vote in votes])
+        def moved(images: Array, permutation: Array) -> Array:
+            return from_blocks(to_blocks(images, self.k)[:, permutation], self.image_size, self.k)
 
-        values_of_image = self.image_size**2 * COLOURS
-        return Permuted(values, 1, values_of_image, key)
+        outer, inner = (Permuted(rows, lambda permutations, _: permutations[0]) for rows in (blocks, values))
+        return Nested(outer, moved, inner, lambda p, q: np.concatenate([p, q]))
+
+    def _blocks(self, images: Array) -> Array:
+        """The values of each block, (n, blocks, k*k*C)."""
+        return to_blocks(images, self.k).reshape(len(images), self.n_blocks, -1)
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         """The fraction of right entries, over p and q together."""
@@ -155,7 +160,7 @@ class BlockPixelShuffle(BlockPerturbation):
         return -squared_distances(self._sorted(targets), self._sorted(gallery))
 
     def _sorted(self, images: Array) -> Array:
-        blocks = np.sort(to_blocks(images, self.k).reshape(len(images), self.n_blocks, -1), axis=2)
+        blocks = np.sort(self._blocks(images), axis=2)
         return np.stack([own[np.lexsort(own.T)] for own in blocks])
 
     def orbit(self, images: Images) -> Array:
@@ -170,8 +175,7 @@ class BlockPixelShuffle(BlockPerturbation):
                 f"{self.name} has keys that form no group where some places stay fixed: two images may have an "
                 "output in common, and not be equally likely to be its original."
             )
-        tables = to_blocks(images, self.k).reshape(len(images), self.n_blocks, -1)
-        return np.stack([canonical(table, self.name) for table in tables])
+        return np.stack([canonical(table, self.name) for table in self._blocks(images)])
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is the mean of each block, at the place to which it went."""
@@ -218,14 +222,6 @@ def chance_of_restricted(n: int, fixed: int) -> float:
     # Both move a place: the sources are the same if they are one of the places that both may take it from.
     common = 1 + (moving - 1) ** 2 / (n - 1) if n > 1 else 1.0
     return stays**2 + 2 * stays * (1 - stays) / moving + (1 - stays) ** 2 * common / moving**2
-
-
-def majority(places: Array, sources: Array, n: int) -> Permutations:
-    """The permutation (n,) that agrees with most of the pairs of a place and its source."""
-    from scipy.optimize import linear_sum_assignment
-
-    votes = np.bincount(places * n + sources, minlength=n * n).reshape(n, n)
-    return np.asarray(linear_sum_assignment(votes, maximize=True)[1], np.int32)
 
 
 ROUNDS = 3

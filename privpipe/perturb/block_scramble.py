@@ -120,7 +120,7 @@ class BlockScramble(BlockPerturbation):
             blocks = to_blocks(images, self.k).transpose(1, 0, 3, 2)
             return np.ascontiguousarray(blocks.reshape(len(blocks), -1, self.k * self.k), dtype=np.float64)
 
-        return Permuted(pixels, self.n_blocks, self.k * self.k)
+        return Permuted(pixels)
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         return of_permutations(estimate, truth)

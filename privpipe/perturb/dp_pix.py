@@ -12,8 +12,8 @@ from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, to_b
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies
-from privpipe.perturb.method import Drawing
 from privpipe.perturb.linear import block_means
+from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
 from privpipe.perturb.values import Doubles, Floats
 
@@ -116,25 +116,22 @@ class DpPix(BlockPerturbation):
         return (self.image_size // self.k, self.image_size // self.k, channels)
 
     def key_equations(self) -> Equations:
-        """Of each cell and colour: value = weight · mean + noise; an equation for each image."""
+        """In each cell: value = weight · mean + the noise of its colour; an equation for each image and colour."""
         side = self.image_size // self.k
 
-        def means(images: Doubles) -> Doubles:
+        def values(images: Doubles) -> Doubles:
             cells = to_blocks(images, self.k).mean(axis=2)
-            return np.asarray(cells.reshape(len(images), -1).T[..., None])
+            return np.asarray(cells.transpose(1, 0, 2).reshape(self.n_blocks, -1, 1))
+
+        def means(originals: Doubles) -> Doubles:
+            own, channels = values(originals), originals.shape[3]
+            colours = np.tile(np.eye(channels), (self.n_blocks, len(originals), 1))
+            return np.concatenate([own, colours], axis=2)
 
         def noise(weights: Doubles) -> Array:
-            return np.asarray(WHITE * weights[:, 1, 0].reshape(side, side, -1))
+            return np.asarray(WHITE * weights[:, 1:, 0].reshape(side, side, -1))
 
-        return Linear(
-            x=lambda originals: np.concatenate([x := means(originals), np.ones_like(x)], axis=2),
-            y=means,
-            key=noise,
-            systems=self.n_blocks * COLOURS,
-            n=2,
-            variance=1.0,
-            overdetermined=False,
-        )
+        return Linear(means, values, noise, self.n_blocks, 1 + COLOURS, variance=1.0, overdetermined=False)
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         return of_directions(estimate, truth, 3)

@@ -1,28 +1,64 @@
-"""What a key solves, given known pairs of an original and its perturbed image: three kinds of equations.
+"""What a key solves, given known pairs of an original and its perturbed image, in a few kinds of equations.
 
 Images are (m, H, W, C); the methods say which values of them go together, `privpipe.attacks.known_plaintext` solves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from privpipe.perturb.values import Array, Doubles
 
 
+def first(permutations: Array, forms: Array) -> Array:
+    """The key of `Permuted` items that take one form only."""
+    return permutations
+
+
 @dataclass(frozen=True)
 class Permuted:
-    """The key, int32 (systems, n), permutes n items: item i of a perturbed image is item key[s, i] of the original.
+    """The key permutes n items in each of some systems, and may give each another form.
+
+    Item i of a perturbed image is item p[s, i] of the original, in form v[s, i].
 
     Args:
-        rows: images to float64 (systems, values of all images, n): column i is item i.
-        systems, n: how many permutations, of how many items each.
-        key: permutations (systems, n) to the form of `Perturbation.dataset_key`.
+        rows: images to whole numbers, float64 (systems, values of all images, n): column i is item i.
+        key: p and v, int32 (systems, n) each, to the form of `Perturbation.dataset_key`.
+        forms: originals to `rows` in each form that items can take, in the order in which v counts them; None: `rows`.
     """
 
     rows: Callable[[Array], Doubles]
-    systems: int
-    n: int
-    key: Callable[[Array], Array] = lambda permutations: permutations
+    key: Callable[[Array, Array], Array] = first
+    forms: Callable[[Array], Iterator[Doubles]] | None = None
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Blocks change places, and each is changed by a key of its place; `outer` is solved first.
+
+    Args:
+        outer: the blocks by what no key of a place changes.
+        moved: originals and the key of `outer` to originals whose blocks are at their new places.
+        inner: what the key of each place does to those.
+        key: the keys of `outer` and `inner` to the form of `Perturbation.dataset_key`.
+    """
+
+    outer: Permuted
+    moved: Callable[[Array, Array], Array]
+    inner: Permuted
+    key: Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Substituted:
+    """At some places, the same in all images, a secret bijection of 0..255 is applied to what stands there.
+
+    Args:
+        values: images to uint8 (places, values of all images).
+        key: which places, bool (places,), and the bijection, uint8 (256,), to the form of `Perturbation.dataset_key`.
+    """
+
+    values: Callable[[Array], Array]
+    key: Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -56,4 +92,4 @@ class Added:
     sigma: float
 
 
-Equations = Permuted | Linear | Added
+Equations = Permuted | Nested | Substituted | Linear | Added

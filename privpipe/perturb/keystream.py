@@ -187,6 +187,16 @@ def order(stream: Bytes) -> NDArray[np.int32]:
     return np.argsort(stream.view("<u8"), axis=-1).astype(np.int32)
 
 
+def below(stream: Bytes, n: int) -> NDArray[np.int32]:
+    """Integers 0..n - 1 from random bytes, (..., 8 * m) to int32 (..., m): n times little-endian 64-bit fractions.
+
+    Each comes with probability 1/n, to within 2^-64 (Lemire, "Fast random integer generation in an interval", 2019).
+    """
+    words = stream.view("<u4").astype(np.uint64)
+    whole, low = words[..., 1::2] * np.uint64(n), words[..., 0::2] * np.uint64(n)
+    return ((whole + (low >> np.uint64(32))) >> np.uint64(32)).astype(np.int32)
+
+
 def normal(stream: Bytes) -> NDArray[np.float64]:
     """Independent N(0, 1) values from random bytes, (..., 4 * n) to float64 (..., n): quantiles of 32-bit numbers.
 

@@ -242,6 +242,15 @@ class Knowledge(Method):
         colours, and of any two images, where every image has noise of its own. None: none is known."""
         return None
 
+    def block_variants(self, channels: int) -> Array | None:
+        """Where whole blocks change places: the forms in which a block may come back, int32 (forms, n), n = k*k*C.
+
+        Value j of form f is value v = out[f, j] of the block, or 255 less value v - n of it; values count the pixels
+        row by row, and of each its colours. Entries of `dataset_key` (blocks,) are then source + blocks * form. None:
+        blocks do not change places, or are changed in other ways.
+        """
+        return None
+
     def noise_row(self) -> Doubles | None:
         """Of Gaussian noise: the weights (an odd number) that smooth independent values along each axis, before they
         are scaled to `sigma` again; None without noise. It decides the formal guarantee."""

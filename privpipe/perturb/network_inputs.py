@@ -29,3 +29,24 @@ def blocks_of(values: "Tensor", k: int) -> "Tensor":
 
     batch, channels, height, width = values.shape
     return pixel_unshuffle(values, k).reshape(batch, channels, k * k, height // k, width // k)
+
+
+def sorted_values(values: "Tensor", k: int, reversed_at: float | None = None) -> "Tensor":
+    """All values of each block, sorted, (B, C·k·k, H/k, W/k).
+
+    Args:
+        reversed_at: of v and `reversed_at` - v the smaller one is taken; None: v.
+    """
+    blocks = blocks_of(values, k)
+    if reversed_at is not None:
+        blocks = blocks.minimum(reversed_at - blocks)
+    return blocks.flatten(1, 2).sort(dim=1).values
+
+
+def sorted_nibbles(image: "Tensor", k: int) -> "Tensor":
+    """The nibbles of each block, of v and 15 - v the smaller one, sorted; from network units to -1..1."""
+    from torch import cat
+
+    levels = (image * SCALE + MIDDLE).round()
+    upper = (levels / 16).floor()
+    return sorted_values(cat([upper, levels - 16 * upper], dim=1), k, 15.0) / 3.5 - 1

@@ -163,8 +163,10 @@ def at_most(sizes: NDArray[np.integer], mu: float) -> float:
 
 
 def at_most_pure(sizes: NDArray[np.integer], epsilon: float) -> float:
-    """The same of a method that is `epsilon`-locally differentially private: of s candidates the right one is named with
-    at most e^epsilon / (e^epsilon + s - 1), which randomised response reaches."""
+    """The same of a method that is `epsilon`-locally differentially private.
+
+    Of s candidates the right one is named with at most e^epsilon / (e^epsilon + s - 1), as randomised response has it.
+    """
     bounds = 1 / (1 + (sizes - 1) * np.exp(-epsilon))
     return float((sizes * bounds).sum() / sizes.sum())
 

@@ -4,11 +4,12 @@
 key:
 
 - another setting: noise of twice the strength, the next larger k of the other methods (the next smaller one where there
-  is none), twice or half of a setting of its own where a method has no other k. Measured is the best affine combination of both releases, the same for all images and pixels, against the
-  best of one release. Its coefficients are fitted on one half of the images and judged on the other. Beside it stands
-  the same with a second release whose key material is independent: combining that helps as well, and cannot be avoided.
-  Of some methods both keys of an image follow from its two releases, even where they are independent
-  (`Perturbation.keys_from_releases`). How well they are found is measured as well.
+  is none), or twice or half of a setting of its own where a method has no other k. Measured is the best affine
+  combination of both releases, the same for all images and pixels, against the best of one release. Its coefficients
+  are fitted on one half of the images and judged on the other. Beside it stands the same with a second release whose
+  key material is independent: combining that helps as well, and cannot be avoided. Of some methods both keys of an
+  image follow from its two releases, even where they are independent (`Perturbation.keys_from_releases`). How well they
+  are found is measured as well.
 - a set that grew by one image, which stands first, so that every row holds another image. Measured is how many of the
   unchanged images come out changed, and how near the differences of equal rows come to the differences of the images,
   over what they would with independent material. Where all images share a key the same can be had from two rows of one

@@ -23,6 +23,8 @@ from privpipe.perturb.base import (
     to_blocks,
     to_unit_float16,
 )
+from privpipe.perturb.block_pixel_shuffle import BlockPixelShuffle
+from privpipe.perturb.keyed_values import KeyedValues
 
 SIZE = 8
 IMAGES = sample_images(9, SIZE)
@@ -156,7 +158,9 @@ def test_any_number_of_channels_is_kept(name: str, scope: str, channels: int) ->
     assert out.shape == images.shape
     if perturbation.undone_by_key:
         keys = keys_of(perturbation, images)
-        if not (perturbation.noisy and scope == "dataset"):  # whose key is given for three colours
+        # Whose shared key is given for three colours.
+        three = perturbation.noisy or isinstance(perturbation, KeyedValues | BlockPixelShuffle)
+        if not (three and scope == "dataset"):
             assert perturbation.invert(out, keys).shape == images.shape
 
 
@@ -172,8 +176,9 @@ def test_a_method_without_inverse_says_so(name: str) -> None:
 def test_the_inverse_undoes(name: str, scope: str) -> None:
     perturbation = case(name, scope)
     back = perturbation.invert(perturbation.apply(IMAGES), keys_of(perturbation))
-    # float16 rounds values under 2 by at most 2^-11 (of a range of 1).
-    np.testing.assert_allclose(back, IMAGES, rtol=0, atol=0 if perturbation.exact else 255 * 2**-11 + 1e-3)
+    # float16 rounds values under 2 by at most 2^-11 (of a range of 1); an inverse that mixes them adds some errors.
+    mixes = 2 if name == "disguised_rmt" else 1
+    np.testing.assert_allclose(back, IMAGES, rtol=0, atol=0 if perturbation.exact else mixes * 255 * 2**-11 + 1e-3)
 
 
 @both_scopes

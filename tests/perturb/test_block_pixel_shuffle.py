@@ -81,10 +81,12 @@ def test_one_bit_of_the_key_and_every_setting_give_another_permutation() -> None
     assert 8 <= (fixed == np.arange(16)).sum() <= 12
 
 
-def test_known_pairs_give_the_permutations() -> None:
-    method = BlockPixelShuffle(8, 2, "dataset", 0.0, KEY)
-    images = draw(30, 8, rng=np.random.default_rng(1)).images
+@pytest.mark.parametrize(("k", "pairs"), [(2, 30), (4, 1), (8, 10)])
+def test_known_pairs_give_the_permutations(k: int, pairs: int) -> None:
+    method = BlockPixelShuffle(16, k, "dataset", 0.0, KEY)
+    images = np.random.default_rng(1).integers(0, 256, (pairs, 16, 16, 3), np.uint8)
     solved = solve(Pairs(images, method.apply(images)), method)
+    assert solved.key is not None
     assert method.key_similarity(solved.key, method.dataset_key).pixels == 1 and solved.confidence > 0.9
 
 
@@ -96,7 +98,7 @@ def test_sorted_blocks_tell_whose_image_it_is(scope: str, fixed: float) -> None:
 
 
 def test_the_orbit_is_that_of_every_key_on_every_small_image() -> None:
-    """Two blocks of two values (1×... as 2 rows of 2×2 in a table) cannot be made; k = 1 with two colours is 4 rows of 2."""
+    """Of 2×2 pixels with k = 1 and two colours: tables of four rows and two columns."""
     method = BlockPixelShuffle(2, 1, "image", 0.0, KEY)
     images = np.array(list(product(range(2), repeat=8)), np.uint8).reshape(-1, 2, 2, 2)
     keys = [np.array([*p, *q], np.int32) for p in permutations(range(4)) for q in permutations(range(2))]

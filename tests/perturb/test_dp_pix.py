@@ -45,7 +45,7 @@ def test_the_noise_has_the_law_and_scale_of_the_definition() -> None:
 
 
 def test_epsilon_holds_for_m_pixels_of_one_colour() -> None:
-    """Worst case: m pixels of one cell turn from black to white; the density of no output grows by more than e^epsilon."""
+    """Worst case: m pixels of one cell turn white; the density of no output grows by more than e^epsilon."""
     method = DpPix(16, 4, "image", 0.0, KEY, epsilon=0.5, m=5)
     change = 5 * 255 / 16
     values = np.linspace(-5000, 5000, 10_001)
@@ -75,6 +75,7 @@ def test_settings_have_legal_values_and_change_the_noise() -> None:
 def test_known_pairs_give_shared_noise() -> None:
     method = DpPix(16, 4, "dataset", 0.0, KEY, epsilon=50.0)
     solved = solve(Pairs(IMAGES, method.apply(IMAGES)), method)
+    assert solved.key is not None
     assert method.key_similarity(solved.key, method.dataset_key).pixels > 0.95
 
 

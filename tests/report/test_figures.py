@@ -19,6 +19,17 @@ CAPTIONS = {
     "block_mix": "one block of {k}×{k}: weights of its pixels in each output",
     "gaussian_noise": "gaussian_noise, sigma = 25",
     "correlated_noise": "correlated_noise, sigma = 25",
+    "learnable_encryption": "one block of {k}×{k}: the nibble that each place receives, from 96 on reversed",
+    "extended_learnable_encryption": "blocks of {k}×{k}: the block that each place receives",
+    "pixel_based_encryption": "pixel by pixel: the value that its first colour receives, from 3 on negative",
+    "encryption_then_compression": "blocks of {k}×{k}: the block that each place receives",
+    "value_shuffling": "one block of {k}×{k}, 3 colours: the value that each place receives",
+    "negative_positive": "one block of {k}×{k}, 3 colours: the places that are negative",
+    "format_preserving": "one block of {k}×{k}, 3 colours: the places that are encrypted",
+    "block_pixel_shuffle": "blocks of {k}×{k}: the block that each place receives",
+    "disguised_rmt": "one block of {k}×{k}: the matrix that its rows are multiplied by",
+    "dp_pix": "dp_pix, cells of {k}×{k}: the noise of one colour, scale",
+    "ldp_slicing": "probability that a bit is told truly: Y, Cb, Cr, the lowest bit first",
     "pixelate": "pixelate: each block of {k}×{k} becomes its mean",
 }
 

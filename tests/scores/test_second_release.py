@@ -35,9 +35,12 @@ class TwoTimePad(GaussianNoise):
 @pytest.mark.parametrize("name", KEYED)
 def test_nothing_is_gained_over_independent_material(name: str) -> None:
     found = second_release(owner(name), IMAGES)
-    assert found["second_release_problem"] is None
-    assert found["second_release_gain_db"] == pytest.approx(found["second_release_independent_gain_db"], abs=0.15)
-    assert found["second_release_gain_db"] < 1.0
+    if METHODS[name].noisy or METHODS[name].legal_k(16) or METHODS[name].own_settings():
+        assert found["second_release_problem"] is None
+        assert found["second_release_gain_db"] == pytest.approx(found["second_release_independent_gain_db"], abs=0.15)
+        assert found["second_release_gain_db"] < 1.0
+    else:
+        assert found["second_release_problem"] == f"{name} has no other setting with a secret"
     assert found["grown_release_changed"] == 0
     assert abs(found["grown_release_gain_db"]) < 0.15
 
