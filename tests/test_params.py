@@ -76,6 +76,8 @@ LEGAL = [
         | {"model__arch": "baseline"}
         for name in PERTURBATIONS
     ],
+    {"perturb__method": "dp_statistics", "perturb__epsilon": 0.5, "perturb__budget": 3.0},
+    {"perturb__method": "dp_statistics", "perturb__k": 5, "model__arch": "three_layer"},
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
     {"train__recipe": "modern", "train__lr": 0.4, "train__lr_decay": 1.0},
@@ -206,6 +208,8 @@ RANGES = [
     ({"train__reg": -1.0}, "train.reg", "greater than or equal to 0", "-1.0"),
     ({"train__reg": float("inf")}, "train.reg", "a finite number", "inf"),
     ({"perturb__sigma": -1.0}, "perturb.sigma", "greater than or equal to 0", "-1.0"),
+    ({"perturb__epsilon": 0.0}, "perturb.epsilon", "greater than 0", "0.0"),
+    ({"perturb__budget": -1.0}, "perturb.budget", "greater than 0", "-1.0"),
     ({"perturb__sigma": float("nan")}, "perturb.sigma", "a finite number", "nan"),
     ({"perturb__k": 0}, "perturb.k", "greater than or equal to 1", "0"),
     ({"perturb__k": 2**31}, "perturb.k", "less than 2147483648", "2147483648"),
@@ -229,6 +233,26 @@ def test_out_of_range(changes: dict[str, Any], name: str, rule: str, given: str)
 
 ODD = "1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31"
 IMPOSSIBLE = [
+    (
+        {"perturb__epsilon": 1.0},
+        "perturb.epsilon is for methods that guarantee one (dp_pix, dp_statistics, ldp_slicing); got 1 with "
+        "perturb.method=block_scramble. Set perturb.epsilon=null, or use one of these.",
+    ),
+    (
+        {"perturb__budget": 2.0},
+        "perturb.budget is for releases of a whole set (dp_statistics); got 2 with perturb.method=block_scramble, "
+        "whose images no budget bounds. Set perturb.budget=null.",
+    ),
+    (
+        {"perturb__method": "dp_statistics", "perturb__scope": "image"},
+        "perturb.scope must be dataset for perturb.method=dp_statistics, which releases one thing for the whole set; "
+        "got image. Set perturb.scope=dataset.",
+    ),
+    (
+        {"perturb__method": "dp_statistics", "perturb__sigma": 25.0},
+        "perturb.sigma must be 0 for perturb.method=dp_statistics, whose noise follows from perturb.epsilon; got 25. "
+        "Set perturb.sigma=0.",
+    ),
     (
         {"perturb__k": 5},
         "perturb.k must divide data.image_size=32 for perturb.method=block_scramble; got 5. "

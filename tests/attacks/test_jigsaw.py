@@ -11,7 +11,7 @@ from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.jigsaw import RIDGE, Jigsaw, Puzzle
 from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
-from privpipe.perturb import METHODS, KeyStream, Perturbation
+from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import to_blocks
 
 SIZE, K = 16, 4
@@ -25,7 +25,7 @@ SHUFFLED, ETC = "block_permutation", "encryption_then_compression"
 
 
 def owner(name: str, scope: str = "dataset", k: int = K) -> Perturbation:
-    return METHODS[name](SIZE, k, scope, 0.0, KEY)
+    return PERTURBATIONS[name](SIZE, k, scope, 0.0, KEY)
 
 
 def view(method: Perturbation, public: NDArray[np.uint8] | None = None, count: int = 100) -> AdversaryView:
@@ -58,7 +58,7 @@ def test_one_key_of_etc_is_found_with_public_images_and_but_for_the_form_without
     assert informed.confidence is not None and informed.confidence > 0.9
     assert blind.confidence is not None and 0 < blind.confidence <= 1 / 96
     assert blind.key is not None and blind.images is not None
-    forms = METHODS[ETC](SIZE, SIZE).block_variants(3)
+    forms = PERTURBATIONS[ETC](SIZE, SIZE).block_variants(3)
     assert forms is not None
     flat = blind.images.reshape(20, -1)
     whole = [np.where(f < f.size, flat[:, f % f.size], 255 - flat[:, f % f.size]) for f in forms]
@@ -116,9 +116,9 @@ def test_what_is_no_puzzle_is_not_believed(name: str) -> None:
 def test_it_applies_where_blocks_move_and_have_an_inside() -> None:
     applied = {
         (name, k)
-        for name in METHODS
+        for name in PERTURBATIONS
         for k in (1, 4, SIZE)
-        if METHODS[name].legal_k(SIZE) and Jigsaw().applies(METHODS[name](SIZE, k))
+        if PERTURBATIONS[name].legal_k(SIZE) and Jigsaw().applies(PERTURBATIONS[name](SIZE, k))
     }
     assert applied == {(SHUFFLED, 4), (ETC, 4)}
 
@@ -128,4 +128,4 @@ def test_too_many_blocks_are_refused() -> None:
         r"^a jigsaw puzzle may have 16,384 blocks, counted in all their forms; got 1,024 in 96 each\. Use a larger"
     )
     with pytest.raises(PrivpipeError, match=message):
-        Puzzle(METHODS[ETC](64, 2), 3)
+        Puzzle(PERTURBATIONS[ETC](64, 2), 3)
