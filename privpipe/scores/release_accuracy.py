@@ -108,7 +108,7 @@ def table(given: Prepared, epsilons: Sequence[float], seeds: int, moment: float,
 
 def _noise(recipe: Recipe, budget: Budget, seed: int) -> Doubles:
     stream = new_key(seed).stream.child("release_accuracy", f"{budget.mu!r}", f"{budget.moment!r}")
-    return normal(stream.shared(4 * recipe.noise_count(budget)))[0]
+    return np.asarray(normal(stream.shared(4 * recipe.noise_count(budget)))[0])
 
 
 def main(words: Sequence[str] | None = None) -> Iterator[str]:
