@@ -84,7 +84,7 @@ def test_the_general_attacks_apply_and_known_pairs_find_the_key() -> None:
     stolen, targets = owner.apply(IMAGES[:40]), owner.apply(IMAGES[40:60])
     view = AdversaryView(NAME, K, "dataset", 0.0, stolen, targets, IMAGES[60:], Pairs(IMAGES[:10], stolen[:10]))
     records = suite(view, attacks(1, 0, 1, "cpu"))
-    assert {record.attack for record in records} == {"as_is", "known_plaintext", "restoration_network"}
+    assert {record.attack for record in records} == {"as_is", "jigsaw", "known_plaintext", "restoration_network"}
     scored = judge(view, records, IMAGES[40:60], LABELS[40:60], owner, lambda images: np.zeros(len(images), int))
     assert scored.metrics["l2_key_recovery"] == 1 and scored.metrics["l2_blocks_recovered"] == 1
     assert scored.metrics["l2_ssim"] == pytest.approx(1) and scored.metrics["l3_ssim"] == pytest.approx(1)
