@@ -37,7 +37,7 @@ from privpipe.perturb import METHODS, Perturbation
 
 WHITE = 255.0
 DELTA = 1e-5
-# The noise is kept in float32. Patterns on which it is weaker than this share of its strongest carry rounding errors
+# The noise is kept in float32. Patterns on which it is weaker than this fraction of its strongest carry rounding errors
 # rather than noise, and no guarantee is claimed.
 REGULAR = 2.0**-24
 
