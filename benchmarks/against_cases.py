@@ -14,7 +14,7 @@ from pathlib import Path
 Call = Callable[[], object]
 SIGMA = 25.0
 THREADS, STOLEN = 2, 44_000  # of attacks
-# Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a share of it.
+# Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a fraction of it.
 SIZES = ((32, 2000), (224, 40))
 # method, k, scope
 PERTURBATIONS = (

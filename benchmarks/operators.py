@@ -28,7 +28,7 @@ def on_gpu(event: Any) -> bool:
 
 
 def top_operators(call: Callable[[], Any], most: int = 4) -> str:
-    """The largest shares of a call's time on the CPU, as words."""
+    """The largest fractions of a call's time on the CPU, as words."""
     rows = operators(call)
     total = sum(seconds for _, seconds, _ in rows) or 1.0
     parts = [f"{100 * seconds / total:.0f} % in {name.removeprefix('aten::')}" for name, seconds, _ in rows[:most]]

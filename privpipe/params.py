@@ -90,13 +90,13 @@ class Data(Group):
         description="test images, class-balanced; null: all (of a folder without test/: 20 % of each class)"
     )
     public: float | str = Field(
-        description="the adversary's public images: a share (0..0.5) of the training part, or a folder of other images"
+        description="the adversary's public images: a fraction (0..0.5) of the training part, or a folder of others"
     )
     split_seed: Seed = Field(description="draws the split, and the images of the synthetic source")
 
     @property
     def public_fraction(self) -> float:
-        """The share of the training part that is set aside; 0 where the public images come from a folder."""
+        """The fraction of the training part that is set aside; 0 where the public images come from a folder."""
         return 0.0 if isinstance(self.public, str) else self.public
 
     @property
@@ -446,10 +446,6 @@ def _explain(problem: dict[str, Any]) -> str:
 RENAMED = {"attack.recogniser_epochs": "attack.reference_epochs"}
 
 GROUPS: dict[str, type[Group]] = {
-    "data": Data,
-    "key": Key,
-    "perturb": Perturb,
-    "model": Model,
-    "train": Train,
-    "attack": Attack,
+    **{"data": Data, "key": Key, "perturb": Perturb},
+    **{"model": Model, "train": Train, "attack": Attack},
 }

@@ -149,14 +149,14 @@ def scan_public(root: Path, owned: Path | None = None) -> FolderIndex:
         if one.is_relative_to(other) or other.is_relative_to(one):
             raise PrivpipeError(
                 f"data.public={root} and data.path={owned} share images: the adversary would hold your originals. "
-                "Give a folder of other images, or a share of your own, such as 0.1."
+                "Give a folder of other images, or a fraction of your own, such as 0.1."
             )
     paths, left_out = list_images(root) if os.path.isdir(root) else ([], [])
     if not paths:
         what = "has no images" if os.path.isdir(root) else "is not a folder"
         raise PrivpipeError(
             f"data.public={root} {what}. Give a folder of images ({', '.join(sorted(SUFFIXES))}) that are not among "
-            "yours, or a share of your own, such as 0.1."
+            "yours, or a fraction of your own, such as 0.1."
         )
     every = {"train": np.arange(len(paths))}
     return FolderIndex(paths, np.zeros(len(paths), np.int64), ("public",), every, left_out=tuple(left_out))

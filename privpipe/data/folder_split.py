@@ -25,7 +25,7 @@ def split_folder(
 
     What `val/` or `test/` does not hold is drawn from the training part. A number asks for a class-balanced set
     (counts differ by at most one), or for all that val/ or test/ holds. Null asks for all, and for a test set that
-    must be drawn for 20 % of each class. Of what is left to train with, `public` is that share of each class. Each
+    must be drawn for 20 % of each class. Of what is left to train with, `public` is that fraction of each class. Each
     class keeps at least one image to train with.
 
     Raises:
@@ -39,9 +39,9 @@ def split_folder(
     if "test" in pools:
         test = _from_part(pools["test"], n_test, "test")
     elif n_test is None:
-        shares = [max(1, round(len(rows) * TEST_FRACTION)) for rows in train]
-        test = interleave([rows[:share] for rows, share in zip(train, shares, strict=True)])
-        train = [rows[share:] for rows, share in zip(train, shares, strict=True)]
+        fractions = [max(1, round(len(rows) * TEST_FRACTION)) for rows in train]
+        test = interleave([rows[:fraction] for rows, fraction in zip(train, fractions, strict=True)])
+        train = [rows[fraction:] for rows, fraction in zip(train, fractions, strict=True)]
         _check_left(index, train)
     else:
         _check_count("test", n_test, classes)

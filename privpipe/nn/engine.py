@@ -16,7 +16,7 @@ from privpipe.layers import BlockFullyConnected
 from privpipe.nn.device import resolve_precision
 from privpipe.nn.inference import Normalisation
 
-MOMENTUM, LABEL_SMOOTHING, WARM_UP = 0.9, 0.1, 0.2  # of the modern recipe; the last as a share of all steps
+MOMENTUM, LABEL_SMOOTHING, WARM_UP = 0.9, 0.1, 0.2  # of the modern recipe; the last as a fraction of all steps
 WARM_UP_STEPS = 3  # before a step is recorded, so that libraries have chosen their algorithms and allocated
 
 

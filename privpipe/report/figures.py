@@ -151,8 +151,8 @@ def _matrix(figure: Figure, axes: Axes, values: Array, title: str, whole: bool =
     axes.set_yticks([])
     if len(values) <= 8:
         for (row, column), value in np.ndenumerate(values):
-            share = (float(value) - low) / (limit - low)
-            light = share < 0.45 if low == 0 else not 0.2 < share < 0.8
+            fraction = (float(value) - low) / (limit - low)
+            light = fraction < 0.45 if low == 0 else not 0.2 < fraction < 0.8
             text = f"{value:d}" if whole else f"{value:.2f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
     if not whole:
@@ -188,7 +188,7 @@ def confusion(table: "pd.DataFrame") -> Figure:
     """The confusion matrix.
 
     Args:
-        table: actual classes as rows, predicted ones as columns, shares of the actual class as values.
+        table: actual classes as rows, predicted ones as columns, fractions of the actual class as values.
     """
     size = min(2.2 + 0.42 * len(table), 20.0)
     with mpl.rc_context(STYLE):
@@ -202,7 +202,7 @@ def confusion(table: "pd.DataFrame") -> Figure:
             for (row, column), value in np.ndenumerate(table.to_numpy()):
                 colour = "white" if value > 0.5 else "black"
                 axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
+        figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the actual class")
     return figure
 
 

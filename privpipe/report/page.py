@@ -105,7 +105,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
     params, settings = inputs.params, inputs.params.perturb
     classes = inputs.table("classes")
     pairs = inputs.table("confusion")
-    shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
+    fractions = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
     order = list(classes["class"])
     reason = inputs.metric("descrambler")["not_measured"]
     drawn = {
@@ -116,7 +116,7 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
             settings.method, params.data.image_size, settings.k, settings.scope, settings.sigma, settings.own
         ),
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
-        "confusion": figures.confusion(shares.reindex(index=order, columns=order, fill_value=0.0)),
+        "confusion": figures.confusion(fractions.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
         "tradeoff": draw_tradeoff(inputs),
     }

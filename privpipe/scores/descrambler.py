@@ -29,7 +29,7 @@ class DescramblerScore:
     """How the inferred descrambler compares with the true one.
 
     Args:
-        metrics: the shares of blocks that are exact, of blocks without one right pixel, and of right pixels,
+        metrics: the fractions of blocks that are exact, of blocks without one right pixel, and of right pixels,
             each with what a random permutation would get; all None where nothing was measured.
         right: number of right pixels of each block, int64 (blocks,); empty where nothing was measured.
         pixels: pixels of a block; 0 where nothing was measured.

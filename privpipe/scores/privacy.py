@@ -196,21 +196,21 @@ def metrics(
 
 
 def needed(
-    counts: Sequence[int], recoveries: Sequence[float], shares: Sequence[float] = (0.5, 0.9, 0.99)
+    counts: Sequence[int], recoveries: Sequence[float], fractions: Sequence[float] = (0.5, 0.9, 0.99)
 ) -> tuple[int | None, ...]:
-    """The cost of an attack in data: for each share, the smallest count from which on recovery reaches it.
+    """The cost of an attack in data: for each fraction, the smallest count from which on recovery reaches it.
 
     Args:
         counts: of stolen images or known pairs that were tried, in any order.
         recoveries: 0..1, what each came to.
 
     Returns:
-        One count per share; None where the largest count does not reach it. A share that is reached and lost again
-        with more data is not reached.
+        One count per fraction; None where the largest count does not reach it. What is reached and lost again with
+        more data is not reached.
     """
     measured = list(zip(counts, recoveries, strict=True))
 
-    def holds_from(count: int, share: float) -> bool:
-        return all(recovery >= share for other, recovery in measured if other >= count)
+    def holds_from(count: int, fraction: float) -> bool:
+        return all(recovery >= fraction for other, recovery in measured if other >= count)
 
-    return tuple(min((count for count in counts if holds_from(count, share)), default=None) for share in shares)
+    return tuple(min((count for count in counts if holds_from(count, least)), default=None) for least in fractions)

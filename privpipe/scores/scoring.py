@@ -289,7 +289,7 @@ def _keys_at_once(perturbation: Perturbation, originals: Images) -> int:
 
 
 def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, float | None]:
-    """Stolen images (without pairs) and known pairs that recover shares of the key, by the best attack for each count.
+    """Stolen images (without pairs) and known pairs that recover fractions of a key, by the best attack for each count.
 
     Keys `images_for_50` and so on, and `pairs_for_50`; None where no tried number was enough.
     """
@@ -301,7 +301,7 @@ def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, flo
                 count = record.pairs if with_pairs else record.stolen
                 best[count] = max(best.get(count, 0.0), recovery.pixels)
         counts = privacy.needed(list(best), list(best.values()), FRACTIONS)
-        out |= {f"{name}_for_{100 * share:.0f}": count for share, count in zip(FRACTIONS, counts, strict=True)}
+        out |= {f"{name}_for_{100 * fraction:.0f}": count for fraction, count in zip(FRACTIONS, counts, strict=True)}
     return out
 
 

@@ -61,7 +61,7 @@ READING = (
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a claim is about: an accuracy, a share of blocks, or a difference of two (then possibly negative).
+    """What a claim is about: an accuracy, a fraction of blocks, or a difference of two (then possibly negative).
 
     Args:
         mean, low, high: in parts of 1; `low` and `high` are the 95 % interval.
@@ -171,7 +171,7 @@ def _accuracy(results: pd.DataFrame, group: str, column: str, value: str | int) 
 
 
 def _blocks(results: pd.DataFrame, k: int, column: str) -> Quantity | None:
-    """Mean share of blocks, such as `blocks_exact`, over the descramblers of size k."""
+    """Mean fraction of blocks, such as `blocks_exact`, over the descramblers of size k."""
     rows = results[(results["group"] == "descrambler") & (results["k"] == k)]
     blocks = sum(int(count) for counts in rows["blocks_by_right_pixels"] for count in counts.split())
     return _quantity(estimate(rows, column, blocks)) if blocks else None

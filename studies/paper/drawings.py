@@ -251,7 +251,7 @@ def _baselines(axes: Axes, results: pd.DataFrame, recipes: Sequence[str]) -> lis
 
 
 def descrambler_figure(results: pd.DataFrame) -> Figure:
-    """Figure 13: in what share of blocks the inferred descrambler has so many pixels right, for k = 2 and 4.
+    """Figure 13: in what fraction of blocks the inferred descrambler has so many pixels right, for k = 2 and 4.
 
     Args:
         results: from `load_results`; blocks are summed over runs.
@@ -275,29 +275,29 @@ def _histogram(rows: pd.DataFrame, k: int) -> NDArray[np.int64]:
 def _fractions(axes: Axes, k: int, counts: Mapping[str, NDArray[np.int64]]) -> None:
     """One panel of figure 13: a bar for each recipe and one for chance, at each number of right pixels."""
     pixels = np.arange(k * k + 1)
-    shares = {recipe: blocks / blocks.sum() for recipe, blocks in counts.items()}
+    fractions = {recipe: blocks / blocks.sum() for recipe, blocks in counts.items()}
     bars = [
         (
-            f"ours, {recipe} recipe: {100 * share[0]:.1f} % none ({counts[recipe].sum():,} blocks)",
+            f"ours, {recipe} recipe: {100 * fraction[0]:.1f} % none ({counts[recipe].sum():,} blocks)",
             RECIPES[recipe],
-            share,
+            fraction,
         )
-        for recipe, share in shares.items()
+        for recipe, fraction in fractions.items()
     ]
     chance = np.array([chance_right(k * k, right) for right in range(k * k + 1)])
     bars.append((f"chance, a random permutation: {100 * chance[0]:.1f} % none", GREY, chance))
     width = 0.8 / len(bars)
-    for index, (label, colour, share) in enumerate(bars):
-        axes.bar(pixels - 0.4 + (index + 0.5) * width, share, width, color=colour, label=label)
+    for index, (label, colour, fraction) in enumerate(bars):
+        axes.bar(pixels - 0.4 + (index + 0.5) * width, fraction, width, color=colour, label=label)
     if k == 2:
         none, (_, exact) = VALUES["descrambler", "blocks_none"], BANDS["descrambler", "blocks_exact"]
         axes.hlines(none, -0.45, 0.45, color=PAPER, linestyle="--", linewidth=1.4, label="paper: about 70 % none")
         axes.fill_between([3.55, 4.45], 0, exact, color=SHADE, zorder=0, label="paper: under 5 % exact")
     # Far beyond what occurs all bars are invisible.
-    last = max(int(np.flatnonzero(share >= 0.002)[-1]) for _, _, share in bars)
+    last = max(int(np.flatnonzero(fraction >= 0.002)[-1]) for _, _, fraction in bars)
     axes.set_xticks(pixels)
     axes.set(xlim=(-0.6, max(last, 4) + 0.6), ylim=(0, 1), xlabel=f"right pixels of the {k * k} in a block")
-    axes.set(ylabel="share of blocks", title=f"inferred descrambler, k = {k}")
+    axes.set(ylabel="fraction of blocks", title=f"inferred descrambler, k = {k}")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     if not counts:
         axes.text(0.6, 0.55, "not measured", transform=axes.transAxes, ha="center", va="center", color=GREY)
@@ -325,15 +325,15 @@ def search_figure(results: pd.DataFrame) -> Figure:
 def _heat_map(axes: Axes, rows: pd.DataFrame) -> None:
     rates, penalties = sorted(rows["lr"].unique()), sorted(rows["reg"].unique())
     cells = rows.groupby(["reg", "lr"])
-    shares, states = cells["val_accuracy"].mean(), cells["status"].first()
-    grid = np.array([[shares.get((reg, lr), np.nan) for lr in rates] for reg in penalties], np.float64)
+    fractions, states = cells["val_accuracy"].mean(), cells["status"].first()
+    grid = np.array([[fractions.get((reg, lr), np.nan) for lr in rates] for reg in penalties], np.float64)
     low, high = (np.nanmin(grid), np.nanmax(grid)) if np.isfinite(grid).any() else (0.0, 1.0)
     axes.imshow(grid, cmap="Blues", vmin=low, vmax=high, aspect="auto", origin="lower")
-    for (row, column), share in np.ndenumerate(grid):
+    for (row, column), fraction in np.ndenumerate(grid):
         cell = (penalties[row], rates[column])
-        if np.isfinite(share):
-            colour = "white" if share > low + 0.6 * (high - low) else "black"
-            axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=colour)
+        if np.isfinite(fraction):
+            colour = "white" if fraction > low + 0.6 * (high - low) else "black"
+            axes.text(column, row, f"{100 * fraction:.1f} %", ha="center", va="center", color=colour)
         elif cell in states.index:
             axes.text(column, row, "diverged", ha="center", va="center", color=GREY)
     axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])

@@ -25,7 +25,7 @@ EXPERIMENT = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a share over the runs of an experiment, and its 95 % interval.
+    """The mean of a fraction over the runs of an experiment, and its 95 % interval.
 
     Args:
         mean, low, high: 0..1, and `low` <= `mean` <= `high`.
@@ -75,16 +75,16 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 
 def estimate(rows: pd.DataFrame, column: str, trials: int) -> Estimate | None:
-    """The mean of a share over the finished runs of one experiment; None where there are none.
+    """The mean of a fraction over the finished runs of one experiment; None where there are none.
 
     The interval is Student's. With runs of several draws the draws are the sample, each with the mean of its
     seeds: seeds of one draw are alike, and as many more of them say nothing of other draws. A single run, or runs
-    that agree to the last digit, show no spread: then it is the Wilson interval of a share of `trials`.
+    that agree to the last digit, show no spread: then it is the Wilson interval of a fraction of `trials`.
 
     Args:
         rows: of the table, of one experiment.
         column: values 0..1.
-        trials: how many different images or blocks the share is counted from.
+        trials: how many different images or blocks the fraction is counted from.
     """
     done = rows[rows["status"] == "done"]
     if done.empty:

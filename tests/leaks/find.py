@@ -27,7 +27,7 @@ SMALLEST = 24  # pixels: a smaller copy in a figure is not sought
 STEP = 1.15  # between the scales that are tried
 CANDIDATES = 6  # places in a figure that are looked at closely, at each scale: letters on white look like much
 CLOSE = 48  # pixels: a larger patch is looked at closely at this size
-LINES = 0.5  # share of pixels of three levels: a curve, an axis, letters or the fields of a matrix, and no image
+LINES = 0.5  # fraction of pixels of three levels: a curve, an axis, letters or the fields of a matrix, and no image
 FLAT = 6.0  # levels of standard deviation: less is no image
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from privpipe.errors import PrivpipeError
 from privpipe.networks.base import Architecture
 from privpipe.nn.data import Resident
-from privpipe.nn.device import deterministic, resolve_device
+from privpipe.nn.device import deterministic
 from privpipe.nn.engine import Recipe, learning_rates
-from privpipe.nn.inference import EVALUATION_BATCH, Normalisation, evaluate, measure, predict
+from privpipe.nn.inference import Normalisation, evaluate, measure
 from privpipe.nn.models import build
 from privpipe.nn.training import Diverged, Epoch, train
 
@@ -60,39 +60,6 @@ def fitted(recipe: Recipe, arch: str = "three_layer", count: int = 40) -> tuple[
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters()}
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
-@pytest.mark.parametrize("chunk", [1, 3, 4096])
-def test_statistics_as_numpy_computes_them(dtype: type, chunk: int) -> None:
-    rng = np.random.default_rng(0)
-    images = (rng.normal(100, 30, (10, 4, 6, 3)) * [0.5, 1, 1.2]).clip(0, 255).astype(dtype)
-    found = measure(torch.from_numpy(images), chunk)
-    exact = images.astype(np.float64)
-    assert found.mean.dtype == found.std.dtype == torch.float32
-    np.testing.assert_allclose(found.mean.numpy(), exact.mean((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(found.std.numpy(), exact.std((0, 1, 2)), rtol=1e-6)
-
-
-def test_normalised_images_have_mean_0_and_deviation_1_in_the_layout_of_networks() -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, 4, 6, 3), np.uint8))
-    out = measure(images)(images)
-    assert out.shape == (50, 3, 4, 6)
-    assert out.dtype == torch.float32
-    assert out.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(out.numpy().mean((0, 2, 3)), 0, atol=1e-5)
-    np.testing.assert_allclose(out.numpy().std((0, 2, 3)), 1, atol=1e-5)
-    mean, std = images.numpy()[..., 2].mean(), images.numpy()[..., 2].std()
-    assert out[7, 2, 3, 5].item() == pytest.approx((int(images[7, 3, 5, 2]) - mean) / std, rel=1e-5)
-
-
-@pytest.mark.parametrize("value", [0, 37, 255])
-def test_a_constant_colour_is_centred_and_not_blown_up(value: int) -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8))
-    images[..., 1] = value
-    normalise = measure(images)
-    assert normalise.std[1] == 1
-    assert not normalise(images)[:, 1].any()
 
 
 def adam_by_hand(
@@ -344,101 +311,6 @@ def test_divergence_is_reported(arch: str, style: str) -> None:
     with pytest.raises(Diverged, match=message):
         fitted(Recipe(epochs=3, batch_size=8, lr=1e30, reg=0.1, seed=0, style=style), arch)
     assert issubclass(Diverged, PrivpipeError)
-
-
-def test_evaluation_as_numpy_computes_it() -> None:
-    data, model = toy(30, 1), network(seed=4)
-    normalise = measure(data.images)
-    loss, accuracy, predicted = evaluate(model, normalise, data.images, data.labels)
-    scores = predict(model, normalise, data.images).double().numpy()
-    labels = data.labels.numpy()
-    likelihood = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    assert loss == pytest.approx(-np.log(likelihood[np.arange(30), labels]).mean(), rel=1e-9)
-    assert predicted.tolist() == scores.argmax(1).tolist()
-    assert accuracy == sum(int(a) == int(b) for a, b in zip(predicted, labels, strict=True)) / 30
-
-
-def test_prediction_in_batches_is_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, model = toy(23, 1).images, network()
-    normalise = measure(images)
-    whole = predict(model, normalise, images)
-    monkeypatch.setattr("privpipe.nn.inference.EVALUATION_BATCH", {"cpu": 5})
-    torch.testing.assert_close(predict(model, normalise, images), whole)
-    assert whole.shape == (23, 2)
-    assert not whole.requires_grad
-
-
-class Small(nn.Module):
-    """Scores of a device that holds `most` images at a time."""
-
-    def __init__(self, most: int):
-        super().__init__()
-        self.most, self.batches = most, list[int]()
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.batches.append(len(images))
-        if len(images) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return images.flatten(1)[:, :2]
-
-
-def test_a_batch_that_the_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFixture) -> None:
-    images = torch.randint(0, 256, (100, 4, 4, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    normalise = measure(images)
-    small = Small(20)
-    assert torch.equal(predict(small, normalise, images), predict(Small(100), normalise, images))
-    assert small.batches == [64, 32, 16, 16, 16, 16, 16, 16, 4]
-    assert caplog.messages == [
-        "out of memory with batches of 64 images: going on with 32",
-        "out of memory with batches of 32 images: going on with 16",
-    ]
-    with pytest.raises(torch.OutOfMemoryError, match=r"CUDA out of memory\."):
-        predict(Small(0), normalise, images)
-
-
-@pytest.mark.parametrize(("device", "size", "expected"), [("cpu", 32, 64), ("cpu", 224, 20), ("cuda", 32, 1000)])
-def test_a_batch_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch, device: str, size: int, expected: int) -> None:
-    """65 GB of activations would come of 1,000 images of 224x224."""
-    monkeypatch.setattr("privpipe.nn.inference.EVALUATION_BATCH", {"cpu": EVALUATION_BATCH[device]})
-    images, model = torch.zeros(expected + 1, size, size, 3, dtype=torch.uint8), Small(expected)
-    predict(model, Normalisation(torch.zeros(3), torch.ones(3)), images)
-    assert model.batches == [expected, 1]
-
-
-def test_deterministic_sets_and_restores() -> None:
-    before = torch.get_num_threads()
-    assert not torch.are_deterministic_algorithms_enabled()
-    for threads in (1, 3):
-        with deterministic(threads):
-            assert torch.get_num_threads() == threads
-            assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() == before
-        assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_deterministic_restores_after_an_error() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), deterministic(before + 1):
-        raise KeyError
-    assert torch.get_num_threads() == before
-    assert not torch.are_deterministic_algorithms_enabled()
-
-
-@pytest.mark.parametrize(
-    ("name", "there", "device"),
-    [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
-)
-def test_devices(monkeypatch: pytest.MonkeyPatch, name: str, there: bool, device: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert resolve_device(name) == torch.device(device)
-
-
-def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        PrivpipeError, match=r"train\.device=cuda, but torch sees no CUDA device here\. Use .*auto or cpu"
-    ):
-        resolve_device("cuda")
 
 
 @pytest.mark.parametrize("progress", [True, False])

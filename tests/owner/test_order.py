@@ -65,7 +65,7 @@ def salt(path: Path) -> str:
 
 
 def agreement(one: Path, other: Path) -> float:
-    """The share of rows that hold the same image."""
+    """The fraction of rows that hold the same image."""
     return float((rows(one / "images.h5") == rows(other / "images.h5")).all(axis=(1, 2, 3)).mean())
 
 

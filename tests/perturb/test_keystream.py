@@ -281,7 +281,7 @@ def test_the_table_is_frozen() -> None:
 
 
 def law(t: float) -> float:
-    """P(x > t) of a value of a field, exactly: the share of the 2^32 pairs of table entries whose sum is above."""
+    """P(x > t) of a value of a field, exactly: the fraction of the 2^32 pairs of table entries whose sum is above."""
     table = quantiles().astype(float)
     return float((len(table) - np.searchsorted(table, t - table, side="right")).sum() / 2**32)
 

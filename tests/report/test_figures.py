@@ -133,7 +133,7 @@ def test_the_curves_hold_the_values_of_every_epoch() -> None:
 def test_the_confusion_matrix_has_its_shares_and_names_in_their_places() -> None:
     table = pd.DataFrame([[0.75, 0.25], [0.1, 0.9]], index=["ant", "bee"], columns=["ant", "bee"])
     axes, bar = figures.confusion(table).axes
-    assert labels(axes) == ("predicted", "actual") and bar.get_ylabel() == "share of the actual class"
+    assert labels(axes) == ("predicted", "actual") and bar.get_ylabel() == "fraction of the actual class"
     np.testing.assert_array_equal(axes.images[0].get_array(), table)
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (0, 1): "10", (1, 1): "90",

@@ -157,7 +157,7 @@ def test_untrained_weights_score_like_chance(k: int) -> None:
     for name in ("blocks_exact", "blocks_none", "pixels_right"):
         measured, chance = result.metrics[name], result.metrics[f"chance_{name}"]
         assert measured is not None and chance is not None
-        # The number of fixed points has variance 1, so the share of right pixels has 1 / (n² · blocks).
+        # The number of fixed points has variance 1, so the fraction of right pixels has 1 / (n² · blocks).
         spread = 1 / (k * k) / blocks**0.5 if name == "pixels_right" else (chance * (1 - chance) / blocks) ** 0.5
         assert abs(measured - chance) <= 4 * spread + 1e-12
 

@@ -29,7 +29,7 @@ class Recovery(Score):
         return f"With {known}, {100 * recovery:.1f} % of the key was recovered."
 
     def note(self, metrics: Metrics) -> str:
-        return "Key recovered: the share of pixels in their place, or the |cosine| between what was found and the key."
+        return "Key recovered: the fraction of pixels in place, or the |cosine| between what was found and the key."
 
 
 class BlocksRecovered(Score):
