@@ -3,7 +3,19 @@
 from importlib import import_module
 from types import ModuleType
 
-TOPICS = ("perturbation", "peers", "storage", "memory", "training", "loaded", "attack", "overhead", "growth", "scale")
+TOPICS = (
+    "perturbation",
+    "schemes",
+    "peers",
+    "storage",
+    "memory",
+    "training",
+    "loaded",
+    "attack",
+    "overhead",
+    "growth",
+    "scale",
+)
 GPU = "gpu"
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,12 +93,12 @@ class BlockPixelShuffle(BlockPerturbation):
         p, q = self._parts(keys)
         # A value lies as far from the first of its block in every block.
         sources = cut[p, 0][:, :, None] + (cut[0] - cut[0, 0])[q][:, None, :]
-        if len(keys) == 1:
-            moved = images.reshape(len(images), -1).take(sources[0].ravel(), axis=1)
-        else:
-            sources += places.size * np.arange(len(images))[:, None, None]
-            moved = images.reshape(-1).take(sources)
-        return from_blocks(moved.reshape(len(images), self.n_blocks, -1, channels), self.image_size, self.k)
+        sources = from_blocks(sources.reshape(len(keys), self.n_blocks, -1, channels), self.image_size, self.k)
+        if len(keys) == 1:  # with the images side by side, a value moves with those of all
+            sheet = cv2.transpose(images.reshape(len(images), -1)).take(sources.ravel(), axis=0)
+            return np.asarray(cv2.transpose(sheet)).reshape(images.shape)
+        sources += places.size * np.arange(len(images))[:, None, None, None]
+        return images.reshape(-1).take(sources)
 
     def _counts(self, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """How many items p and q permute, and how many of them stay."""
@@ -164,12 +165,7 @@ class BlockPixelShuffle(BlockPerturbation):
         return np.stack([own[np.lexsort(own.T)] for own in blocks])
 
     def orbit(self, images: Images) -> Array:
-        """The image as a table, a row for each block and a column for each place in a block, both sorted.
-
-        Rows and columns are sorted by numbers that follow from what stands in them and, in several rounds, from the
-        numbers of what crosses them (colour refinement). Where two rows differ and have one number, their order is
-        open, and with it what the keys can make of the image: to tell that is a problem of graph isomorphism.
-        """
+        """The image as a table, a row for each block and a column for each place in one, both sorted (`canonical`)."""
         if self.blocks_fixed or self.pixels_fixed:
             raise PrivpipeError(
                 f"{self.name} has keys that form no group where some places stay fixed: two images may have an "
@@ -224,30 +220,66 @@ def chance_of_restricted(n: int, fixed: int) -> float:
     return stays**2 + 2 * stays * (1 - stays) / moving + (1 - stays) ** 2 * common / moving**2
 
 
-ROUNDS = 3
+ROUNDS = 3  # of refinement
+MOST_BRANCHES = 1000
 
 
 def canonical(table: Array, name: str) -> Array:
-    """A table (rows, columns) of which the order of the rows and that of the columns are forgotten.
+    """A table (rows, columns), uint8, of which the order of the rows and that of the columns are forgotten.
+
+    Rows and columns are numbered by what stands in them and by the numbers of what crosses them, in rounds. Where lines
+    differ and have one number, each of them in turn is given another, and the least of the tables is taken.
 
     Raises:
-        PrivpipeError: the order is open, see `BlockPixelShuffle.orbit`.
+        PrivpipeError: that takes too long.
     """
-    rows, columns = np.zeros((len(table), 1), np.uint64), np.zeros((1, table.shape[1]), np.uint64)
-    for _ in range(ROUNDS):
-        rows = _mixed(_mixed(table.astype(np.uint64) + columns).sum(axis=1, keepdims=True))
-        columns = _mixed(_mixed(table.astype(np.uint64) + rows).sum(axis=0, keepdims=True))
-    out = table[np.argsort(rows[:, 0], kind="stable")][:, np.argsort(columns[0], kind="stable")]
-    for lines, numbers in ((out, np.sort(rows[:, 0])), (out.T, np.sort(columns[0]))):
-        if ((numbers[1:] == numbers[:-1]) & (lines[1:] != lines[:-1]).any(axis=1)).any():
+    best, branches = None, 0
+    open_numbers = [(np.zeros((len(table), 1), np.uint64), np.zeros((1, table.shape[1]), np.uint64))]
+    while open_numbers:
+        rows, columns = _refined(table, *open_numbers.pop())
+        tied = _tied(table, rows[:, 0]), _tied(table.T, columns[0])
+        branches += 1
+        if branches + len(open_numbers) > MOST_BRANCHES:
             raise PrivpipeError(
-                f"{name} has images here in which blocks, or places, differ by their order alone: whether two such "
-                "images have an output in common is a problem of graph isomorphism, which is not solved here."
+                f"{name} has images here in which many blocks, or places, differ by their order alone: to tell what its "
+                "keys make of them is a problem of graph isomorphism, and takes too long."
             )
-    return out
+        for row in tied[0]:
+            other = rows.copy()
+            other[row] += np.uint64(1)
+            open_numbers.append((other, columns))
+        for column in tied[1] if not len(tied[0]) else ():
+            other = columns.copy()
+            other[:, column] += np.uint64(1)
+            open_numbers.append((rows, other))
+        if not len(tied[0]) and not len(tied[1]):
+            found = table[np.argsort(rows[:, 0], kind="stable")][:, np.argsort(columns[0], kind="stable")]
+            best = found if best is None or found.tobytes() < best.tobytes() else best
+    assert best is not None
+    return best
 
 
-def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+Numbers = NDArray[np.uint64]
+
+
+def _refined(table: Array, rows: Numbers, columns: Numbers) -> tuple[Numbers, Numbers]:
+    """Numbers of the rows (R, 1) and columns (1, C) that follow from those before, whatever the order of either."""
+    values = _mixed(table.astype(np.uint64))
+    for _ in range(ROUNDS):
+        rows = _mixed(rows + _mixed(_mixed(values + columns).sum(axis=1, keepdims=True)))
+        columns = _mixed(columns + _mixed(_mixed(values + rows).sum(axis=0, keepdims=True)))
+    return rows, columns
+
+
+def _tied(lines: Array, numbers: Numbers) -> NDArray[np.intp]:
+    """The lines that have the least number of those which several have that differ; none where there is no such one."""
+    order_of_lines = np.argsort(numbers, kind="stable")
+    one, next_one = order_of_lines[:-1], order_of_lines[1:]
+    differ = (numbers[one] == numbers[next_one]) & (lines[one] != lines[next_one]).any(axis=1)
+    return np.flatnonzero(numbers == numbers[one[differ][0]]) if differ.any() else np.empty(0, np.intp)
+
+
+def _mixed(numbers: Numbers) -> Numbers:
     """Numbers that look drawn, the same for the same ones (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

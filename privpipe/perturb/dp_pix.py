@@ -21,6 +21,7 @@ WHITE = 255.0
 COLOURS = 3
 NUMBER_BYTES = 4
 FLOAT_BYTES = 4
+STEPS = 1 << 16  # of a logarithm: none has more than 24 bits
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class DpPix(BlockPerturbation):
     is C·epsilon/m; of a whole image, which is what re-identification feels, H·W·C·epsilon/m. Under `scope: dataset` all
     images have the same noise, and there is no promise.
 
-    The noise is the quantile of a 31-bit number and a sign, so it ends at 22 scales.
+    The noise is the quantile of a 31-bit number and a sign, in steps of 2^-16 scales, and ends at 22 scales.
     """
 
     epsilon: float = setting(0.5, "epsilon of m pixels of one colour", above=0, most=1e6)
@@ -85,11 +86,11 @@ class DpPix(BlockPerturbation):
     def _noise(self, stream: Bytes) -> Floats:
         """Laplace noise in grey levels, (n, H/k, W/k, C), from random bytes (n, 4·H/k·W/k·C)."""
         numbers, side = stream.view("<u4"), self.image_size // self.k
-        values = (numbers >> 1).astype(np.float32)
-        values += np.float32(0.5)
-        values *= np.float32(2.0**-31)
-        np.log(values, out=values)
-        values *= np.float32(self.scale)
+        logarithms = np.log((numbers >> 1) + 0.5)
+        logarithms -= math.log(2.0**31)
+        # In steps so coarse that the last digits of a logarithm, which machines differ in, hardly ever matter.
+        values = np.rint(logarithms * STEPS).astype(np.float32)
+        values *= np.float32(self.scale / STEPS)
         np.negative(values, out=values, where=(numbers & 1).astype(bool))
         return np.asarray(values.reshape(len(stream), side, side, stream.shape[1] // (NUMBER_BYTES * side * side)))
 

@@ -1,7 +1,6 @@
 """LDP-Slicing: randomised response on every bit of an image without its low frequencies."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -63,26 +62,24 @@ class LdpSlicing(Perturbation):
     @property
     def dataset_key(self) -> Bytes:
         """Which bits are flipped in all images of three colours, uint8 (H, W, 3): those of Y, Cb, Cr."""
-        flips: Bytes = self._flips(self.shared_bytes(self._size(COLOURS)), COLOURS)[0]
+        flips: Bytes = self._flips(self.shared_bytes(self._size(COLOURS)), self._masks(COLOURS))[0]
         return flips
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Bytes:
         """The same of each image, uint8 (N, H, W, C)."""
         channels, keys = images.shape[3], np.empty_like(images)
-        own = self.own_streams(images, self._size(channels), copies)
+        own, masks = self.own_streams(images, self._size(channels), copies), self._masks(channels)
         for rows in cached(len(images), self._size(channels)):
-            keys[rows] = self._flips(own.draw(images[rows]), channels)
+            keys[rows] = self._flips(own.draw(images[rows]), masks)
         return keys
 
     def apply(self, images: Images, copies: Copies | None = None) -> Array:
-        out, channels = np.empty_like(images), images.shape[3]
-        own = self.own_streams(images, self._size(channels), copies) if self.scope == "image" else None
-        flips = self._flips(self.shared_bytes(self._size(channels)), channels) if own is None else np.empty(0, np.uint8)
-        for rows in cached(len(images), self._size(channels)):
-            if own is not None:
-                flips = self._flips(own.draw(images[rows]), channels)
-            values = details(images[rows])
-            out[rows] = to_colours(np.bitwise_xor(values, flips))
+        out, size, masks = np.empty_like(images), self._size(images.shape[3]), self._masks(images.shape[3])
+        own = self.own_streams(images, size, copies) if self.scope == "image" else None
+        shared = self._flips(self.shared_bytes(size), masks) if own is None else None
+        for rows in cached(len(images), size):
+            flips = shared if own is None else self._flips(own.draw(images[rows]), masks)
+            out[rows] = to_colours(np.bitwise_xor(details(images[rows]), np.asarray(flips)))
         return out
 
     def thresholds(self, channels: int) -> NDArray[np.int64]:
@@ -96,23 +93,31 @@ class LdpSlicing(Perturbation):
         """Random bytes for an image."""
         return DIGITS * self.image_size**2 * channels
 
-    def _flips(self, stream: Bytes, channels: int) -> Bytes:
-        """Which bits to flip, (n, H, W, C), from random bytes (n, 12·H·W·C).
+    def _flips(self, stream: Bytes, masks: Array) -> Bytes:
+        """Which bits to flip, (n, H, W, C), from random bytes (n, 12·H·W·C) and `_masks`.
 
         A bit is 1 with a probability of binary digits d1 d2 ... by one random bit for each digit, the last digit first:
         what was found so far is kept where random bit and digit differ, else it becomes the digit.
         """
-        values, places = self.image_size**2 * channels, self.image_size**2
-        word: Any = np.uint64 if values % 8 == 0 else np.uint8  # many bytes at a time
-        digits = stream.reshape(len(stream), DIGITS, values).view(word)
-        flips: Array = np.zeros(digits[:, 0].shape, word)
-        for i in range(DIGITS):
-            # The digit of each bit, all the bits of a value in one byte.
-            byte = ((self.thresholds(channels) >> i & 1) << np.arange(BITS)).sum(axis=1).astype(np.uint8)
-            mask, drawn = np.tile(byte, places).view(word), digits[:, i]
+        digits = stream.reshape(len(stream), DIGITS, -1).view(masks.dtype)
+        flips: Array = np.zeros(digits[:, 0].shape, masks.dtype)
+        for i, mask in enumerate(masks):
+            drawn = digits[:, i]
             flips &= drawn | mask
             flips |= drawn & mask
-        return flips.view(np.uint8).reshape(len(stream), self.image_size, self.image_size, channels)
+        return flips.view(np.uint8).reshape(
+            len(stream), self.image_size, self.image_size, stream.shape[1] // self._size(1)
+        )
+
+    def _masks(self, channels: int) -> Array:
+        """The digits of the probabilities, the last first, the bits of a value in one byte, (12, bytes of an image).
+
+        Many bytes at a time, as numbers of 64 bits, where they are enough for that.
+        """
+        digits = self.thresholds(channels) >> np.arange(DIGITS)[:, None, None] & 1
+        values = (digits << np.arange(BITS)).sum(axis=2).astype(np.uint8)
+        masks = np.tile(values, self.image_size**2)
+        return masks.view(np.uint64) if masks.shape[1] % 8 == 0 else masks
 
     def key_form(self, channels: int) -> tuple[int, ...] | None:
         return (self.image_size, self.image_size, channels)
