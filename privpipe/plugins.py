@@ -52,7 +52,13 @@ def name_plugin(group: str, dotted: str) -> EntryPoint:
     entry = EntryPoint(name, f"{module}:{name}", group)
     if not module or " " in dotted:
         raise PrivpipeError(f"{dotted!r} names no class. Write it as package.module.Class.")
-    _load(entry, dotted)
+    try:
+        entry.load()
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise PrivpipeError(
+            f"{dotted} cannot be imported: {type(error).__name__}: {error}. Install its package, or run from the "
+            "folder that holds its file."
+        ) from error
     word = f"{group}={entry.value}"
     words = os.environ.get(PLUGINS, "").split()
     if word not in words:

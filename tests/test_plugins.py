@@ -272,7 +272,7 @@ def test_a_class_that_no_package_offers_is_named_for_this_process_and_those_that
         ("Same", r"'Same' names no class\. Write it as package\.module\.Class\."),
         (
             "nowhere.Same",
-            r"nowhere:Same of nowhere\.Same, .* cannot be imported: ModuleNotFoundError",
+            r"nowhere\.Same cannot be imported: ModuleNotFoundError: .* Install its package",
         ),
     ],
 )

@@ -9,13 +9,14 @@ registry's folder, and the installed packages that have entry points of its grou
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from privpipe.errors import PrivpipeError
 from privpipe.plugins import offered
@@ -29,6 +30,7 @@ CUT = {
     "privpipe.params": frozenset({"privpipe.perturb", "privpipe.networks.registry"}),
     "privpipe.networks.descrambler": frozenset({"privpipe.perturb"}),
 }
+INSTALLED = "installed:"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -101,6 +103,19 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
         waiting += ast.iter_child_nodes(node)
 
 
+class Discovered(NamedTuple):
+    """What a registry finds: modules of its folder, and the digests of files of installed packages."""
+
+    modules: set[str]
+    installed: dict[str, str]
+
+    def of(self, module: str) -> "Discovered":
+        """Of it, a module, or the files of the installed package that the module is of."""
+        top = f"{INSTALLED}{module.partition('.')[0]}"
+        files = {name: digest for name, digest in self.installed.items() if name.startswith((f"{top}/", f"{top}.py"))}
+        return Discovered(self.modules & {module}, files)
+
+
 class Sources:
     """Our packages below a folder; each module is read once.
 
@@ -110,9 +125,11 @@ class Sources:
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root)
-        self._known: dict[str, tuple[dict[str, str], set[str]]] = {}
+        self._known: dict[str, tuple[dict[str, str], set[str], dict[str, Discovered]]] = {}
 
-    def behind(self, module: str, without: frozenset[str] = frozenset()) -> dict[str, str]:
+    def behind(
+        self, module: str, without: frozenset[str] = frozenset(), only: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, str]:
         """The SHA-256 of what each file does that a module needs, by its path below the root, in order.
 
         That is the module itself and what it imports, directly or not, but for `CUT`; the files beside each of them
@@ -122,6 +139,7 @@ class Sources:
         Args:
             module: its dotted name.
             without: modules that are left out themselves; what they import is not.
+            only: by the folder of a registry, the one module that is used of all that it finds.
 
         Raises:
             PrivpipeError: there is no such module, or a file cannot be read.
@@ -134,8 +152,11 @@ class Sources:
             name = waiting.pop()
             if name not in self._known:
                 self._known[name] = self._read(name)
-            own, imports = self._known[name]
+            own, imports, registries = self._known[name]
             digests |= {} if name in without else own
+            for folder, discovered in registries.items():
+                modules, installed = discovered if folder not in only else discovered.of(only[folder])
+                imports, digests = imports | modules, digests | installed
             waiting += imports - seen
             seen |= imports
         return dict(sorted(digests.items()))
@@ -148,8 +169,9 @@ class Sources:
         files = (path / "__init__.py", path.with_name(f"{path.name}.py"))
         return next((file for file in files if file.is_file()), None)
 
-    def _read(self, module: str) -> tuple[dict[str, str], set[str]]:
-        """The digests of a module and of the files that it names, and the modules that it imports."""
+    def _read(self, module: str) -> tuple[dict[str, str], set[str], dict[str, Discovered]]:
+        """The digests of a module and of the files that it names, the modules that it imports, and what its registries
+        find, by their folder."""
         path = self._path(module)
         assert path is not None  # asked for by `behind`, which looked, or found by `_imports`
         try:
@@ -161,10 +183,11 @@ class Sources:
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         imports = set(self._imports(program, package)) - CUT.get(module, frozenset())
         ours = {file.relative_to(self._root).as_posix(): digest for file, digest in digests.items()}
+        registries = {}
         for folder, group in program.registries:
-            imports |= set(self._modules(folder))
-            ours |= {name: digest for entry in offered(group) for name, digest in _installed(entry).items()}
-        return ours, imports
+            installed = {name: digest for entry in offered(group) for name, digest in _installed(entry).items()}
+            registries[folder] = Discovered(set(self._modules(folder)), installed)
+        return ours, imports, registries
 
     def _modules(self, folder: str) -> Iterator[str]:
         """The modules of one of our packages, but not those of packages in it."""
@@ -195,7 +218,7 @@ def _installed(entry: EntryPoint) -> dict[str, str]:
     if not folders and spec.origin is not None:
         places = [(Path(spec.origin), Path(spec.origin).parent)]
     files = [(path, above) for path, above in places if path.is_file()]
-    return {f"installed:{path.relative_to(above).as_posix()}": _digest(path) for path, above in files}
+    return {f"{INSTALLED}{path.relative_to(above).as_posix()}": _digest(path) for path, above in files}
 
 
 def _digest(path: Path) -> str:

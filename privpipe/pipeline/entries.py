@@ -15,9 +15,8 @@ from privpipe.errors import PrivpipeError, unknown
 from privpipe.nn.statistics import wilson_interval
 from privpipe.params import CIFAR10_SIZE, CIFAR10_TRAIN, Params, check_params
 from privpipe.perturb import METHODS
-from privpipe.pipeline.code import Sources
 from privpipe.pipeline.evaluation import measure
-from privpipe.pipeline.fingerprint import WITHOUT, Measurement
+from privpipe.pipeline.fingerprint import Measurement, code_of
 from privpipe.pipeline.grid import Task
 from privpipe.pipeline.ledger import read_rows
 from privpipe.scores.entry import SHOWABLE, Entry
@@ -189,7 +188,7 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
         },
         "images": {"source": first.data.source, "digest": _sha256(images), "public_digest": _sha256(public)},
         "machine": runs[0]["machine"],
-        "code": code_digest(),
+        "code": code_of(RUN, first.perturb.method),
         "keys": sorted({run["params"]["key"]["seed"] for run in runs}),
         "seeds": sorted({run.train.seed for run in params}),
         "accuracy": accuracy([run["evaluate"]["test_accuracy"] for run in runs], runs[0]["counts"]["test"]),
@@ -253,12 +252,6 @@ def package_of(method: str) -> str:
     module = METHODS[method].__module__
     owners = packages_distributions().get(module.partition(".")[0], [])
     return f"{owners[0]} {version(owners[0])}" if owners else module
-
-
-def code_digest() -> str:
-    """The SHA-256 of the code that decides what a run measures."""
-    code = Sources(Path(__file__).parents[2]).behind(measure.__module__, WITHOUT)
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 def _sha256(path: str | Path) -> str:

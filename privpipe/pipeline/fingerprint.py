@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import METHODS
 from privpipe.pipeline.code import Sources
 from privpipe.pipeline.grid import Task
 
@@ -62,9 +63,14 @@ def fingerprint_of_inputs(code: str, inputs: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def code_of(measurement: Measurement) -> str:
-    """The code that decides a result, in 64 hexadecimal digits: the SHA-256 over the digests of its files."""
-    code = Sources(Path(__file__).parents[2]).behind(measurement.measure.__module__, WITHOUT)
+def code_of(measurement: Measurement, method: str | None = None) -> str:
+    """The code that decides a result, in 64 hexadecimal digits: the SHA-256 over the digests of its files.
+
+    Args:
+        method: the only one that is used, so that the files of others do not count; None: all of them do.
+    """
+    only = {} if method is None else {METHODS.folder: METHODS[method].__module__}
+    code = Sources(Path(__file__).parents[2]).behind(measurement.measure.__module__, WITHOUT, only)
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 

@@ -63,11 +63,12 @@ def run_sweep(
             fail are on disk.
     """
     files = {name: Path(path).absolute() for name, path in inputs.items()}
-    code = code_of(measurement)
-    digest = fingerprint_of_inputs(code, files)
+    # A method that is added measures nothing of the others again.
+    codes = {method: code_of(measurement, method) for method in {task.params.perturb.method for task in tasks}}
+    digests = {method: fingerprint_of_inputs(code, files) for method, code in codes.items()}
     by_name: dict[str, Task] = {}
     for task in tasks:
-        twin = by_name.setdefault(fingerprint(task, measurement, digest), task)
+        twin = by_name.setdefault(fingerprint(task, measurement, digests[task.params.perturb.method]), task)
         if twin is not task:
             raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
     ledger = Ledger(rows, measurement.columns, list(by_name))
@@ -86,7 +87,14 @@ def run_sweep(
                 if isinstance(result, Exception):
                     failed.append(f"{task.name}: {result}")
                 else:
-                    ledger.add({**result, "group": task.group, "code": code[:16], "fingerprint": name})
+                    ledger.add(
+                        {
+                            **result,
+                            "group": task.group,
+                            "code": codes[task.params.perturb.method][:16],
+                            "fingerprint": name,
+                        }
+                    )
                 bar.update()
     finally:
         shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes

@@ -22,7 +22,7 @@ GRID = [(key, seed, 0.4 + 0.02 * key + 0.01 * seed) for key in range(3) for seed
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    monkeypatch.setattr(entries, "code_digest", lambda: "c" * 64)  # tests/pipeline/test_code.py
+    monkeypatch.setattr(entries, "code_of", lambda run, method: "c" * 64)  # tests/pipeline/test_code.py
     for name in ("images", "public"):
         (tmp_path / name).write_text(name)
     return tmp_path / "images", tmp_path / "public"

@@ -107,7 +107,7 @@ def test_a_scheme_from_its_package_to_a_row_on_the_page(here: Path) -> None:
     ("words", "message"),
     [
         (("nothing",), "the scheme must be one of block_mix, "),
-        (("foreign_mirror.Nothing",), "foreign_mirror:Nothing of foreign_mirror.Nothing, an entry point of"),
+        (("foreign_mirror.Nothing",), "foreign_mirror.Nothing cannot be imported: AttributeError"),
         (("none", "--size", "huge"), "the size must be one of smoke, standard, full, tiny; got 'huge'"),
         (("none", "--attack", "guess"), "the attack must be one of as_is, "),
         (("gaussian_noise",), "perturb.sigma must be over 0"),

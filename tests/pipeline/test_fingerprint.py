@@ -176,6 +176,19 @@ def test_code_beside_it_does_not_change_the_fingerprint(copied: Path, images: Pa
         assert not changed_by(copied, name, images, inputs), name
 
 
+def test_other_methods_do_not_change_what_is_measured_of_one(copied: Path) -> None:
+    """Not even where the module of one is imported by no other: but what the method's own file imports counts."""
+    before = {method: code_of(MODEL, method) for method in ("block_scramble", "pixelate")}
+    for changed, felt in (("block_mix", set()), ("pixelate", {"pixelate"}), ("block_permutation", set())):
+        source = copied / "privpipe" / "perturb" / f"{changed}.py"
+        text = source.read_text()
+        source.write_text(f"{text}\nADDED = 1\n")
+        assert {method for method in before if code_of(MODEL, method) != before[method]} == felt
+        source.write_text(text)
+    (copied / "privpipe" / "perturb" / "another.py").write_text("ADDED = 1\n")
+    assert code_of(MODEL, "pixelate") == before["pixelate"] and code_of(MODEL) != before["pixelate"]
+
+
 def test_what_is_left_out_of_the_fingerprint_is_code_behind_a_model() -> None:
     left_out = {f"{name.replace('.', '/')}.py" for name in WITHOUT}
     assert left_out <= set(Sources(ROOT).behind("studies.paper.model"))
