@@ -241,8 +241,8 @@ def canonical(table: Array, name: str) -> Array:
         branches += 1
         if branches + len(open_numbers) > MOST_BRANCHES:
             raise PrivpipeError(
-                f"{name} has images here in which many blocks, or places, differ by their order alone: to tell what its "
-                "keys make of them is a problem of graph isomorphism, and takes too long."
+                f"{name} has images here in which many blocks, or places, differ by their order alone: to tell what "
+                "its keys make of them is a problem of graph isomorphism, and takes too long."
             )
         for row in tied[0]:
             other = rows.copy()

@@ -31,7 +31,7 @@ from privpipe.perturb.settings import Settings
 from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
 
 WHITE = 255.0
-# The noise is kept in float32. Patterns on which it is weaker than this share of its strongest carry rounding errors
+# The noise is kept in float32. Patterns on which it is weaker than this part of its strongest carry rounding errors
 # rather than noise, and no guarantee is claimed.
 REGULAR = 2.0**-24
 
