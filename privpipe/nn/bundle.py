@@ -23,6 +23,7 @@ from privpipe.files import write_bytes
 from privpipe.networks.base import Architecture
 from privpipe.networks.registry import NETWORKS
 from privpipe.nn.inference import Normalisation
+from privpipe.nn.input_statistics import InputStatistics
 from privpipe.nn.models import build, channels_last
 from privpipe.store import Header
 
@@ -41,6 +42,7 @@ class Bundle:
         sigma, key_fingerprint: of the file of those images (see `privpipe.store.Header`).
         salt: of a model of raw images (see `privpipe.salt`); empty for every other.
         reading: how image files became the images (see `privpipe.store.Header`).
+        statistics: what the training images are like; None where nobody measured it.
     """
 
     model: nn.Sequential
@@ -56,6 +58,7 @@ class Bundle:
     key_fingerprint: str = ""
     salt: str = ""
     reading: str = ""
+    statistics: InputStatistics | None = None
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
@@ -92,6 +95,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
+    about |= {"statistics": bundle.statistics.describe()} if bundle.statistics else {}
     return about | {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
 
 
@@ -215,6 +219,7 @@ def _assemble(
         str(about["key_fingerprint"]),
         str(about["salt"]),
         str(about.get("reading", "")),
+        InputStatistics.parse(about["statistics"]) if "statistics" in about else None,
     )
 
 
