@@ -87,16 +87,23 @@ def _identical(fingerprints: Fingerprints, kinds: NDArray[np.int64]) -> Iterator
 
 def _near(fingerprints: Fingerprints, kinds: NDArray[np.int64], first_row: int) -> Iterator[Pair]:
     """Each image with the most similar earlier one of another kind, where that is near."""
-    count = len(kinds)
-    spread = np.array([float(row.std()) for row in fingerprints.means])
+    means = fingerprints.means
+    spread = np.array([float(row.std()) for row in means])
     textured = np.flatnonzero(spread >= FLAT)
+    if not len(textured):
+        return
+    places = _projected(means[textured])
+    tree, crowded = cKDTree(places), _crowded(places)
+    everything = np.arange(len(textured))
     for start in range(int(np.searchsorted(textured, first_row)), len(textured), BLOCK):
         later = textured[start : start + BLOCK]
-        best, score = np.full(len(later), count), np.full(len(later), NEAR)
-        mine = _centred(fingerprints.means[later])
-        for first in range(0, start + len(later), BLOCK):
-            earlier = textured[first : first + BLOCK]
-            likeness = mine @ _centred(fingerprints.means[earlier]).T
+        best, score = np.full(len(later), len(kinds)), np.full(len(later), NEAR)
+        mine = _centred(means[later])
+        candidates = everything if crowded else _around(tree, places[start : start + BLOCK])
+        candidates = candidates[candidates < start + len(later)]
+        for first in range(0, len(candidates), BLOCK):
+            earlier = textured[candidates[first : first + BLOCK]]
+            likeness = mine @ _centred(means[earlier]).T
             if likeness.max() <= NEAR:  # nearly always, and the rest takes longer than the products
                 continue
             likeness[(kinds[later][:, None] == kinds[earlier]) | (earlier >= later[:, None])] = -1
@@ -105,7 +112,7 @@ def _near(fingerprints: Fingerprints, kinds: NDArray[np.int64], first_row: int) 
             better = value > score
             best[better], score[better] = earlier[place[better]], value[better]
         for row, other in zip(later.tolist(), best.tolist(), strict=True):
-            if other < count:
+            if other < len(kinds):
                 yield Pair(other, row, False)
 
 
