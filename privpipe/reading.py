@@ -38,9 +38,14 @@ class Reading:
     limits: tuple[tuple[float, float], ...] = ()
 
     @property
+    def named(self) -> bool:
+        """Whether channels are asked for by number or name; otherwise images come out as RGB."""
+        return self.channels[0] not in (AUTO, COMPOSITE)
+
+    @property
     def count(self) -> int:
         """Channels of the images that come out."""
-        return 3 if self.channels[0] in (AUTO, COMPOSITE) else len(self.channels)
+        return len(self.channels) if self.named else 3
 
     @property
     def common(self) -> bool:

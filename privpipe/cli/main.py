@@ -46,7 +46,15 @@ main.add_command(challenge)
 @click.option("--key", "key_path", type=FILE, help="Your key; needed unless the method has none (gaussian_blur).")
 @click.option("--params", "params_path", type=FILE, default="params.yaml", show_default=True, help="What to do.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results, or x.png for one image."
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results, or one file (x.png)."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "npy", "h5"]),
+    default="png",
+    show_default=True,
+    help="npy: an array of each image, without loss; h5: all images in one file.",
 )
 @click.option("--force", is_flag=True, help="Overwrite results that exist.")
 @click.option(
@@ -63,6 +71,7 @@ def perturb(
     params_path: Path,
     like: Path,
     out: Path,
+    form: str,
     force: bool,
     allow_readable_key: bool,
 ) -> None:
@@ -70,28 +79,37 @@ def perturb(
 
     Images are cropped to a square and scaled to data.image_size first. The PNG of block_scramble, gaussian_blur and
     none holds the exact values; filters and noise leave the range of an image, so theirs is stretched for display.
-    Images that cannot be read are named at the end, the others are written all the same.
+    With --format npy each is an array (H, W, C) with the exact values of any method, uint8 or float16. With --format h5
+    all are rows of one file, in the order given (folders by path), and OUT.csv says which file is which row.
+    Images that cannot be read are named at the end, the others are written all the same, but for h5.
 
     \b
     Examples:
       privpipe perturb --key key.json --out out/look.png cat.jpg
       privpipe perturb --key key.json --params params.yaml --out out/perturbed/ cat.jpg holiday/
+      privpipe perturb --key key.json --format npy --out out/queries/ holiday/
     """
-    from privpipe.cli.png import write_queries
+    from privpipe.cli.perturbed_files import exact_png, write_each, write_set
     from privpipe.cli.queries import expand, query_method, query_reading
     from privpipe.params import load_params
+    from privpipe.perturb import perturbation_called
 
     params = load_params(params_path)
     settings = params.perturb
-    read = key_reader(key_path, allow_readable_key)
-    size = params.data.image_size
-    method = query_method(settings.method, settings.k, settings.scope, settings.sigma, size, read, settings.own)
+    key = key_reader(key_path, allow_readable_key)() if perturbation_called(settings.method).keyed else None
+    size, sigma = params.data.image_size, settings.sigma
+    method = query_method(settings.method, settings.k, settings.scope, sigma, size, lambda: key, settings.own)
     queries, problems = expand(images, outside=out)
     if method.name == "none":
         warn("perturb.method is none: the results are the images themselves. Do not send them.")
-    written = write_queries(queries, method, query_reading(params.data.reading, like), out, force, problems.append)
-    if written and not method.exact:
-        click.echo(f"{method.name} gives floats: the PNGs are stretched for display, not exact.", err=True)
+    reading = query_reading(params.data.reading, like)
+    if form == "h5":
+        written = write_set(queries, method, reading, key.fingerprint if key else "", out, force)
+    else:
+        written = write_each(queries, method, reading, out, form, force, problems.append)
+    if written and form == "png" and not exact_png(method, reading.count):
+        what = f"{method.name} gives floats" if not method.exact else f"images have {reading.count} channels"
+        click.echo(f"{what}: the PNGs are stretched for display, not exact. --format npy is.", err=True)
     click.echo(f"{written} image{'s' * (written != 1)} written to {out}")
     exit_with(problems)
 
@@ -145,6 +163,7 @@ def verify(files: tuple[Path, ...]) -> None:
 @images_argument
 @click.option("--model", type=FILE, default="models/model.safetensors", show_default=True, help="The trained model.")
 @click.option("--key", "key_path", type=FILE, help="The key of the training set, unless its method has none.")
+@click.option("--perturbed", is_flag=True, help="The images are perturbed already, by `privpipe perturb`.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -153,6 +172,7 @@ def predict(
     images: tuple[Path, ...],
     model: Path,
     key_path: Path | None,
+    perturbed: bool,
     top: int,
     form: str | None,
     allow_readable_key: bool,
@@ -161,21 +181,32 @@ def predict(
 
     Each image is cropped, scaled and perturbed as the training set was; nothing leaves this machine. Files that
     cannot be read are named at the end, the others are classified all the same, and the exit code is 1. A wrong key
-    gives wrong classes without a sign, so the key is compared with the fingerprint in the model file.
+    gives wrong classes without a sign, so the key is compared with the fingerprint in the model file. With --perturbed
+    the images are PNG, NPY or HDF5 files that `privpipe perturb` wrote, and no key is needed. Images that are unlike
+    those of the training set in level, contrast or smoothness are warned of.
 
     \b
     Examples:
       privpipe predict --key data/private/key.json cat.jpg holiday/
       privpipe predict --model models/model.safetensors --key key.json --top 3 cat.jpg
       privpipe predict --key key.json --csv holiday/ > out/classes.csv
+      privpipe predict --perturbed out/queries/
     """
     from privpipe.cli import prediction
     from privpipe.cli.queries import expand
 
-    classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
-    queries, problems = expand(images)
-    top = min(top, len(classifier.bundle.class_names))
-    predictions = prediction.classify(queries, classifier, top, problems.append)
+    problems: list[str] = []
+    if perturbed:
+        from privpipe.nn.bundle import load_bundle
+
+        bundle = load_bundle(model)
+        top = min(top, len(bundle.class_names))
+        predictions = prediction.classify_perturbed(images, bundle, top, problems.append)
+    else:
+        classifier = prediction.load_classifier(model, key_reader(key_path, allow_readable_key))
+        queries, problems = expand(images)
+        top = min(top, len(classifier.bundle.class_names))
+        predictions = prediction.classify(queries, classifier, top, problems.append)
     match form:
         case "json":
             click.echo(prediction.as_json(predictions))
@@ -183,6 +214,8 @@ def predict(
             click.echo(prediction.as_csv(predictions, top))
         case _ if predictions:
             click.echo(prediction.as_table(predictions))
+    if unlike := prediction.warnings_of(predictions):
+        warn(unlike)
     exit_with(problems)
 
 
@@ -193,9 +226,9 @@ def export(model: Path, out: Path) -> None:
     """Export a trained model as ONNX, for other programs.
 
     Its input `images` is float32 (N, H, W, C): perturbed images as they are stored, 0 to 255 for uint8. Its output
-    `probabilities` is float32 (N, classes). Class names, method, k, scope, sigma and the fingerprint of the key are in
-    its metadata. The result is compared with the original before it is written. It needs the extra `onnx`
-    (`pip install 'privpipe[onnx]'`).
+    `probabilities` is float32 (N, classes). Its metadata say how inputs are made and what they are like;
+    docs/serving.md lists them and has a program that serves the model. The result is compared with the original before
+    it is written. It needs the extra `onnx` (`pip install 'privpipe[onnx]'`).
 
     \b
     Examples:

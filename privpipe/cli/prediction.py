@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from privpipe.cli.perturbed_files import read_perturbed
 from privpipe.cli.queries import Query, perturb_query, query_method
 from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
@@ -27,14 +28,20 @@ from privpipe.reading import Reading
 from privpipe.store import PERTURBED, Header
 
 MAX_FILE, MAX_CLASS = 60, 30  # characters of a column of the table
+MAX_NAMED = 3  # images that a warning names
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of an image with their probabilities, the likeliest first."""
+    """The likeliest classes of an image with their probabilities, the likeliest first.
+
+    Args:
+        unlike: in what the perturbed image is unlike the training images; empty where it is not.
+    """
 
     file: str
     classes: tuple[tuple[str, float], ...]
+    unlike: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,25 +52,24 @@ class Classifier:
     method: Perturbation
     reading: Reading
 
-    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Perturb an image (H, W, C) and classify it: one probability per class, summing to 1.
 
-        Raises:
-            PrivpipeError: the scores are not finite.
-        """
-        perturbed = perturb_query(self.method, image)
-        images = torch.from_numpy(np.array(perturbed[None]))  # a copy: torch warns of arrays that are read-only
-        scores = predict(self.bundle.model, self.bundle.normalise, images)
-        if not bool(scores.isfinite().all()):
-            raise PrivpipeError("the model gives scores that are not finite. Train it again, or use another.")
-        out: NDArray[np.float64] = scores.double().softmax(1)[0].numpy()
-        return out
+def judge(bundle: Bundle, perturbed: NDArray[Any], file: str, top: int) -> Prediction:
+    """Classify a perturbed image (H, W, C) as it is stored; of equal probabilities the first in the model's order.
 
-    def top(self, image: NDArray[np.uint8], count: int) -> tuple[tuple[str, float], ...]:
-        """The `count` likeliest classes of an image (H, W, C); of equal ones the first in the model's order."""
-        probabilities = self.probabilities(image)
-        order = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple((self.bundle.class_names[i], float(probabilities[i])) for i in order)
+    Args:
+        top: how many classes the prediction has.
+
+    Raises:
+        PrivpipeError: the scores are not finite.
+    """
+    images = torch.from_numpy(np.array(perturbed[None]))  # a copy: torch warns of arrays that are read-only
+    scores = predict(bundle.model, bundle.normalise, images)
+    if not bool(scores.isfinite().all()):
+        raise PrivpipeError("the model gives scores that are not finite. Train it again, or use another.")
+    probabilities = scores.double().softmax(1)[0].numpy()
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    classes = tuple((bundle.class_names[i], float(probabilities[i])) for i in order)
+    return Prediction(file, classes, bundle.statistics.unlike(perturbed) if bundle.statistics else "")
 
 
 def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Classifier:
@@ -123,11 +129,42 @@ def classify(
     with deterministic(threads=1):
         for query in tqdm(queries, desc="predict", unit="img", disable=None):
             try:
-                image = read_image(query.path, size, classifier.reading)
-                out.append(Prediction(str(query.path), classifier.top(image, top)))
+                perturbed = perturb_query(classifier.method, read_image(query.path, size, classifier.reading))
+                out.append(judge(classifier.bundle, perturbed, str(query.path), top))
             except PrivpipeError as error:
                 report(str(error))
     return out
+
+
+def classify_perturbed(
+    paths: Sequence[Path], bundle: Bundle, top: int, report: Callable[[str], None]
+) -> list[Prediction]:
+    """Classify images that are perturbed already, files and folders of `privpipe perturb`, one by one.
+
+    Args:
+        report: as for `classify`.
+    """
+    out = []
+    with deterministic(threads=1):
+        for name, perturbed in tqdm(read_perturbed(paths, bundle, report), desc="predict", unit="img", disable=None):
+            try:
+                out.append(judge(bundle, perturbed, name, top))
+            except PrivpipeError as error:
+                report(f"{name}: {error}")
+    return out
+
+
+def warnings_of(predictions: Sequence[Prediction]) -> str:
+    """What to say of images that are unlike the training images; empty where there are none."""
+    odd = [prediction for prediction in predictions if prediction.unlike]
+    if not odd:
+        return ""
+    named = "; ".join(f"{printable(one.file)}: {one.unlike}" for one in odd[:MAX_NAMED])
+    return (
+        f"{len(odd)} of {len(predictions)} images are unlike those that the model was trained on, as the model sees "
+        f"them: {named}{'; ...' if len(odd) > MAX_NAMED else ''}. Are they of the same kind, with the same range of "
+        "values, and perturbed once, with the model's settings?"
+    )
 
 
 def as_json(predictions: Iterable[Prediction]) -> str:

@@ -202,7 +202,14 @@ def _read_into(path: Path, reading: Reading, target: NDArray[np.uint8]) -> str |
 
 
 def _list(failures: list[_Failure], total: int) -> str:
-    """The message for images that cannot be read: all of them at once, as far as one can read them."""
+    """The message for images that cannot be read: all of them at once, as far as one can read them.
+
+    Where every image of a set fails for one reason, that is a matter of the settings, and one of them says it.
+    """
+    reasons = {failure.message.partition(": ")[2] for failure in failures}
+    if len(failures) == total > 1 and len(reasons) == 1:
+        first = min(failure.message for failure in failures)
+        return f"none of the {total:,} images can be read, all for the same reason, and nothing was written:\n  {first}"
     lines = [f"  {failure.message}" for failure in sorted(failures, key=lambda failure: failure.message)[:MAX_LISTED]]
     if len(failures) > MAX_LISTED:
         lines.append(f"  and {len(failures) - MAX_LISTED:,} more")

@@ -23,6 +23,7 @@ from privpipe.files import write_bytes
 from privpipe.networks.base import Architecture
 from privpipe.nn.fitted import network_called
 from privpipe.nn.inference import Normalisation
+from privpipe.nn.input_statistics import InputStatistics
 from privpipe.nn.models import build, channels_last
 from privpipe.perturb.settings import as_text, parsed
 from privpipe.store import Header
@@ -43,6 +44,7 @@ class Bundle:
         salt: of a model of raw images (see `privpipe.salt`); empty for every other.
         reading: how image files became the images (see `privpipe.store.Header`).
         settings: those that the method has of its own (see `privpipe.store.Header`).
+        statistics: what the training images are like; None where nobody measured it.
     """
 
     model: nn.Sequential
@@ -59,6 +61,7 @@ class Bundle:
     salt: str = ""
     reading: str = ""
     settings: dict[str, float] = field(default_factory=dict)
+    statistics: InputStatistics | None = None
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
@@ -98,6 +101,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
     about |= {"settings": as_text(bundle.settings)} if bundle.settings else {}
+    about |= {"statistics": bundle.statistics.describe()} if bundle.statistics else {}
     return about | {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
 
 
@@ -223,6 +227,7 @@ def _assemble(
         str(about["salt"]),
         str(about.get("reading", "")),
         parsed(str(about.get("settings", ""))),
+        InputStatistics.parse(about["statistics"]) if "statistics" in about else None,
     )
 
 

@@ -22,10 +22,12 @@ from privpipe.files import write_bytes
 from privpipe.layers import Attention, BlockFullyConnected, BlockLinear, Patches, Residual, TokenLinear, TokenMean
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.inference import predict
-from privpipe.perturb.settings import as_text
+from privpipe.reading import Reading
 
 OPSET, IR_VERSION = 17, 8
-INPUT, OUTPUT = "images", "probabilities"
+FORMAT, FORMAT_VERSION = "privpipe-onnx", 1  # of the metadata
+INPUT, OUTPUT, LAYOUT = "images", "probabilities", "NHWC"
+RESAMPLING = "Lanczos"  # as `privpipe.data.raster` does it
 TOLERANCE = 1e-4  # greatest difference of a probability between onnxruntime and torch
 Array = NDArray[Any]
 
@@ -105,25 +107,48 @@ def to_onnx(bundle: Bundle) -> bytes:
         producer_name="privpipe",
         producer_version=__version__,
     )
-    about = {
-        "class_names": json.dumps(bundle.class_names),
-        "method": bundle.method,
-        "k": str(bundle.k),
-        "scope": bundle.scope,
-        "sigma": str(float(bundle.sigma)),
-        "key_fingerprint": bundle.key_fingerprint,
-        "dtype": bundle.dtype,
-        "image_range": json.dumps(bundle.image_range),
-        "arch": architecture.arch,
-    }
-    if bundle.reading:
-        about["reading"] = bundle.reading
-    if bundle.settings:
-        about["settings"] = as_text(bundle.settings)
-    helper.set_model_props(model, about)
+    helper.set_model_props(model, metadata(bundle))
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def metadata(bundle: Bundle) -> dict[str, str]:
+    """What a program must know to serve the model, by the keys of docs/serving.md; values other than text are JSON."""
+    architecture, reading = bundle.architecture, Reading.parse(bundle.reading)
+    size = architecture.image_size
+    shape = ["N", size, size, architecture.channels]
+    key = f" with the key {bundle.key_fingerprint}" if bundle.key_fingerprint else ""
+    statistics = {"mean": bundle.normalise.mean.tolist(), "std": bundle.normalise.std.tolist()}
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "privpipe_version": __version__,
+        "prepare": f"upright, transparency on white, 8 bits; centre square; {RESAMPLING} to {size}x{size}; "
+        f"perturbed by {bundle.method}{key} (privpipe perturb --format npy); float32 of the values as stored, {LAYOUT}",
+        "method": bundle.method,
+        "k": bundle.k,
+        "scope": bundle.scope,
+        "sigma": float(bundle.sigma),
+        "settings": bundle.settings,
+        "key_fingerprint": bundle.key_fingerprint,
+        "reading": bundle.reading,
+        "channels": list(reading.channels) if reading.named else ["red", "green", "blue"],
+        "crop": "centre square",
+        "resampling": RESAMPLING,
+        "input_name": INPUT,
+        "input_shape": shape,
+        "input_layout": LAYOUT,
+        "dtype": bundle.dtype,
+        "image_range": bundle.image_range,
+        "normalisation": "in the graph",
+        "statistics": statistics | (bundle.statistics.describe() if bundle.statistics else {}),
+        "output_name": OUTPUT,
+        "output_shape": ["N", architecture.classes],
+        "class_names": bundle.class_names,
+        "arch": architecture.arch,
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
 
 
 def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:

@@ -17,6 +17,7 @@ from privpipe.nn.data import Resident, load_split, load_training
 from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import measure
+from privpipe.nn.input_statistics import measure_inputs
 from privpipe.nn.models import build
 from privpipe.nn.release_job import fit_release
 from privpipe.nn.training import Epoch, train
@@ -134,6 +135,7 @@ def train_file(
                 first = next(train_set.parts())
                 confidence = prepare(layer, first, header)
         descrambler_seconds = watch.seconds()
+        statistics = measure_inputs(train_set.parts())
         watch = Stopwatch()
         normalise = measure(train_set.parts())
         history = train(model, normalise, train_set, val_set, recipe, progress)
@@ -153,6 +155,7 @@ def train_file(
         header.salt,
         header.reading,
         header.settings,
+        statistics,
     )
     metrics: dict[str, float | str | None] = {
         "descrambler_confidence": confidence,

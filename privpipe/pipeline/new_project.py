@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 import privpipe
 from privpipe.data.folder import scan
+from privpipe.data.image_files import read_image
 from privpipe.data.places import OTHER_REPOSITORY, given_path
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
@@ -65,6 +67,24 @@ def own_images(path: str) -> dict[str, Any]:
         "perturb.scope": "image",
         "model.arch": "baseline",
     }
+
+
+def first_image_problem(values: Mapping[str, Any]) -> str:
+    """Why the first image of the folder is not read with these parameters; empty where it is.
+
+    It is a hint, given before anything else is done: what a laboratory's files hold is often a matter of
+    `data.channels`, `data.stack` or `data.range`.
+    """
+    nested = YAML(typ="safe", pure=True).load(with_values(project_file("params.yaml"), values))
+    data = check_params(nested).data
+    path = scan(given_path("data.path", str(data.path)), data.groups).paths[0]
+    # Percentiles of a set are not known yet: those of the image itself tell as well whether it can be read.
+    reading = replace(data.reading, range="image") if data.reading.range == "set" else data.reading
+    try:
+        read_image(path, data.image_size, reading)
+    except PrivpipeError as error:
+        return str(error)
+    return ""
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

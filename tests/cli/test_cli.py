@@ -60,7 +60,7 @@ def test_interrupting_leaves_no_traceback(experiment: Make, monkeypatch: pytest.
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("privpipe.cli.png.read_image", interrupt)
+    monkeypatch.setattr("privpipe.cli.perturbed_files.read_image", interrupt)
     result = run("perturb", "--params", made / "params.yaml", "--out", "x.png", made.image_paths[0])
     assert (result.exit_code, result.stderr.split()[-1]) == (1, "Aborted!")
     assert not list(Path().iterdir())

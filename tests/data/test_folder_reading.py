@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
+import tifffile
 from drawn import SIZE, bring, content, draw, make
 
 from privpipe.data import folder_file
@@ -96,6 +98,17 @@ def test_a_long_list_ends_in_a_count(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert (lines[0], len(lines)) == ("30 of 35 images cannot be read, and nothing was written:", 23)
     assert lines[-2] == "  and 10 more"
+
+
+def test_one_reason_for_all_images_is_said_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "images", {"a": 20, "b": 20})
+    for path in root.glob("*/*"):
+        tifffile.imwrite(path, np.zeros((3, 8, 8), "u2"), imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(PrivpipeError) as caught:
+        bring(root, tmp_path / "images.h5")
+    first, second = str(caught.value).splitlines()
+    assert first == "none of the 40 images can be read, all for the same reason, and nothing was written:"
+    assert second.startswith(f"  {min(root.glob('*/*'))}: has 3 channels") and "set data.channels to" in second
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1024])

@@ -15,7 +15,8 @@ from privpipe.pipeline.grid import load_grid
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
 PYTHON = sorted(name for name, text in PAGES.items() if blocks(text, "python"))
-ELSEWHERE = {"extending.md"}  # tests/test_extending.py runs it, and looks at what it defines
+# tests/test_extending.py runs the one and looks at what it defines, tests/cli/test_perturbed_files.py the other.
+ELSEWHERE = {"extending.md", "serving.md"}
 PRINTED = {"tutorial.md": "pixel_correlation at L1: 0."}  # the scramble is undone
 CLUSTER = {"reproduction.md"}  # starts jobs of Slurm: it is compiled, not run
 

@@ -1,6 +1,7 @@
 """The ONNX file against torch: the same probabilities, and nothing written where they would not be the same."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
 from privpipe.networks.base import Architecture
 from privpipe.nn import export
 from privpipe.nn.bundle import Bundle, load_bundle, save_bundle
 from privpipe.nn.inference import predict
 from privpipe.nn.models import build
+from privpipe.reading import Reading
 from privpipe.store import PERTURBED, open_store
 
 Make = Callable[..., Any]
@@ -115,12 +119,35 @@ def test_it_says_what_it_is(experiment: Make) -> None:
     assert (about["method"], about["k"], about["scope"]) == ("block_scramble", "4", "image")
     assert (about["dtype"], json.loads(about["image_range"]), about["arch"]) == ("uint8", [0, 255], "descrambler")
     assert (float(about["sigma"]), about["key_fingerprint"]) == (0, made.key.fingerprint)
+    assert (about["input_name"], json.loads(about["input_shape"])) == ("images", ["N", 8, 8, 3])
+    assert (about["output_name"], json.loads(about["output_shape"])) == ("probabilities", ["N", 3])
+    assert json.loads(about["channels"]) == ["red", "green", "blue"]
+    assert f"perturbed by block_scramble with the key {made.key.fingerprint}" in about["prepare"]
+    statistics = json.loads(about["statistics"])
+    with open_store(made / "perturbed.h5", PERTURBED) as store:
+        values = store.images("train").astype(float)
+    assert statistics["mean"] == pytest.approx(values.mean(axis=(0, 1, 2)))
+    assert statistics["std"] == pytest.approx(values.std(axis=(0, 1, 2)))
     noisy = experiment("gaussian_noise")
     export.export_file(noisy / "model.safetensors", noisy / "model.onnx")
     assert float(session(noisy / "model.onnx").get_modelmeta().custom_metadata_map["sigma"]) == 40
     (given,), (result,) = run.get_inputs(), run.get_outputs()
     assert (given.name, given.shape, given.type) == ("images", ["N", 8, 8, 3], "tensor(float)")
     assert (result.name, result.shape, result.type) == ("probabilities", ["N", 3], "tensor(float)")
+
+
+def test_the_documents_have_every_key_and_the_resampling_is_as_they_say(experiment: Make, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text()
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \| ", page, re.MULTILINE)))
+    made = experiment("none")
+    about = export.metadata(replace(made.bundle, reading=Reading(channels=("2", "1")).describe()))
+    assert set(about) <= set(listed) and json.loads(about["channels"]) == ["2", "1"]
+    assert about["crop"] == "centre square"
+    values = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(values).save(tmp_path / "wide.png")
+    filters = Image.Resampling[about["resampling"].upper()]
+    expected = Image.fromarray(values).resize((8, 8), filters, (10, 0, 50, 40), reducing_gap=3)
+    assert np.array_equal(read_image(tmp_path / "wide.png", 8), np.array(expected))
 
 
 def test_the_same_model_gives_the_same_bytes(experiment: Make) -> None:

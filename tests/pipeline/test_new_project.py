@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
@@ -13,7 +14,15 @@ from ruamel.yaml import YAML
 from privpipe.errors import PrivpipeError
 from privpipe.params import check_params
 from privpipe.pipeline import new_project
-from privpipe.pipeline.new_project import FILES, create, own_images, parse_setting, project_file, with_values
+from privpipe.pipeline.new_project import (
+    FILES,
+    create,
+    first_image_problem,
+    own_images,
+    parse_setting,
+    project_file,
+    with_values,
+)
 
 ONLY_HERE = ("studies", "survey", "demo", "docs/", "figures/", "bench")
 
@@ -123,6 +132,16 @@ def test_own_images_get_a_real_key_and_a_tenth_to_validate_with(
 def test_images_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=r"data\.path=.*/gone does not exist\. Give the path of a folder with one"):
         own_images(str(tmp_path / "gone"))
+
+
+def test_the_first_image_is_tried(tmp_path: Path) -> None:
+    root = draw_images(tmp_path / "images", {"a": 5, "b": 5})
+    tifffile.imwrite(root / "a/0.tif", np.zeros((3, 8, 8), "u2"), imagej=True, metadata={"axes": "CYX"})
+    (root / "a/0.png").unlink()
+    values = own_images(str(root))
+    assert "0.tif: has 3 channels, which are no one colour image: set data.channels" in first_image_problem(values)
+    for range_ in ("declared", "set"):
+        assert first_image_problem(values | {"data.channels": [1, 3], "data.range": range_}) == ""
 
 
 def git(folder: Path, *words: str) -> str:
