@@ -43,7 +43,7 @@ class GradientInversion(Attack):
     order = 80
 
     def applies(self, method: Perturbation) -> bool:
-        return method.operator_without_key and method.axis_operator() is not None and not method.noisy
+        return method.operator_without_key and method.axis_operator() is not None and method.noise_covariance() is None
 
     def run(self, view: AdversaryView) -> Outcome:
         if view.public is None:

@@ -71,7 +71,7 @@ class KnownPlaintext(Attack):
     order = 90
 
     def applies(self, method: Perturbation) -> bool:
-        return method.keyed and method.scope == "dataset"
+        return method.keyed and method.scope == "dataset" and method.pairs_attack == self.name
 
     def run(self, view: AdversaryView) -> Outcome:
         if view.pairs is None:

@@ -59,6 +59,7 @@ class DisguisedRmt(BlockPerturbation):
     summary = "blocks change places, and the rows of each are turned by a secret orthogonal matrix"
     keyed = True
     undone_by_key = True
+    pairs_attack = "row_products"
     usual_sizes = (2, 4, 8)
     colour = "#97266d"
 

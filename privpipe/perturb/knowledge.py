@@ -27,6 +27,7 @@ class Knowledge(Method):
         blocks: whether `k` is the size of blocks that are perturbed apart.
         exact, noisy: whether the output is uint8, and whether `sigma` counts.
         undone_by_key: whether there is `invert`, which gives the image back up to rounding.
+        pairs_attack: the name of the attack that finds the key of all images from known pairs; None: none does here.
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
@@ -46,6 +47,7 @@ class Knowledge(Method):
     exact: ClassVar[bool] = False
     noisy: ClassVar[bool] = False
     undone_by_key: ClassVar[bool] = False
+    pairs_attack: ClassVar[str | None] = "known_plaintext"  # which asks for `key_equations`
     operator_without_key: ClassVar[bool] = False
     identity: ClassVar[bool] = False
     permutes_within_blocks: ClassVar[bool] = False

@@ -52,6 +52,7 @@ class LdpSlicing(Perturbation):
     name = "ldp_slicing"
     summary = "each bit of the image without its low frequencies is flipped with some probability"
     keyed = True
+    pairs_attack = None  # cutting and rounding to colours leaves in doubt which bits of a pair were flipped
     exact = True
     colour = "#285e61"
 

@@ -104,5 +104,5 @@ def test_works_on_grey_images(private: Pixels) -> None:
 
 def test_applies_to_what_needs_no_key() -> None:
     assert [m for m in PERTURBATIONS if Wiener().applies(PERTURBATIONS[m](SIZE, 1, "image"))] == [
-        m for m in PERTURBATIONS if m in ("gaussian_blur", "pixelate", "gaussian_noise", "correlated_noise")
+        m for m in PERTURBATIONS if m in ("gaussian_blur", "pixelate", "gaussian_noise", "correlated_noise", "dp_pix")
     ]
