@@ -24,7 +24,7 @@ from privpipe.scores.entry import SHOWABLE, Entry
 COLUMNS = ("group", "measured", "fingerprint")
 RUN = Measurement(measure, COLUMNS)
 KINDS = ("exactly", "at_most", "at_least")
-COMMON = ("method", "k", "scope", "sigma")  # of all methods; others are a method's own
+COMMON = ("k", "scope", "sigma")  # settings of all methods
 CUSTOM = "custom"  # the size of a run that is none of the suite's
 
 Measured = dict[str, Any]
@@ -166,15 +166,14 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
         PrivpipeError: a file cannot be read.
     """
     params = [check_params(run["params"], "a run") for run in runs]
-    perturb = runs[0]["params"]["perturb"]
     first, attacked = params[0], [run["attacked"] for run in runs if run["attacked"] is not None]
     privacy, names = [one["privacy"] for one in attacked], attacked[0]["attacks"]
     content = {
         "scheme": {
             "name": first.perturb.method,
             "package": package_of(first.perturb.method),
-            **{name: perturb[name] for name in COMMON if name != "method"},
-            "settings": {name: float(value) for name, value in perturb.items() if name not in COMMON},
+            **{name: getattr(first.perturb, name) for name in COMMON},
+            "settings": {name: float(value) for name, value in first.perturb.own.items()},
             "network": first.model.arch,
             "recipe": first.train.recipe,
         },
