@@ -87,7 +87,7 @@ def perturb(
     Examples:
       privpipe perturb --key key.json --out out/look.png cat.jpg
       privpipe perturb --key key.json --params params.yaml --out out/perturbed/ cat.jpg holiday/
-      privpipe perturb --key key.json --format npy --out out/queries/ holiday/
+      privpipe perturb --key key.json --format npy --out out/exact/ holiday/
     """
     from privpipe.cli.perturbed_files import exact_png, write_each, write_set
     from privpipe.cli.queries import expand, query_method, query_reading

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from privpipe.networks.base import Architecture, Network
 from privpipe.networks.baseline import Baseline
 from privpipe.networks.descrambler import block_problem, blocks_missing
-from privpipe.perturb import Perturbation
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from privpipe.perturb import Perturbation
 
 
 class Adaptation(Network):
@@ -42,6 +43,6 @@ class Adaptation(Network):
         problem = super().size_problem(sizes)
         return block_problem("adaptation network", sizes) if problem is None else problem
 
-    def experiment_problems(self, method: Perturbation, descrambler: str) -> list[str]:
+    def experiment_problems(self, method: "Perturbation", descrambler: str) -> list[str]:
         problems = super().experiment_problems(method, descrambler)
         return problems if method.blocks else [*problems, blocks_missing(self.name, method)]

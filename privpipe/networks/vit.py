@@ -4,11 +4,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from privpipe.networks.base import Architecture, Network
-from privpipe.perturb import Perturbation
-from privpipe.perturb.base import divisors
+from privpipe.perturb.values import divisors
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from privpipe.perturb import Perturbation
 
 WIDTH, DEPTH, HEADS = 128, 4, 4
 FEWEST, MOST = 2, 16  # patches along a side
@@ -56,7 +57,7 @@ class Vit(Network):
             f"{sizes.k}. Use {' or '.join(map(str, legal)) or 'another image size'}."
         )
 
-    def experiment_problems(self, method: Perturbation, descrambler: str) -> list[str]:
+    def experiment_problems(self, method: "Perturbation", descrambler: str) -> list[str]:
         size, problems = method.image_size, super().experiment_problems(method, descrambler)
         legal = patch_sizes(size)
         if not legal:

@@ -19,6 +19,7 @@ from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams
 from privpipe.perturb.knowledge import Knowledge
 from privpipe.perturb.values import Array as Array
 from privpipe.perturb.values import Images as Images
+from privpipe.perturb.values import divisors
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,6 @@ class FilterPerturbation(Perturbation):
     @classmethod
     def k_rule(cls, image_size: int) -> str:
         return f"be odd and at most data.image_size={image_size}"
-
-
-def divisors(n: int) -> list[int]:
-    """All divisors of `n`, ascending: the block sizes that fit an image of `n` pixels."""
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def odd_sizes(n: int) -> list[int]:

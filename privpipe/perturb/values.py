@@ -60,3 +60,8 @@ def squared_distances(targets: Array, gallery: Array) -> Doubles:
         one, other = (values[:, first : first + step].astype(np.float64) for values in (t, g))
         out += (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
     return out
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors of `n`, ascending: the block sizes that fit an image of `n` pixels."""
+    return [d for d in range(1, n + 1) if n % d == 0]

@@ -23,7 +23,7 @@ from privpipe.plugins import offered
 
 PACKAGES = ("privpipe", "stages", "studies")
 # Imports that change no output, by module. params.py asks the methods for their legal values and the networks what they
-# demand, as the descrambler asks the methods, to refuse an experiment early: that can refuse a run but change no
+# demand, as networks of blocks ask the methods, to refuse an experiment early: that can refuse a run but change no
 # result, and the stages that run methods or networks import them themselves. Without these cuts a line in the blur
 # would download the images again, or train.
 CUT = {

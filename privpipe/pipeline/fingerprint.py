@@ -21,8 +21,8 @@ WITHOUT = frozenset(
         "privpipe.params",  # refuses parameters, and does not change them
     }
 )
-# Where it runs. The images count themselves, however they were made.
-NOT_OF_A_RESULT = {"train": {"device", "threads"}, "data": True}
+# Where it runs, and what is only ever refused. The images count themselves, however they were made.
+NOT_OF_A_RESULT = {"perturb": {"budget"}, "train": {"device", "threads"}, "data": True}
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class PatchFeatures:
         patches = F.unfold(values, size, stride=STRIDE)  # (n, C·S·S, places)
         patches -= patches.mean(1, keepdim=True)
         patches *= torch.rsqrt((patches * patches).mean(1, keepdim=True) + FLAT)
-        filters, offsets = torch.from_numpy(self.filters).view(count, -1), torch.from_numpy(self.offsets)
+        filters, offsets = torch.from_numpy(self.filters).reshape(count, -1), torch.from_numpy(self.offsets)
         responses = torch.baddbmm(-offsets[:, None], filters.expand(len(values), -1, -1), patches)
         shrunk = F.softshrink(responses, THRESHOLD).view(len(values), count, *places)
         # What is left below 0 is the positive part less all of it.

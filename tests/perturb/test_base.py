@@ -15,7 +15,6 @@ from privpipe.perturb import PERTURBATIONS, Copies, Perturbation
 from privpipe.perturb.base import (
     CACHE_BYTES,
     cached,
-    divisors,
     from_blocks,
     odd_sizes,
     one_by_one,
@@ -25,6 +24,7 @@ from privpipe.perturb.base import (
 )
 from privpipe.perturb.block_pixel_shuffle import BlockPixelShuffle
 from privpipe.perturb.keyed_values import KeyedValues
+from privpipe.perturb.values import divisors
 
 SIZE = 8
 IMAGES = sample_images(9, SIZE)

@@ -85,9 +85,8 @@ def test_two_classes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(keygen.main, "--key", "key.json", "--perturb-metrics", "none.json")
     files = ["--images", "images.h5", "--public", "public.h5", "--summary", "summary.json"]
     run(download.main, "--folder", "raw", "--key", "key.json", *files)
-    run(
-        perturb.main, "--images", "images.h5", "--key", "key.json", "--perturbed", "perturbed.h5", "--metrics", "p.json"
-    )
+    files = ["--images", "images.h5", "--public", "public.h5", "--key", "key.json"]
+    run(perturb.main, *files, "--perturbed", "perturbed.h5", "--queries", "queries.h5", "--metrics", "p.json")
     run(
         train.main,
         "--perturbed",
@@ -102,7 +101,7 @@ def test_two_classes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "x.json",
     )
     tables = ["--metrics", "e.json", "--confusion", "c.csv", "--classes", "k.csv"]
-    run(evaluate.main, "--perturbed", "perturbed.h5", "--model", "m", *tables)
+    run(evaluate.main, "--perturbed", "perturbed.h5", "--model", "m", "--queries", "queries.h5", *tables)
     assert json.loads(Path("e.json").read_text())["test_accuracy"] > 0.95
 
     with open_store("perturbed.h5", PERTURBED) as store:

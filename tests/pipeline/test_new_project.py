@@ -92,7 +92,7 @@ def test_parameters_change_in_their_place_and_comments_stay() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("perturb.methd=none", "a parameter of perturb must be one of method, k, scope, sigma; got 'methd'."),
+        ("perturb.methd=none", "got 'methd'. Did you mean method?"),
         ("perturbation.k=4", "a parameter must be one of data, key, perturb, model, train, attack; got"),
         ("perturb.k=5", "perturb.k must divide data.image_size=32 for perturb.method=block_scramble; got 5. Use one"),
         ("perturb.k", "a setting must be GROUP.NAME=VALUE, such as perturb.k=8; got 'perturb.k'."),
