@@ -18,14 +18,13 @@ from studies.survey.points import POINT
 
 SCRAMBLE = {"method": "block_scramble", "k": 4}
 # A legal other value of each parameter, with all others as in `base`.
-NOT_DECIDING = {("train", "device"), ("train", "threads"), ("perturb", "budget")}
+NOT_DECIDING = {("train", "device"), ("train", "threads"), ("perturb", "budget"), ("perturb", "epsilon")}  # see below
 CHANGES: dict[str, Any] = {
     "key.seed": 1,
     "perturb.method": "pixelate",
     "perturb.k": 8,
     "perturb.scope": "image",
     "perturb.sigma": 1.0,
-    "perturb.epsilon": 1.0,
     "model.arch": "descrambler",
     "model.descrambler": "inferred",
     "model.penalty": "l2",
@@ -78,6 +77,16 @@ def test_every_parameter_that_decides_a_figure_changes_the_fingerprint(inputs: s
     names = {fingerprint_with(inputs, *change) for change in CHANGES.items()} | {fingerprint_with(inputs)}
     assert len(names) == len(CHANGES) + 1
     assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
+
+
+def test_epsilon_decides_where_the_method_has_one(inputs: str) -> None:
+    values = base()
+    values["perturb"] |= {"method": "dp_pix"}
+    names = set()
+    for epsilon in (None, 1.0, 2.0):
+        values["perturb"]["epsilon"] = epsilon
+        names.add(fingerprint(Task("small", check_params(values)), MODEL, inputs))
+    assert len(names) == 3
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 # Modules that an extra is for. All others import without any.
 NEED_AN_EXTRA = (
     "privpipe.report.figures",
+    "privpipe.report.leaderboard",
     "privpipe.report.page",
     "privpipe.report.privacy_figures",
     "privpipe.data.fetch",
