@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import Cell, Outcome, Table, Target
+from benchmarks.scheme_loops import pairs
 from benchmarks.setting import Setting, hot_spots
 from benchmarks.timing import Spread, faster, side_by_side
 from benchmarks.topics.perturbation import Contest, agree
@@ -21,8 +22,8 @@ TITLE = "Published schemes"
 ABOUT = """
 Each scheme is measured on arrays in memory against a loop over images and blocks in Python, written from its paper as
 its authors' own code is. Where the loop can do the very same, the results were compared before the clock ran; noise
-and flips of the loop come from NumPy's generator. Seconds are per image of 32x32, with one key for all images, but
-with noise and flips of its own for each.
+and flips of the loop come from NumPy's generator. Seconds are per image of 32x32, with one key for all images unless
+it says "scope image", but with noise and flips of its own for each.
 """
 STREAM = new_key(0).stream
 K = 4
@@ -103,6 +104,9 @@ def contests(size: int) -> Iterator[Contest]:
     yield Contest("scheme-dp-pix", f"dp_pix k={K}, scope image", pix.apply, loop, AT_LEAST, same=False)
     loop = partial(ldp_slicing_loop, flipped=slicing.thresholds(3) / (1 << DIGITS))
     yield Contest("scheme-ldp-slicing", "ldp_slicing, scope image", slicing.apply, loop, AT_LEAST, same=False)
+    for name, what, ours, loop in pairs(size, STREAM):
+        # The loop of a key for each image has the one key all the same: the work without the drawing.
+        yield Contest(f"scheme-{name}", what, ours, loop, AT_LEAST, same=not name.endswith("-image"))
 
 
 def measure(setting: Setting) -> Outcome:
