@@ -62,7 +62,7 @@ def prior_of(view: AdversaryView) -> Prior:
 def confidence(view: AdversaryView, prior: Prior) -> float:
     """0..1: whether the stolen images have the power spectrum that the method, k and sigma predict under `prior`."""
     method = replace(view.transformation, image_size=len(prior.mean))
-    noise = method.noise_covariance()
+    noise = method.image_noise_covariance()
     kind = "filter" if noise is None else "noise"
     matrix = np.asarray(method.image_operator(None).toarray())
     stolen = seen(view, prior)

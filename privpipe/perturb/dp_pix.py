@@ -113,6 +113,11 @@ class DpPix(BlockPerturbation):
         """That of the law, 2·scale² for each cell; clipping takes some of it away."""
         return 2 * self.scale**2 * np.eye(self.n_blocks)
 
+    def image_noise_covariance(self) -> Doubles | None:
+        """All pixels of a cell have its noise."""
+        spread = (self.k * self.k) * self.operator(None).toarray().T
+        return np.asarray(2 * self.scale**2 * (spread @ spread.T))
+
     def key_form(self, channels: int) -> tuple[int, ...] | None:
         return (self.image_size // self.k, self.image_size // self.k, channels)
 

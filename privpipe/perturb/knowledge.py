@@ -119,6 +119,10 @@ class Knowledge(Method):
         """Covariance (Q, Q) of the noise that is added to each colour, in squared grey levels; None without noise."""
         return None
 
+    def image_noise_covariance(self) -> Doubles | None:
+        """`noise_covariance` with one row for each pixel of the output, (H*W, H*W), where `observations` are fewer."""
+        return self.noise_covariance()
+
     # What is known of the key.
 
     def key_form(self, channels: int) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ from scipy.stats import kstest, laplace
 from privpipe.attacks.base import Pairs
 from privpipe.attacks.known_plaintext import solve
 from privpipe.attacks.linkage import method_similarity
+from privpipe.attacks.one_call import attack
 from privpipe.data.synthetic import draw
 from privpipe.perturb import KeyStream
 from privpipe.perturb.base import to_blocks
@@ -87,6 +88,18 @@ def test_weak_noise_tells_whose_image_it_is_and_strong_noise_does_not() -> None:
     assert found[0] == 1 and found[1] < 0.2
     with pytest.raises(Exception, match="can turn any image into any output"):
         DpPix(16, 4, "image").orbit(IMAGES)
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+def test_every_attack_that_applies_runs(scope: str) -> None:
+    """Among them is the linear estimate, which compares the spectrum of all pixels with that of the cells' noise."""
+    perturbed = DpPix(16, 4, scope, 0.0, KEY, epsilon=200.0).apply(IMAGES)
+    known = (IMAGES[:10], perturbed[:10])
+    runs = attack(perturbed[:40], "dp_pix", k=4, scope=scope, public=IMAGES[40:], pairs=known, epsilon=200.0)
+    assert {run.attack for run in runs} >= {"as_is", "wiener"} and all(run.problem is None for run in runs)
+    one = 2 * DpPix(16, 4).scale ** 2
+    expected = np.kron(np.kron(np.eye(4), np.ones((4, 4))), np.kron(np.eye(4), np.ones((4, 4)))) * one
+    np.testing.assert_allclose(DpPix(16, 4).image_noise_covariance(), expected)
 
 
 def test_it_restores_from_means_with_noise_of_known_variance() -> None:
