@@ -9,9 +9,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from conftest import Project, copy_project, environment, set_params
 from leaks import held
 from PIL import Image
+from projects import Project, copy_project, environment, set_params
 
 CLASSES = ("lichen", "moss", "stone")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import Project, environment, set_params
 from PIL import Image
+from projects import Project, environment, set_params
 from safetensors import safe_open
 
 pytestmark = pytest.mark.pipeline

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from conftest import ROOT
 from leaks import held
 from leaks.commands import documents, in_help
 from leaks.find import Finder
 from leaks.photos import photographs
 from own_places import Places, make_places, published, secrets
+from projects import ROOT
 
 from privpipe.cli.main import main
 

@@ -1,7 +1,7 @@
 """`dvc exp run`, the queue, metrics diff and plots, as a user runs them."""
 
 import pytest
-from conftest import Project
+from projects import Project
 
 pytestmark = pytest.mark.pipeline
 

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Project, environment
+from projects import Project, environment
 
 pytestmark = pytest.mark.pipeline
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml_dvc
-from conftest import Project, environment
 from disks import fill, tiny_disk
+from projects import Project, environment
 
 pytestmark = pytest.mark.pipeline
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from conftest import Project, started_dvc
+from projects import Project, started_dvc
 from test_repro import digests
 
 pytestmark = pytest.mark.pipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Project, copy_project, environment, set_params
+from projects import Project, copy_project, environment, set_params
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.pipeline

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import Project, started_dvc
+from projects import Project, started_dvc
 
 from benchmarks.kills import WAYS, digests, kill_rounds
 

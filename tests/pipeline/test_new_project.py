@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from conftest import ROOT
 from PIL import Image
+from projects import ROOT
 from ruamel.yaml import YAML
 
 from privpipe.errors import PrivpipeError

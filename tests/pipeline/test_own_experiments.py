@@ -6,11 +6,11 @@ import subprocess
 
 import h5py
 import pytest
-from conftest import environment
 from leaks import held
 from leaks.find import Finder
 from leaks.photos import photographs
 from own_places import CLASSES, make_places, published, secrets
+from projects import environment
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 

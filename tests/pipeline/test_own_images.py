@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Project, copy_project, environment
 from PIL import Image
+from projects import Project, copy_project, environment
 
 from privpipe.data.synthetic import draw
 

@@ -5,7 +5,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from conftest import Project
+from projects import Project
 
 from privpipe.owner.key import new_key
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from browser import PHONE, measured, needs_browser
-from conftest import Project
+from projects import Project
 
 pytestmark = [pytest.mark.pipeline, needs_browser]
 

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from conftest import Project, set_params
+from projects import Project, set_params
 
 from privpipe.errors import PrivpipeError
 from privpipe.nn.bundle import load_bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Project, set_params
+from projects import Project, set_params
 
 ARCHIVE = os.environ.get("PRIVPIPE_CIFAR10")
 

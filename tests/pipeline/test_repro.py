@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml_dvc
-from conftest import Project, set_params
+from projects import Project, set_params
 
 from privpipe.owner.key import new_key, write_reference
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from conftest import Project, copy_project, started_dvc
+from projects import Project, copy_project, started_dvc
 from test_interruption import stage_runs
 
 from privpipe.pipeline.grid import load_grid

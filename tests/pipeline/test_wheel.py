@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Project, copy_files, environment
 from leaks.commands import in_page
 from PIL import Image
+from projects import ROOT, Project, copy_files, environment
 from small_experiment import Experiment
 
 from privpipe import __version__

@@ -6,8 +6,8 @@ import h5py
 import pandas as pd
 import pytest
 import torch
-from conftest import Project, copy_project, set_params
 from PIL import Image
+from projects import Project, copy_project, set_params
 from test_boundary import windows
 
 from privpipe.nn.bundle import load_bundle
