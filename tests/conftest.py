@@ -21,7 +21,7 @@ from privpipe.nn.inference import measure
 from privpipe.nn.models import build
 from privpipe.owner.key import new_key, write_key
 from privpipe.owner.perturbing import perturb_file
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.perturb import METHODS
 from privpipe.store import PERTURBED, open_store
 

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from privpipe.nn.bundle import Bundle
 from privpipe.owner.key import Key
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 
 SIZE = 8
 

@@ -16,7 +16,7 @@ from benchmarks.setting import SIGMA, Setting, hot_spots
 from benchmarks.timing import Spread, Timing, faster, side_by_side
 from privpipe.owner.key import new_key
 from privpipe.owner.perturbing import perturb_file
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.perturb import METHODS
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_blur import GaussianBlur, blur_sigma

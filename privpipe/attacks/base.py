@@ -45,7 +45,7 @@ class AdversaryView:
     """What the adversary holds.
 
     Args:
-        method, k, scope, sigma, settings: the transformation, as `privpipe.params.Perturb` describes it.
+        method, k, scope, sigma, settings: the transformation, as `privpipe.parameters.Perturb` describes it.
         stolen: perturbed images to learn from, as stored: uint8, or float16 in units where white is 1; (N, H, W, C),
             square.
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
@@ -118,7 +118,7 @@ class Budget:
     Args:
         network_epochs: passes of networks over the public images; 0: no networks.
         seed: of the adversary's own keys, starting points and weights.
-        threads, device, precision: for networks, see `privpipe.params.Train`.
+        threads, device, precision: for networks, see `privpipe.parameters.Train`.
     """
 
     network_epochs: int = 0

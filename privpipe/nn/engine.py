@@ -22,7 +22,7 @@ WARM_UP_STEPS = 3  # before a step is recorded, so that libraries have chosen th
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the meaning of each is in `privpipe.params.Train`.
+    """How to train; the meaning of each is in `privpipe.parameters.Train`.
 
     Args:
         penalty: `l1` or `l2`, on the BFC layer; the other weights always have l2.

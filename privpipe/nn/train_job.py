@@ -21,7 +21,7 @@ from privpipe.nn.input_statistics import measure_inputs
 from privpipe.nn.models import build
 from privpipe.nn.release_job import fit_release
 from privpipe.nn.training import Epoch, train
-from privpipe.params import Model, Train
+from privpipe.parameters import Model, Train
 from privpipe.released import is_release
 from privpipe.store import PERTURBED, Header, open_store
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.owner.keyhome import check_key
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.perturb import Copies, Perturbation, perturbation_called
 from privpipe.perturb.base import ZERO, Array, cached
 from privpipe.store import PERTURBED, RAW, SPLITS, Header, create, open_store

@@ -11,7 +11,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key
 from privpipe.owner.perturbing import perturb_file
 from privpipe.owner.releases import Entry, record
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.perturb import RELEASES
 from privpipe.perturb.keystream import SECRET_BYTES, KeyStream
 from privpipe.perturb.release import Labelled, SetRelease

@@ -22,12 +22,14 @@ from privpipe.errors import PrivpipeError
 from privpipe.plugins import offered
 
 PACKAGES = ("privpipe", "stages", "studies")
-# Imports that change no output, by module. params.py asks the methods for their legal values and the networks what they
-# demand, as networks of blocks ask the methods, to refuse an experiment early: that can refuse a run but change no
+# Imports that change no output, by module. The parameters ask the methods for their legal values and the networks what
+# they demand, as networks of blocks ask the methods, to refuse an experiment early: that can refuse a run but change no
 # result, and the stages that run methods or networks import them themselves. Without these cuts a line in the blur
 # would download the images again, or train.
+ASKED = frozenset({"privpipe.perturb", "privpipe.networks.registry"})
 CUT = {
-    "privpipe.params": frozenset({"privpipe.perturb", "privpipe.networks.registry"}),
+    "privpipe.parameters": ASKED,
+    "privpipe.params": ASKED,
     "privpipe.networks.descrambler": frozenset({"privpipe.perturb"}),
 }
 INSTALLED = "installed:"

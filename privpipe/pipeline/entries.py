@@ -46,7 +46,7 @@ def data_of(size: Size, source: str, archive: str | None = None, sha256: str | N
 
     Args:
         source: cifar10 or synthetic.
-        archive, sha256: see `privpipe.params.Data`.
+        archive, sha256: see `privpipe.parameters.Data`.
     """
     owned = CIFAR10_TRAIN if source == "cifar10" else size.train + size.val + size.public
     return {

@@ -35,7 +35,7 @@ class Asked:
         k, sigma: None: the method's usual size, and no noise.
         settings: that the method has of its own, each as NAME=NUMBER.
         attacks: further ones, by name or as package.module.Class; the result is then none of the suite's.
-        source, archive, sha256: of the images, see `privpipe.params.Data`.
+        source, archive, sha256: of the images, see `privpipe.parameters.Data`.
     """
 
     scheme: str

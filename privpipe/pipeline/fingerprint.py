@@ -18,7 +18,8 @@ WITHOUT = frozenset(
     {
         "privpipe.errors",  # an error is no figure
         "privpipe.files",  # how a file is written, not what
-        "privpipe.params",  # refuses parameters, and does not change them
+        "privpipe.parameters",  # parameters are refused, and not changed
+        "privpipe.params",
     }
 )
 # Where it runs, and what is only ever refused. The images count themselves, however they were made.

@@ -24,7 +24,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from privpipe.errors import PrivpipeError, unknown
-from privpipe.params import GROUPS, Group, Params, Seed, check_params, load_params
+from privpipe.parameters import Group, Seed
+from privpipe.params import GROUPS, Params, check_params, load_params
 
 Sections = dict[str, Any]
 OWN = ("sweep", "recipes", "groups")

@@ -87,7 +87,7 @@ def guarantee(
     delta: float = DELTA,
     settings: Settings | None = None,
 ) -> Guarantee:
-    """The formal guarantee of a transformation, as `privpipe.params.Perturb` describes it.
+    """The formal guarantee of a transformation, as `privpipe.parameters.Perturb` describes it.
 
     Args:
         settings: those that the method has of its own.

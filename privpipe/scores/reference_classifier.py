@@ -34,7 +34,7 @@ def train_reference_classifier(
     Args:
         epochs: passes over the training images.
         seed: draws the initial weights and the order of the images.
-        device, threads: see `privpipe.params.Train`.
+        device, threads: see `privpipe.parameters.Train`.
         target: the file that the model will be written to; space for it is asked for before the work.
 
     Raises:

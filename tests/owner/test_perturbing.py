@@ -16,7 +16,7 @@ from privpipe.data.split import write_images
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import Key, new_key
 from privpipe.owner.perturbing import check_perturbed_with, perturb_file, perturbation, squared_change
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.perturb import Copies
 
 SIZE = 8

@@ -84,6 +84,7 @@ CHANGES = {
     "studies/paper/claims.py": {CLAIMS},
     "privpipe/cli/main.py": set(),
     "privpipe/params.py": set(STAGES) - {"descramble", TABLES},  # which read no parameter
+    "privpipe/parameters.py": set(STAGES) - {"descramble", TABLES},
     "privpipe/errors.py": set(STAGES),
     "stages/train.py": {"train"},
     "stages/code.py": set(),

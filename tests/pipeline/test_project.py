@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from small_experiment import write_params
 
-from privpipe.params import Perturb
+from privpipe.parameters import Perturb
 from privpipe.pipeline.project import find_project, hide_raw_images, readable_by_others
 from stages import download, leak
 

@@ -20,7 +20,8 @@ from privpipe.data.summary import summary
 from privpipe.data.synthetic import draw
 from privpipe.owner.key import Key
 from privpipe.owner.order import salt_of, shuffler
-from privpipe.params import CLASSES, Data
+from privpipe.parameters import Data
+from privpipe.params import CLASSES
 from privpipe.store import PUBLIC
 
 PUBLISHED = (
