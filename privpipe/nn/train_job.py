@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import need_space
@@ -13,11 +13,11 @@ from privpipe.layers import BlockFullyConnected
 from privpipe.networks.base import Architecture
 from privpipe.networks.registry import network_for
 from privpipe.nn.bundle import Bundle, model_bytes
-from privpipe.nn.data import Resident, load_split, load_training
+from privpipe.nn.data import Resident, TrainingSet, load_split, load_training
 from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
 from privpipe.nn.engine import Recipe
-from privpipe.nn.inference import measure
-from privpipe.nn.input_statistics import measure_inputs
+from privpipe.nn.inference import Normalisation, measure
+from privpipe.nn.input_statistics import InputStatistics, measure_inputs
 from privpipe.nn.models import build
 from privpipe.nn.release_job import fit_release
 from privpipe.nn.training import Epoch, train
@@ -128,20 +128,48 @@ def train_file(
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
             need_space(target, model_bytes(model))
-        watch, confidence = Stopwatch(), None
-        for layer in model:
-            if isinstance(layer, BlockFullyConnected) and prepare is not None:
-                # Of a set that is streamed, its first part: the stored order is random.
-                first = next(train_set.parts())
-                confidence = prepare(layer, first, header)
+        watch = Stopwatch()
+        confidence = None if prepare is None else _prepared(model, prepare, train_set, header)
         descrambler_seconds = watch.seconds()
         statistics = measure_inputs(train_set.parts())
         watch = Stopwatch()
         normalise = measure(train_set.parts())
         history = train(model, normalise, train_set, val_set, recipe, progress)
         seconds = watch.seconds()
-    bundle = Bundle(
-        model.cpu(),
+    metrics: dict[str, float | str | None] = {
+        "descrambler_confidence": confidence,
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
+        "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
+        "final_train_loss": history[-1].train_loss,
+    }
+    times = {
+        "descrambler_seconds": round(descrambler_seconds, 2),
+        "seconds": round(seconds, 2),
+        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
+    }
+    return Training(_bundle(model.cpu(), normalise, architecture, header, statistics), history, metrics, times)
+
+
+def _prepared(model: nn.Sequential, prepare: Prepare, train_set: TrainingSet, header: Header) -> float | None:
+    """Set what the BFC layers of `model` begin with; returns the confidence in the last, None where there is none."""
+    confidence = None
+    for layer in model:
+        if isinstance(layer, BlockFullyConnected):
+            # Of a set that is streamed, its first part: the stored order is random.
+            confidence = prepare(layer, next(train_set.parts()), header)
+    return confidence
+
+
+def _bundle(
+    model: nn.Sequential,
+    normalise: Normalisation,
+    architecture: Architecture,
+    header: Header,
+    statistics: InputStatistics,
+) -> Bundle:
+    """The model with all that its user must know of the images that it was trained on."""
+    return Bundle(
+        model,
         normalise,
         architecture,
         header.class_names,
@@ -157,18 +185,6 @@ def train_file(
         header.settings,
         statistics,
     )
-    metrics: dict[str, float | str | None] = {
-        "descrambler_confidence": confidence,
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
-        "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
-        "final_train_loss": history[-1].train_loss,
-    }
-    times = {
-        "descrambler_seconds": round(descrambler_seconds, 2),
-        "seconds": round(seconds, 2),
-        "images_per_second": round(recipe.epochs * train_set.count / seconds, 1),
-    }
-    return Training(bundle, history, metrics, times)
 
 
 def history_rows(history: list[Epoch]) -> tuple[list[str], list[list[float]]]:

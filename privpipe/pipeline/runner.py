@@ -66,11 +66,7 @@ def run_sweep(
     # A method that is added measures nothing of the others again.
     codes = {method: code_of(measurement, method) for method in {task.params.perturb.method for task in tasks}}
     digests = {method: fingerprint_of_inputs(code, files) for method, code in codes.items()}
-    by_name: dict[str, Task] = {}
-    for task in tasks:
-        twin = by_name.setdefault(fingerprint(task, measurement, digests[task.params.perturb.method]), task)
-        if twin is not task:
-            raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
+    by_name = _by_fingerprint(tasks, measurement, digests)
     ledger = Ledger(rows, measurement.columns, list(by_name))
     missing = {name: by_name[name] for name in ledger.missing}
     place = Path(scratch).absolute() / ledger.path.stem  # another group may be run at the same time
@@ -87,14 +83,8 @@ def run_sweep(
                 if isinstance(result, Exception):
                     failed.append(f"{task.name}: {result}")
                 else:
-                    ledger.add(
-                        {
-                            **result,
-                            "group": task.group,
-                            "code": codes[task.params.perturb.method][:16],
-                            "fingerprint": name,
-                        }
-                    )
+                    code = codes[task.params.perturb.method][:16]
+                    ledger.add({**result, "group": task.group, "code": code, "fingerprint": name})
                 bar.update()
     finally:
         shutil.rmtree(place, ignore_errors=True)  # what is left of it, the next run removes
@@ -106,6 +96,20 @@ def run_sweep(
             f"{len(failed)} of {len(tasks)} of {ledger.path.stem} failed. The others are in {rows}; run the "
             "same command again for these alone:\n" + "\n".join(failed)
         )
+
+
+def _by_fingerprint(tasks: list[Task], measurement: Measurement, digests: Mapping[str, str]) -> dict[str, Task]:
+    """The tasks by their fingerprints; `digests`: of the shared files and the code, by method.
+
+    Raises:
+        PrivpipeError: two tasks have the same.
+    """
+    by_name: dict[str, Task] = {}
+    for task in tasks:
+        twin = by_name.setdefault(fingerprint(task, measurement, digests[task.params.perturb.method]), task)
+        if twin is not task:
+            raise PrivpipeError(f"{task.name} and {twin.name} are measured alike. Take one of them out.")
+    return by_name
 
 
 def _results(tasks: dict[str, Task], submit: Submit, sweep: Sweep) -> Iterator[tuple[str, Row | Exception]]:

@@ -195,16 +195,16 @@ def judge(
         ("L0", privacy.MATCHING), lambda: privacy.score_matching(view.targets, attempt, perturbation)
     )
     rows += [matching] if matching else []
-    # Without public images, other originals stand for them.
-    others = np.roll(originals, 1, axis=0) if view.public is None else view.public
-    baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
-    guessing = {score.name: score.chance(labels, random) for score in scores()}
     measured = [(record, recovery) for record, recovery in compared if recovery is not None]
     attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
-    whole_images = replace(attempt, images=originals)
-    of_originals = {score.name: score.measure(whole_images) for score in scores() if score.of_originals}
-    metrics = privacy.metrics(rows, baselines, guessing, of_originals, attacked)
+    metrics = privacy.metrics(
+        rows,
+        baselines={name: score(images) for name, images in _baseline_images(view, originals).items()},
+        guessing={one.name: one.chance(labels, random) for one in scores()},
+        originals={one.name: one.measure(replace(attempt, images=originals)) for one in scores() if one.of_originals},
+        attacked=attacked,
+    )
     return Judgement(
         {**metrics, **data_needed(measured), **second_release(perturbation, originals)},
         rows,
@@ -212,6 +212,12 @@ def judge(
         problems.noted,
         best_images(rows[: len(attempts)], [record for record, _ in attempts]),
     )
+
+
+def _baseline_images(view: AdversaryView, originals: Images) -> dict[str, Array]:
+    """What is scored beside the attacks; without public images, other originals stand for them."""
+    others = np.roll(originals, 1, axis=0) if view.public is None else view.public
+    return privacy.baseline_images(view.targets, others)
 
 
 class _Problems:
