@@ -6,7 +6,7 @@ range of one quantity, written in its rule; the verdict comes from the 95 % inte
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import hypot, inf, sqrt
+from math import hypot, inf, nan, sqrt
 from typing import Literal
 
 import pandas as pd
@@ -19,6 +19,7 @@ Range = tuple[float, float]
 # The paper reports validation accuracy. Ours is judged on the test images, which nothing was chosen by either: they are
 # ten times as many, and an interval of a single run on 1,000 images is too wide for most claims.
 SPLIT = "test"
+AT_MOST_ONE = "blocks_at_most_one"  # right pixel; not a column of the table, but counted from `blocks_by_right_pixels`
 Verdict = Literal["reproduced", "not reproduced", "open", "not measured"]
 
 GROUPS = ("plain", "gaussian_blur", "random_filter", "random_filter-image", "block_scramble", "descrambler")
@@ -171,10 +172,12 @@ def _accuracy(results: pd.DataFrame, group: str, column: str, value: str | int) 
 
 
 def _blocks(results: pd.DataFrame, k: int, column: str) -> Quantity | None:
-    """Mean fraction of blocks, such as `blocks_exact`, over the descramblers of size k."""
+    """Mean fraction of blocks over the descramblers of size k: `blocks_exact`, `blocks_none`, or AT_MOST_ONE."""
     rows = results[(results["group"] == "descrambler") & (results["k"] == k)]
-    blocks = sum(int(count) for counts in rows["blocks_by_right_pixels"] for count in counts.split())
-    return _quantity(estimate(rows, column, blocks)) if blocks else None
+    counts = [[int(count) for count in text.split()] for text in rows["blocks_by_right_pixels"]]
+    rows = rows.assign(**{AT_MOST_ONE: [sum(blocks[:2]) / sum(blocks) if blocks else nan for blocks in counts]})
+    total = sum(map(sum, counts))
+    return _quantity(estimate(rows, column, total)) if total else None
 
 
 def _number(value: float) -> str:
@@ -392,6 +395,12 @@ CLAIMS = (
         "about 70 % of blocks without one right pixel (chance: 37.5 %)",
         "between 65 and 75 %",
         lambda r: _single(_blocks(r, 2, "blocks_none"), (0.65, 0.75)),
+    ),
+    Claim(
+        "The same, read as: not more than one",
+        "about 70 % of blocks with no pixel or one right (chance: 70.8 %)",
+        "between 65 and 75 %",
+        lambda r: _single(_blocks(r, 2, AT_MOST_ONE), (0.65, 0.75)),
     ),
     Claim(
         "Inferred descrambler, k = 4",

@@ -24,7 +24,12 @@ def measure(params: Params, scratch: Path, images: Path) -> dict[str, Any]:
     Raises:
         PrivpipeError: the images cannot be read, or the parameters do not fit them.
     """
-    experiment = Experiment(params, images, scratch)
+    return measure_experiment(Experiment(params, images, scratch))
+
+
+def measure_experiment(experiment: Experiment) -> dict[str, Any]:
+    """Train, evaluate and compare as `measure` does."""
+    params = experiment.params
     descrambler = params.model.descrambler if NETWORKS[params.model.arch].descrambles else ""
     row = {**params.perturb.model_dump(), "draw": params.key.seed, **params.train.model_dump(exclude={"device"})}
     row["processor"] = processor_name(resolve_device(params.train.device))

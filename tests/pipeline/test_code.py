@@ -18,9 +18,10 @@ from stages.code import main
 
 ROOT = Path(__file__).parents[2]
 # The modules of the stages of all pipelines: this one and the studies'.
-GROUP, CLAIMS = "studies.paper.group", "studies.paper.report"
+GROUP, READINGS, CLAIMS = "studies.paper.group", "studies.paper.readings", "studies.paper.report"
 POINTS, TABLES = "studies.survey.points", "studies.survey.report"
 RUNS, PAGE = "studies.leaderboard.runs", "studies.leaderboard.page"
+STUDIED = {GROUP, READINGS}
 ATTACKED = {POINTS, RUNS, PAGE}
 STAGES = (
     *(
@@ -35,7 +36,7 @@ STAGES = (
         "attack",
         "score",
     ),
-    *("report", GROUP, CLAIMS, POINTS, TABLES, RUNS, PAGE),
+    *("report", GROUP, READINGS, CLAIMS, POINTS, TABLES, RUNS, PAGE),
 )
 
 
@@ -50,8 +51,8 @@ REGISTRIES = {
     "privpipe.scores.registry": SCORES,
 }
 DRAWING = {"report", TABLES, CLAIMS}
-METHODS = {"perturb", "attack", "score", "descramble", GROUP} | ATTACKED | DRAWING
-TRAINING = {"train", GROUP} | ATTACKED
+METHODS = {"perturb", "attack", "score", "descramble", *STUDIED} | ATTACKED | DRAWING
+TRAINING = {"train", *STUDIED} | ATTACKED
 NETWORK_CODE = TRAINING | {"evaluate", "reference_classifier", "score", "attack", "descramble", CLAIMS}
 # Where a line is added, and the stages that can feel it.
 CHANGES = {
@@ -64,14 +65,14 @@ CHANGES = {
     "privpipe/scores/guarantee.py": {"score", "report"} | ATTACKED,
     "privpipe/scores/measures/recognised.py": {"score", "report"} | ATTACKED,
     "privpipe/attacks/correlations.py": TRAINING | {"attack"},
-    "privpipe/nn/statistics.py": {"evaluate", GROUP, CLAIMS} | ATTACKED,
+    "privpipe/nn/statistics.py": {"evaluate", CLAIMS, *STUDIED} | ATTACKED,
     "privpipe/nn/training.py": TRAINING | {"reference_classifier", "score"},
     "privpipe/owner/leaking.py": {"leak"},
     "privpipe/data/fetch.py": {"download"},
     "privpipe/data/locate.py": {"download"},
     "privpipe/data/sha256.py": {"download"},
-    "privpipe/pipeline/executors.py": {GROUP} | ATTACKED,
-    "privpipe/pipeline/experiment.py": {GROUP} | ATTACKED,
+    "privpipe/pipeline/executors.py": STUDIED | ATTACKED,
+    "privpipe/pipeline/experiment.py": STUDIED | ATTACKED,
     "privpipe/pipeline/steps/attack.py": {"attack"} | ATTACKED,
     "privpipe/pipeline/steps/score.py": {"score"} | ATTACKED,
     "privpipe/report/page.html.j2": {"report"},
@@ -80,7 +81,7 @@ CHANGES = {
     "privpipe/pipeline/evaluation.py": {RUNS, PAGE},
     "studies/survey/tables.py": {TABLES},
     "studies/survey/columns.py": {POINTS, TABLES},
-    "studies/paper/columns.py": {GROUP, CLAIMS},
+    "studies/paper/columns.py": {CLAIMS, *STUDIED},
     "studies/paper/claims.py": {CLAIMS},
     "privpipe/cli/main.py": set(),
     "privpipe/params.py": set(STAGES) - {"descramble", TABLES},  # which read no parameter

@@ -44,7 +44,7 @@ def descramblers(k: int, mean: float, blocks: int, exact: int, none: int) -> Row
     for seed in range(3):
         right = [0] * (k * k + 1)
         right[0], right[-1] = none + (seed - 1) * (none > 0), exact + (seed - 1) * (exact > 0)
-        right[1] = blocks - right[0] - right[-1]
+        right[2] = blocks - right[0] - right[-1]
         shares = {"blocks_exact": right[-1] / blocks, "blocks_none": right[0] / blocks}
         text = " ".join(map(str, right))
         accuracy = mean + (seed - 1) / 1000
@@ -267,6 +267,21 @@ def test_the_modern_recipe_is_judged_apart() -> None:
     only = claims_table(table(*modern)).split("\n")
     assert all("|  | not measured | " in line for line in only[2:-1])
     assert "modern" not in claims_table(table(*LIKE_THE_PAPER, row(accuracy=None, recipe="modern")))
+
+
+def test_blocks_with_one_right_pixel_count_among_those_with_at_most_one() -> None:
+    counts = ("96 85 64 0 11", "97 85 64 0 10", "98 85 64 0 9")  # as a random permutation has them
+    shares = [{"blocks_exact": 10 / 256, "blocks_none": none / 256} for none in (96, 97, 98)]
+    results = table(
+        *(
+            row("descrambler", 0.57, k=2, seed=seed, arch="descrambler", blocks_by_right_pixels=text, **share)
+            for seed, (text, share) in enumerate(zip(counts, shares, strict=True))
+        )
+    )
+    found = verdicts(results)
+    assert found["Inferred descrambler, k = 2, none"] == "not reproduced"
+    assert found["The same, read as: not more than one"] == "reproduced"
+    assert text("The same, read as: not more than one", results).startswith("71.1 %")
 
 
 def test_other_groups_and_the_order_of_rows_do_not_matter() -> None:
