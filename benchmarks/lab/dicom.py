@@ -50,7 +50,7 @@ def dataset(values: Array, photometric: str, syntax: Any = ExplicitVRLittleEndia
         data.PlanarConfiguration = 0
     for name, value in tags.items():
         setattr(data, name, value)
-    data.HighBit = data.BitsStored - 1
+    data.HighBit = tags.get("HighBit", data.BitsStored - 1)
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     raw = values.astype(values.dtype.newbyteorder(order)).tobytes()
     if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):

@@ -54,6 +54,29 @@ def test_nothing_of_a_patient_is_quoted(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Doe" not in said and "Jane" not in said and "12345" not in said
 
 
+@pytest.mark.parametrize("dtype", ["u2", "i2"])
+@pytest.mark.parametrize("high", [11, 13, 15])
+def test_stored_bits_are_found_wherever_they_begin(dtype: str, high: int, tmp_path: Path) -> None:
+    low = high - 11
+    values = noise("u2", SIZE, SIZE).astype(dtype) >> 4  # twelve bits, of "i2" with their sign
+    words = (values << low) | ((1 << low) - 1)  # what stands below is not of the image
+    for name, stored, tags in (("low", values, {}), ("high", words, {"HighBit": high})):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, of such a high bit
+            file = dataset(stored.astype(dtype), "MONOCHROME2", BitsStored=12, **tags)
+            file.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+    seen = read_image(tmp_path / "high.dcm", SIZE)
+    assert np.ptp(seen) > 200
+    np.testing.assert_array_equal(seen, read_image(tmp_path / "low.dcm", SIZE))
+
+
+def test_a_high_bit_outside_its_word_is_refused(tmp_path: Path) -> None:
+    file = dataset(noise("u2", SIZE, SIZE), "MONOCHROME2", BitsStored=12, HighBit=16)
+    file.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    with pytest.raises(PrivpipeError, match=r": cut short or damaged \("):
+        read_image(tmp_path / "x.dcm", SIZE)
+
+
 def test_without_the_optional_packages_the_group_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(noise("u1", SIZE, SIZE), "MONOCHROME2").save_as(tmp_path / "x.dcm", enforce_file_format=True)
     monkeypatch.setattr("privpipe.data.readers.dicom.find_spec", lambda name: None)

@@ -80,16 +80,37 @@ def _bytes(data: Any) -> int:
 def _pixels(data: Any) -> Array:
     """(frames, H, W, C) as stored; colours as RGB."""
     from pydicom.pixels.processing import apply_color_lut
-    from pydicom.pixels.utils import pixel_array
 
     kind = str(data.PhotometricInterpretation)
     if kind not in GREY | COLOUR | {"PALETTE COLOR"}:
         raise RefusedError("is DICOM with colours of an unusual kind; save it as RGB or MONOCHROME2")
-    values: Array = _by_imagecodecs(data) if _needs_imagecodecs(data) else pixel_array(data)
+    values: Array = _by_imagecodecs(data) if _needs_imagecodecs(data) else _by_pydicom(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)[..., :3]
     count, samples = int(data.get("NumberOfFrames") or 1), 1 if kind in GREY else 3
     return values.reshape(count, int(data.Rows), int(data.Columns), samples)
+
+
+def _by_pydicom(data: Any) -> Array:
+    """The values as pydicom decodes them; where a file's high bit is another than the last of them, by that bit.
+
+    Of a word with spare bits, HighBit says where the stored ones end; pydicom 3.0.2 takes the lowest, wherever that is.
+    """
+    from pydicom.pixels.utils import pixel_array
+
+    allocated, bits = int(data.BitsAllocated), int(data.BitsStored)
+    high = int(data.get("HighBit", bits - 1))
+    if high == bits - 1 or data.file_meta.TransferSyntaxUID.is_encapsulated:
+        return pixel_array(data)
+    if not bits - 1 <= high < allocated:
+        raise RefusedError("cut short or damaged (no sound DICOM data)")
+    data.BitsStored, data.HighBit = allocated, allocated - 1  # words as they are
+    try:
+        words = pixel_array(data)
+    finally:
+        data.BitsStored, data.HighBit = bits, high
+    values: Array = (words << (allocated - 1 - high)) >> (allocated - bits)  # of signed words, with the sign
+    return values
 
 
 def _needs_imagecodecs(data: Any) -> bool:
