@@ -17,12 +17,11 @@ from privpipe.data.raster import Array, Raster, RefusedError, centre, render, se
 from privpipe.data.readers import dicom, pillow, tiff
 from privpipe.data.sample import Sample
 from privpipe.errors import PrivpipeError
-from privpipe.reading import Reading
+from privpipe.reading import PLAIN, Reading
 
 MAX_BYTES = 2**30  # of a file
 HEAD = 132  # bytes that tell the kind of a file
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-PLAIN = Reading()
 Result = TypeVar("Result")
 KINDS = "PNG, JPEG, BMP, TIFF, WebP, GIF, AVIF, JPEG 2000 or DICOM image"
 
