@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Call = Callable[[], object]
 SIGMA = 25.0
@@ -87,8 +91,87 @@ def attack() -> dict[str, tuple[int, Call]]:
     }
 
 
+FILES, OF_ONE_KIND, DISTINCT, SIDE, READ_SIZE = 10_000, 400, 12, 256, 64  # SIDE: of the files; READ_SIZE: as wanted
+# Kinds of files that builds without tifffile read rightly too: suffix, channels, dtype, and how they are written.
+READ = {
+    "PNG, colour": ("png", 3, "u1", {}),
+    "PNG, grey": ("png", 1, "u1", {}),
+    "PNG, grey of 16 bits": ("png", 1, "u2", {}),
+    "JPEG, colour": ("jpg", 3, "u1", {}),
+    "BMP, colour": ("bmp", 3, "u1", {}),
+    "WebP, colour": ("webp", 3, "u1", {}),
+    "TIFF, colour": ("tif", 3, "u1", {}),
+    "TIFF, grey": ("tif", 1, "u1", {}),
+    "TIFF, colour, LZW": ("tif", 3, "u1", {"compression": "lzw"}),
+    "TIFF, grey, deflate": ("tif", 1, "u1", {"compression": "zlib"}),
+    "TIFF, grey of 16 bits": ("tif", 1, "u2", {}),
+    "TIFF, grey of 16 bits, LZW": ("tif", 1, "u2", {"compression": "lzw"}),
+}
+
+
+def reading() -> dict[str, tuple[int, Call]]:
+    """A folder of image files to one HDF5 file, as the stage `download` does it; an item is an image."""
+    import atexit
+    import os
+    import tempfile
+
+    import numpy as np
+
+    try:  # where it was
+        from privpipe.owner.folder import scan, write_folder
+    except ImportError:
+        from privpipe.data.folder import scan
+        from privpipe.data.folder_file import write_folder
+
+    place = tempfile.TemporaryDirectory(prefix="reading-")
+    atexit.register(place.cleanup)
+    root, rng = Path(place.name), np.random.default_rng(0)
+    for kind, (suffix, channels, dtype, settings) in READ.items():
+        for i in range(DISTINCT):
+            write_file(root / f"{kind}-{i}.{suffix}", textured(rng, channels, dtype), settings)
+
+    def read(folder: Path) -> None:
+        index = scan(folder)
+        write_folder(root / "images.h5", index, {"train": np.arange(len(index.paths))}, READ_SIZE)
+
+    cases: dict[str, tuple[int, Call]] = {}
+    for name, kinds, count in (*((kind, [kind], OF_ONE_KIND) for kind in READ), ("all kinds mixed", [*READ], FILES)):
+        folder = root / name
+        for i in range(count):
+            kind = kinds[i % len(kinds)]
+            original = root / f"{kind}-{i // len(kinds) % DISTINCT}.{READ[kind][0]}"
+            target = folder / f"class{i % 2}" / f"{i:05}{original.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(original, target)
+        cases[f"{name}, {count:,} files of {SIDE}x{SIDE}"] = (count, partial(read, folder))
+    return cases
+
+
+def textured(rng: "np.random.Generator", channels: int, dtype: str) -> "np.ndarray":
+    """A slope with noise, (SIDE, SIDE) or (SIDE, SIDE, 3), over most of the range of its type."""
+    import numpy as np
+
+    slope = np.linspace(30, 200, SIDE)[:, None, None] + rng.normal(0, 8, (SIDE, SIDE, channels)) + rng.uniform(0, 20)
+    values = (slope.clip(0, 255) * (257 if dtype == "u2" else 1)).astype(dtype)
+    return values if channels == 3 else values[..., 0]
+
+
+def write_file(path: Path, values: "np.ndarray", settings: dict[str, str]) -> None:
+    import tifffile
+    from PIL import Image
+
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, values, photometric="rgb" if values.ndim == 3 else "minisblack", **settings)
+    else:
+        Image.fromarray(values).save(path)
+
+
 # For each topic: the cases by name, each with the number of items that a call handles.
-TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {"perturbation": perturbation, "attack": attack}
+TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {
+    "perturbation": perturbation,
+    "attack": attack,
+    "reading": reading,
+}
 
 
 def serve(topic: str, build: str) -> None:

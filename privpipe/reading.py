@@ -94,3 +94,6 @@ class Reading:
                 "make it again with `dvc repro`."
             ) from error
         return found
+
+
+PLAIN = Reading()

@@ -358,7 +358,8 @@ def _checked(view: AdversaryView) -> Images:
     if view.public is None or len(view.public) < MIN_IMAGES + 2:
         count = 0 if view.public is None else len(view.public)
         raise PrivpipeError(
-            f"the restoration network learns from at least {MIN_IMAGES + 2} public images; got {count}. Pass more."
+            f"the restoration network learns from at least {MIN_IMAGES + 2} public images; got {count}. Raise "
+            "data.public, or name a folder of other images there."
         )
     if view.image_size % 8:
         raise PrivpipeError(

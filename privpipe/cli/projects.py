@@ -29,7 +29,7 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
       privpipe init lab --images '$IMAGES' --image-size 64 -S perturb.k=8
       privpipe init trial -S data.source=synthetic
     """
-    from privpipe.pipeline.new_project import create, first_image_problem, own_images, parse_setting
+    from privpipe.pipeline.new_project import create, first_images_problem, own_images, parse_setting
 
     values = own_images(images) if images is not None else {}
     if image_size is not None:
@@ -37,8 +37,8 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
     values |= dict(map(parse_setting, settings))
     for line in create(folder, values):
         click.echo(line)
-    if images is not None and (problem := first_image_problem(values)):
-        warn(f"{problem}\nIf it is so with all images, change params.yaml before `dvc repro`.")
+    if images is not None and (problem := first_images_problem(values)):
+        warn(f"{problem}\nIf it is so with most images, change params.yaml before `dvc repro`.")
     click.echo(f"Next: cd {folder} && dvc repro, and open reports/index.html.")
 
 

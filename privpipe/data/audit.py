@@ -2,7 +2,7 @@
 
 audit = Audit("warn")
 write_folder("images.h5", index, rows, 64, audit=audit)
-audit.pairs, audit.used_levels()
+audit.pairs, audit.used()
 """
 
 import logging
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from privpipe.data.duplicates import Fingerprints, duplicates
 from privpipe.data.split import Rows
 from privpipe.errors import PrivpipeError
+from privpipe.reading import PLAIN, Range, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,37 @@ SETS = ("test", "val", "train", "public")  # of two duplicates the one that stan
 SHOWN = 10  # pairs in a message
 QUARTER = 64  # levels of 256
 OUTLIERS = 0.001  # of the values at each end, which do not count as used
+FEWER_BITS = (
+    "Most often, 16-bit files hold the 10, 12 or 14 bits of a camera, or the exposure was short: with data.range=set, "
+    "black and white are percentiles over the training images."
+)
+REMEDIES: dict[Range, str] = {
+    "declared": FEWER_BITS,
+    "type": FEWER_BITS,
+    "set": "A few values far off the others are the reason, such as dust or a scale bar: raise data.saturated.",
+    "image": "Each image has a few values far off the others, such as dust or a scale bar: raise data.saturated.",
+}
+
+
+@dataclass(frozen=True)
+class Used:
+    """The levels, of 0..255, between which all values of the owner's images lie but for outliers.
+
+    Attributes:
+        channel: its number or name; empty for those of all colours together.
+    """
+
+    channel: str
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return f"{f'channel {self.channel}: ' if self.channel else ''}{self.low} to {self.high}"
+
+    @property
+    def little(self) -> bool:
+        """Less than a quarter of the range."""
+        return self.high - self.low < QUARTER
 
 
 @dataclass(frozen=True)
@@ -70,22 +102,25 @@ class Audit:
 
     Args:
         policy: what to do about duplicates: nothing, warn, refuse the set, or drop one (both, if their classes differ).
+        reading: how the images are read; channels that it names are looked at each by itself.
     """
 
-    def __init__(self, policy: Policy):
+    def __init__(self, policy: Policy, reading: Reading = PLAIN):
         self.policy: Policy = policy
+        self.reading = reading
         self.pairs: list[Twins] = []
         self.dropped = 0
         self.unreadable: list[str] = []
         self.sets: dict[str, _Set] = {}
         self._parts: dict[str, list[_Set]] = {}
-        self._levels = np.zeros(256, np.int64)
+        self._levels = np.zeros((reading.count if reading.named else 1, 256), np.int64)
 
     def see(self, name: str, places: Rows, paths: list[Path], labels: Rows, images: NDArray[np.uint8]) -> None:
         """Take note of readable images (N, H, W, C) of a set: `train`, `val`, `test` or `public`."""
         if name != "public":
             for image in images:
-                self._levels += np.bincount(image.reshape(-1), minlength=256)
+                for counts, values in zip(self._levels, image.reshape(-1, len(self._levels)).T, strict=True):
+                    counts += np.bincount(values, minlength=256)
         if self.policy != "ignore":
             self._parts.setdefault(name, []).append(_Set(places, paths, labels, Fingerprints.of(images)))
 
@@ -140,24 +175,35 @@ class Audit:
             raise PrivpipeError(f"{said}\nRemove them, or set data.on_duplicates to drop (leave them out) or warn.")
         logger.warning("%s%s", said, "\nThey are left out." if self.policy == "drop" else "")
 
-    def used_levels(self) -> tuple[int, int] | None:
-        """The levels of 0..255 between which all values of the owner's images lie but for outliers; None for none."""
-        total = int(self._levels.sum())
-        if not total:
-            return None
-        below = np.cumsum(self._levels)
-        low = int(np.searchsorted(below, OUTLIERS * total, "right"))
-        return low, int(np.searchsorted(below, (1 - OUTLIERS) * total, "left"))
+    def used(self) -> list[Used]:
+        """What of the range is used, by channel; empty where no images were seen."""
+        out = []
+        for name, counts in zip(self.reading.channels if self.reading.named else ("",), self._levels, strict=True):
+            below, total = np.cumsum(counts), int(counts.sum())
+            if total:
+                low = int(np.searchsorted(below, OUTLIERS * total, "right"))
+                out.append(Used(name, low, int(np.searchsorted(below, (1 - OUTLIERS) * total, "left"))))
+        return out
+
+    def range_warning(self) -> str:
+        """What to say of channels that use less than a quarter of their range; empty where none does."""
+        little = [one for one in self.used() if one.little]
+        if not little:
+            return ""
+        what = "The images are" if len(little) == len(self._levels) else "Some channels of the images are"
+        look = "nearly black" if all(one.high < QUARTER for one in little) else "of very little contrast"
+        spans = ", ".join(
+            f"{f'channel {one.channel}: ' if one.channel else ''}{one.low} to {one.high}" for one in little
+        )
+        return (
+            f"{what} {look}: but for outliers, they use less than a quarter of the levels 0 to 255 ({spans}), so that "
+            f"little is left to classify or to attack. {REMEDIES[self.reading.range]}"
+        )
 
     def warn_of_range(self) -> None:
         """Warn where a set uses less than a quarter of its range."""
-        used = self.used_levels()
-        if used is not None and used[1] - used[0] < QUARTER:
-            logger.warning(
-                "the images use the levels %d to %d of 0..255 only, less than a quarter: if their files hold fewer "
-                "bits than their type has, set data.range=set, which takes black and white from percentiles of the set",
-                *used,
-            )
+        if said := self.range_warning():
+            logger.warning("%s", said)
 
 
 def _joined(parts: list[_Set]) -> _Set:

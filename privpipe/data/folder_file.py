@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from privpipe.data.audit import Audit
 from privpipe.data.folder import FolderIndex
-from privpipe.data.image_files import PLAIN, read_image, sample_values
+from privpipe.data.image_files import read_image, sample_values
 from privpipe.data.sample import Sample
 from privpipe.data.split import Rows
 from privpipe.errors import PrivpipeError
 from privpipe.files import atomic_path, temporary
-from privpipe.reading import Reading
+from privpipe.reading import PLAIN, Reading
 from privpipe.store import CHUNK_BYTES, PUBLIC, RAW, SPLITS, Header, Writer, create, open_store
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def _list(failures: list[_Failure], total: int) -> str:
     reasons = {failure.message.partition(": ")[2] for failure in failures}
     if len(failures) == total > 1 and len(reasons) == 1:
         first = min(failure.message for failure in failures)
-        return f"none of the {total:,} images can be read, all for the same reason, and nothing was written:\n  {first}"
+        return f"not one image can be read, all for the same reason, and nothing was written:\n  {first}"
     lines = [f"  {failure.message}" for failure in sorted(failures, key=lambda failure: failure.message)[:MAX_LISTED]]
     if len(failures) > MAX_LISTED:
         lines.append(f"  and {len(failures) - MAX_LISTED:,} more")

@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from privpipe.data.raster import Array, Raster, RefusedError, centre, render, selected
+from privpipe.data.raster import Array, Raster, RefusedError, centre, render, selected, square
 from privpipe.data.readers import dicom, pillow, tiff
 from privpipe.data.sample import Sample
 from privpipe.errors import PrivpipeError
-from privpipe.reading import Reading
+from privpipe.reading import PLAIN, Reading
 
 MAX_BYTES = 2**30  # of a file
 HEAD = 132  # bytes that tell the kind of a file
 HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-PLAIN = Reading()
 Result = TypeVar("Result")
 KINDS = "PNG, JPEG, BMP, TIFF, WebP, GIF, AVIF, JPEG 2000 or DICOM image"
 
@@ -50,7 +49,7 @@ def read_image(path: Path, image_size: int, reading: Reading = PLAIN) -> NDArray
         decoded = _decoded(file, reading, image_size)
         if isinstance(decoded, Raster):
             return render(decoded, reading, image_size)
-        return np.array(_square(decoded, image_size))
+        return np.array(square(decoded, image_size).convert("RGB"))
 
     pixels = _opened(path, decode)
     if pixels.shape != (image_size, image_size, reading.count) or pixels.dtype != np.uint8:
@@ -69,7 +68,8 @@ def sample_values(path: Path, image_size: int, reading: Reading, sample: Sample)
         raster = _decoded(file, reading, image_size)
         assert isinstance(raster, Raster)  # percentiles are taken of nothing else
         values = selected(raster, reading)
-        part = sample.of(values[centre(*values.shape[:2])])
+        top, left, side = centre(*values.shape[:2])
+        part = sample.of(values[top : top + side, left : left + side])
         if not np.isfinite(part).all():
             raise RefusedError("has values that are not finite (NaN or infinite); replace them first")
         return np.repeat(part, 3, axis=1) if part.shape[1] == 1 and reading.count == 3 else part
@@ -92,7 +92,7 @@ def _opened(path: Path, decode: Callable[[BinaryIO], Result]) -> Result:
 
 
 def _decoded(file: BinaryIO, reading: Reading, size: int) -> Raster | Image.Image:
-    """An open image; as RGB where nothing is to be chosen of it, which saves copies."""
+    """An open image; of mode L or RGB where nothing is to be chosen of it, which saves copies."""
     head = file.read(HEAD)
     file.seek(0)
     frame = 0
@@ -137,11 +137,3 @@ def _checked_size(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise RefusedError("is not a regular file")
     return status.st_size
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The centre square of an RGB image, resized to (size, size)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)

@@ -143,28 +143,26 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 
 def render(raster: Raster, reading: Reading, size: int) -> NDArray[np.uint8]:
-    """An image as `reading` says, uint8 (size, size, C): its centre square, resized (Lanczos).
+    """An image as `reading` says, uint8 (size, size, C): its centre square, resized (see `square`).
 
     Raises:
         RefusedError: see `selected` and `limits`; or values are not finite.
     """
     values = selected(raster, reading)
     pairs = limits(values, raster, reading)
-    box = centre(*values.shape[:2])
-    levels = _levels(values[box], pairs, raster.inverted)
+    levels = _levels(values, pairs, raster.inverted)
     if reading.channels == (COMPOSITE,):
         levels = _composite(levels, raster)
     if raster.alpha is not None:
-        levels = _on_white(levels, raster.alpha[box], raster.premultiplied)
+        levels = _on_white(levels, raster.alpha, raster.premultiplied)
     levels = resized(levels, size)
     return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 and reading.count == 3 else levels
 
 
-def centre(height: int, width: int) -> tuple[slice, slice]:
-    """The centre square."""
+def centre(height: int, width: int) -> tuple[int, int, int]:
+    """The centre square: its top, left and side."""
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return slice(top, top + side), slice(left, left + side)
+    return (height - side) // 2, (width - side) // 2, side
 
 
 def _levels(values: Array, pairs: list[tuple[float, float]], inverted: bool) -> NDArray[np.uint8]:
@@ -202,14 +200,20 @@ def _on_white(levels: NDArray[np.uint8], alpha: Array, premultiplied: bool) -> N
 
 
 def resized(levels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A square image (side, side, C) at another size; it comes back as it is where it has that size."""
-    if levels.shape[0] == size:
+    """The centre square of an image (H, W, C) at another size; an image that has the size comes back as it is."""
+    if levels.shape[:2] == (size, size):
         return np.ascontiguousarray(levels)
     if levels.shape[2] == 3:
-        return _lanczos(levels, size)
-    return np.stack([_lanczos(levels[..., i], size) for i in range(levels.shape[2])], axis=2)
+        return np.array(square(Image.fromarray(np.ascontiguousarray(levels)), size))
+    bands = [Image.fromarray(np.ascontiguousarray(levels[..., i])) for i in range(levels.shape[2])]
+    return np.stack([np.array(square(band, size)) for band in bands], axis=2)
 
 
-def _lanczos(levels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    image = Image.fromarray(np.ascontiguousarray(levels))
-    return np.array(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The centre square of an image of mode L or RGB, resized to (size, size): Lanczos, `reducing_gap=3`.
+
+    Pixels beside the square do count at its edges: Pillow's filter reaches over them.
+    """
+    top, left, side = centre(image.height, image.width)
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)

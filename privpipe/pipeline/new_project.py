@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import privpipe
+from privpipe.data.audit import Audit
 from privpipe.data.folder import scan
 from privpipe.data.image_files import read_image
 from privpipe.data.places import OTHER_REPOSITORY, given_path
@@ -34,6 +35,7 @@ FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "out/.gitignore"
 README = Path(__file__).with_name("project_readme.md")
 REPOSITORY_ALONE = re.compile(r"\n+ *# Of this repository alone:.*", re.DOTALL)
 INSTEAD = re.compile(r"\S.*  # in a project of `privpipe init`: (.*)")
+LOOKED_AT = 8  # images at most, for a hint
 VALIDATION_FRACTION, VALIDATION_MAX = 0.1, 1000  # of the smallest class; images altogether
 
 
@@ -69,22 +71,24 @@ def own_images(path: str) -> dict[str, Any]:
     }
 
 
-def first_image_problem(values: Mapping[str, Any]) -> str:
-    """Why the first image of the folder is not read with these parameters; empty where it is.
+def first_images_problem(values: Mapping[str, Any]) -> str:
+    """Why images of the folder are not read with these parameters, or are nearly black; empty where all is well.
 
-    It is a hint, given before anything else is done: what a laboratory's files hold is often a matter of
-    `data.channels`, `data.stack` or `data.range`.
+    It is a hint from a few images of each part, given before anything else is done: what a laboratory's files hold is
+    often a matter of `data.channels`, `data.stack` or `data.range`.
     """
     nested = YAML(typ="safe", pure=True).load(with_values(project_file("params.yaml"), values))
     data = check_params(nested).data
-    path = scan(given_path("data.path", str(data.path)), data.groups).paths[0]
+    paths = scan(given_path("data.path", str(data.path)), data.groups).paths
     # Percentiles of a set are not known yet: those of the image itself tell as well whether it can be read.
     reading = replace(data.reading, range="image") if data.reading.range == "set" else data.reading
+    audit, nothing = Audit("ignore", reading), np.empty(0, np.int64)
     try:
-        read_image(path, data.image_size, reading)
+        for path in paths[:: -(-len(paths) // LOOKED_AT)]:
+            audit.see("train", nothing, [], nothing, read_image(path, data.image_size, reading)[None])
     except PrivpipeError as error:
         return str(error)
-    return ""
+    return audit.range_warning()
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

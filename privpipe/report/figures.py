@@ -48,12 +48,17 @@ def save(figure: Figure, path: str | Path, kind: str = "png", salt: str = "") ->
     Args:
         salt: of a PNG that shows an original (see `privpipe.salt`).
     """
+    content = drawn(figure, kind)
+    write_bytes(path, salted_png(content, salt) if salt else content)
+
+
+def drawn(figure: Figure, kind: str = "png") -> bytes:
+    """A figure as a file's content, `png` or `svg`; the same figure gives the same bytes."""
     undated = {"Date": None} if kind == "svg" else None
     content = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "privpipe"}):
         figure.savefig(content, format=kind, bbox_inches="tight", facecolor="white", metadata=undated)
-    drawn = content.getvalue()
-    write_bytes(path, salted_png(drawn, salt) if salt else drawn)
+    return content.getvalue()
 
 
 def example_row(store: Store) -> int:

@@ -36,7 +36,7 @@ NAMES = dict.fromkeys(("class", "actual", "predicted"), str)  # a class may be c
 EMPTY = {name: [""] for name in ("accuracy", "confidence", "blocks_recovered")}  # columns with missing numbers
 LEVELS = {level: level.upper() for level in ("l0", "l1", "l2", "l3")}
 SURVEY = "survey.csv"  # in the folder of metrics, where a survey was made
-FIGURES = ("examples", "method", "training", "confusion", "descrambler", "tradeoff")
+FIGURES = ("examples", "method", "training", "confusion", "descrambler")  # each a file
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,6 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         "training": figures.training_curves(inputs.table("training"), 1 / len(classes)),
         "confusion": figures.confusion(fractions.reindex(index=order, columns=order, fill_value=0.0)),
         "descrambler": figures.descrambler_histogram(inputs.table("descrambler"), reason),
-        "tradeoff": draw_tradeoff(inputs),
     }
     salt = salt_from(inputs.images, RAW, "examples figure")
     for name in FIGURES:
@@ -126,15 +125,15 @@ def draw_figures(inputs: Inputs, paths: dict[str, Path]) -> None:
         figures.save(drawn[name], paths[name], salt=salt if name == "examples" else "")
 
 
-def draw_tradeoff(inputs: Inputs) -> Figure:
-    """The trade-off of the survey with this experiment in it, or why it is not drawn."""
+def draw_tradeoff(inputs: Inputs) -> Figure | None:
+    """The trade-off of the survey with this experiment in it; None where there is no survey."""
     path = inputs.metrics / SURVEY
     try:
         return tradeoff(pd.read_csv(path), _this_experiment(inputs))
     except FileNotFoundError:
-        return figures.note(f"not drawn: there is no survey in {path}. `make survey` measures one.", (15, 1))
+        return None
     except (OSError, ValueError, KeyError) as error:
-        raise PrivpipeError(f"cannot read {path}: {error}. Make it again with `make survey`, or remove it.") from error
+        raise PrivpipeError(f"cannot read {path}: {error}. Make it again, or remove it.") from error
 
 
 def _this_experiment(inputs: Inputs) -> dict[str, float] | None:
@@ -167,7 +166,10 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
     privacy = inputs.metric("privacy")
     measured = scores_in(privacy)
     columns = {**LEVELS, **BASELINES, "chance": "chance"}
-    images = {**paths, "reconstructions": inputs.plots / "reconstructions.png"}
+    images = {name: path.read_bytes() for name, path in paths.items()}
+    images["reconstructions"] = (inputs.plots / "reconstructions.png").read_bytes()
+    if (survey := draw_tradeoff(inputs)) is not None:
+        images["tradeoff"] = figures.drawn(survey)
     page = _template("page.html.j2").render(
         params=inputs.params,
         guarantee=_guarantee(inputs),
@@ -183,7 +185,7 @@ def write_page(inputs: Inputs, paths: dict[str, Path], target: Path) -> None:
         problems=[row for row in inputs.table("privacy").to_dict("records") if row["problem"]],
         groups=inputs.params.model_dump(),
         classes=inputs.table("classes").to_dict("records"),
-        figures={name: base64.b64encode(path.read_bytes()).decode() for name, path in images.items()},
+        figures={name: base64.b64encode(image).decode() for name, image in images.items()},
         **{name: inputs.metric(name) for name in METRICS},
     )
     write_text(target, salted_html(page, salt_from(inputs.images, RAW, "page")))

@@ -166,7 +166,7 @@ def test_there_is_nothing_to_restore_without_a_perturbation() -> None:
 def test_refuses_to_learn_from_nothing() -> None:
     given = view("gaussian_noise", 1, sigma=20.0)
     for public, count in ((None, 0), (KNOWN[:21], 21)):
-        with pytest.raises(PrivpipeError, match=f"at least 22 public images; got {count}\\. Pass more"):
+        with pytest.raises(PrivpipeError, match=f"at least 22 public images; got {count}\\. Raise data\\.public, or"):
             ATTACK.run(replace(given, public=public))
 
 

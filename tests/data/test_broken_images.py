@@ -139,7 +139,7 @@ def test_an_image_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pyt
     def fail(image: Image.Image, size: int) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(image_files, "_square", fail)
+    monkeypatch.setattr(image_files, "square", fail)
     assert reason(saved(tmp_path / "x.png", Image.fromarray(RGB))) == "does not fit into memory; scale it down first"
 
 

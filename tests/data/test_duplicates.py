@@ -91,7 +91,7 @@ def test_duplicates_of_a_folder_are_reported(root: Path, caplog: pytest.LogCaptu
     assert [twin.identical for twin in audit.pairs].count(True) == 2 and len(audit.pairs) == 3
     assert caplog.messages[0].startswith("3 images have a duplicate in another set or class (2 identical, 1 nearly)")
     assert f"{root / 'test/a/090.png'} (test, a) and {root / 'train/a/000.png'} (train, a)" in caplog.messages[0]
-    about = summary(scan(root), audit, Reading(), root)
+    about = summary(scan(root), audit, Reading(), 32, root)
     assert about["duplicates"]["count"] == 3
     files = [one["file"] for pair in about["duplicates"]["pairs"] for one in pair["files"]]
     assert "test/a/090.png" in files and "val/a/060.jpg" in files
@@ -115,16 +115,3 @@ def test_duplicates_can_be_dropped_from_training_and_both_of_a_contradiction(roo
 def test_nobody_looks(root: Path) -> None:
     audit, counts = written(root, "ignore")
     assert audit.pairs == [] and sum(counts.values()) == 61
-
-
-def test_a_set_that_leaves_its_range_unused_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for i in range(4):
-            pixels = np.random.default_rng(i).integers(0, 16, (8, 8), np.uint8)
-            saved(tmp_path / "images" / name / f"{i}.png", Image.fromarray(pixels))
-    index, audit = scan(tmp_path / "images"), Audit("ignore")
-    rows = split_folder(index, None, 2, None, np.random.default_rng(0))
-    write_folder(tmp_path / "images.h5", index, rows, 8, audit=audit)
-    audit.warn_of_range()
-    assert caplog.messages[-1].startswith("the images use the levels 0 to 15 of 0..255 only, less than a quarter: if")

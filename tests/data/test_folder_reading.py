@@ -107,7 +107,7 @@ def test_one_reason_for_all_images_is_said_once(tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError) as caught:
         bring(root, tmp_path / "images.h5")
     first, second = str(caught.value).splitlines()
-    assert first == "none of the 40 images can be read, all for the same reason, and nothing was written:"
+    assert first == "not one image can be read, all for the same reason, and nothing was written:"
     assert second.startswith(f"  {min(root.glob('*/*'))}: has 3 channels") and "set data.channels to" in second
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from drawn import Pixels, rounded, saved, smooth
 from PIL import Image
 
@@ -296,6 +297,22 @@ def test_the_centre_square_is_resized_by_lanczos(tmp_path: Path, height: int, wi
     image = np.random.default_rng(3).integers(80, 176, (height, width, 3), np.uint8)
     found = read_image(saved(tmp_path / "x.png", Image.fromarray(image)), size)
     assert np.abs(found - resized(image, size)).max() <= 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(50, 81), (81, 50), (64, 64)])
+def test_the_same_pixels_come_out_alike_of_every_lossless_file(
+    tmp_path: Path, height: int, width: int, channels: int
+) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (height, width, channels), np.uint8)
+    image = image if channels == 3 else image[..., 0]
+    expected = read_image(saved(tmp_path / "x.png", Image.fromarray(image)), 16)
+    assert np.array_equal(expected, read_image(saved(tmp_path / "x.bmp", Image.fromarray(image)), 16))
+    photometric, path = "rgb" if channels == 3 else "minisblack", tmp_path / "x.tif"
+    for compression in (None, "lzw", "zlib", "packbits"):
+        for values in (image, image * np.uint16(257)):
+            tifffile.imwrite(path, values, photometric=photometric, compression=compression)
+            assert np.array_equal(read_image(path, 16), expected)
 
 
 @pytest.mark.parametrize(("name", "limit"), [("x.png", 3), ("x.jpg", 6), ("x.webp", 6)])

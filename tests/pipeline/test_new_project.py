@@ -17,7 +17,7 @@ from privpipe.pipeline import new_project
 from privpipe.pipeline.new_project import (
     FILES,
     create,
-    first_image_problem,
+    first_images_problem,
     own_images,
     parse_setting,
     project_file,
@@ -134,14 +134,19 @@ def test_images_that_are_not_there_are_told(tmp_path: Path) -> None:
         own_images(str(tmp_path / "gone"))
 
 
-def test_the_first_image_is_tried(tmp_path: Path) -> None:
+def test_some_images_are_tried(tmp_path: Path) -> None:
     root = draw_images(tmp_path / "images", {"a": 5, "b": 5})
-    tifffile.imwrite(root / "a/0.tif", np.zeros((3, 8, 8), "u2"), imagej=True, metadata={"axes": "CYX"})
-    (root / "a/0.png").unlink()
+    planes = np.random.default_rng(0).integers(0, 4096, (3, 8, 8), np.uint16)
+    for path in root.glob("*/*"):
+        tifffile.imwrite(path.with_suffix(".tif"), planes, imagej=True, metadata={"axes": "CYX"})
+        path.unlink()
     values = own_images(str(root))
-    assert "0.tif: has 3 channels, which are no one colour image: set data.channels" in first_image_problem(values)
-    for range_ in ("declared", "set"):
-        assert first_image_problem(values | {"data.channels": [1, 3], "data.range": range_}) == ""
+    assert "0.tif: has 3 channels, which are no one colour image: set data.channels" in first_images_problem(values)
+    values["data.channels"] = [1, 3]
+    said = first_images_problem(values)
+    assert said.startswith("The images are nearly black: but for outliers, they use less than a quarter of the levels")
+    assert "channel 3: 0 to 16" in said and "data.range=set" in said
+    assert first_images_problem(values | {"data.range": "set"}) == ""
 
 
 def git(folder: Path, *words: str) -> str:

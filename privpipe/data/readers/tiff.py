@@ -8,7 +8,9 @@ import logging
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,6 +27,8 @@ LAB = "install it with `pip install 'privpipe[lab]'`, or save the file uncompres
 
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 PILLOW_COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
+# Deflate and packbits are fast with imagecodecs only; LZW is slower with it than in Pillow.
+DIRECT = {1, 8, 32773, 32946} if find_spec("imagecodecs") else {1}
 PILLOW_SAMPLES: dict[int, int] = {  # photometric interpretation: colour channels, of 8 bits or (grey) of 1
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -70,9 +74,12 @@ def read_tiff(file: BinaryIO, reading: Reading) -> Raster | PlainFrame:
             page = series.keyframe
             if page.photometric in UNREAD:
                 raise RefusedError(f"its pixels are {UNREAD[page.photometric]}; save it as grey or RGB")
-            if _is_plain(page, series, tiff):
-                return PlainFrame(page.index)
-            return _decode(tiff, series, page, reading)
+            if not _is_plain(page, series, tiff):
+                return _decode(tiff, series, page, reading)
+            if _is_direct(page):
+                with suppress(Exception):  # what is odd or damaged is left to Pillow, and its words
+                    return _decode(tiff, series, page, reading)
+            return PlainFrame(page.index)
     except ValueError as error:
         if "requires the 'imagecodecs' package" in str(error):
             raise RefusedError(f"its compression needs the package imagecodecs; {LAB}") from error
@@ -107,6 +114,16 @@ def _is_plain(page: TiffPage, series: TiffPageSeries, tiff: TiffFile) -> bool:
         and (page.planarconfig == 1 or page.samplesperpixel == 1)
         and page.compression in PILLOW_COMPRESSIONS
         and not (tiff.is_bigtiff and tiff.byteorder == ">")
+    )
+
+
+def _is_direct(page: TiffPage) -> bool:
+    """Whether tifffile gives the same values as Pillow for a plain page: it is open already, and faster."""
+    return (
+        page.bitspersample == 8
+        and page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
+        and not page.extrasamples
+        and page.compression in DIRECT
     )
 
 

@@ -49,7 +49,7 @@ def download(data: Data, key: Key | None, archives: Path, images: str, public: s
     # All that is given is looked at before anything is read.
     owned = owned_images(data) if data.source == "folder" else None
     others = public_images(data) if isinstance(data.public, str) else None
-    reading, audit = data.reading, Audit(data.on_duplicates)
+    reading, audit = data.reading, Audit(data.on_duplicates, data.reading)
     _, split_seed = _seeds(data)
     rng = shuffler(key, data.split_seed, split_seed)
     write = partial(write_folder, image_size=data.image_size, skip=data.on_error == "skip")
@@ -74,7 +74,7 @@ def download(data: Data, key: Key | None, archives: Path, images: str, public: s
     if owned is None:
         return {"split": [PUBLISHED if data.source == "cifar10" else DRAWN]}
     audit.warn_of_range()
-    return summary(owned, audit, reading, given_path("data.path", str(data.path)))
+    return summary(owned, audit, reading, data.image_size, given_path("data.path", str(data.path)))
 
 
 def _seeds(data: Data) -> list[np.random.SeedSequence]:
