@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
+WITH, WITHOUT = "with public classes", "without public classes"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -17,6 +19,7 @@ class Row:
         accuracy: on test images, 0..1; the mean where there are several noises.
         minutes: of the processor, for everything; None where it was not measured.
         low, high: of the accuracies.
+        public: whether classes of the public images were used, `WITH` or `WITHOUT`; empty where no public image was.
     """
 
     method: str
@@ -28,6 +31,7 @@ class Row:
     minutes: float | None = None
     low: float | None = None
     high: float | None = None
+    public: str = ""
 
 
 COLUMNS = [field.name for field in fields(Row)]
@@ -50,7 +54,7 @@ def markdown(rows: Sequence[Row], header: bool = True) -> str:
         spread = "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
         shown = [
             row.method,
-            row.settings,
+            ", ".join(filter(None, [row.settings, row.public])),
             "none" if row.epsilon is None else f"{row.epsilon:g}",
             most,
             least,

@@ -31,7 +31,7 @@ from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import evaluate, measure
 from privpipe.nn.models import build
 from privpipe.nn.training import train as train_plain
-from privpipe.scores.accuracy_rows import COLUMNS, Row, cells, markdown
+from privpipe.scores.accuracy_rows import COLUMNS, WITH, WITHOUT, Row, cells, markdown
 from privpipe.scores.release_accuracy import EPSILONS
 from privpipe.statistics.accounting import DELTA
 from privpipe.statistics.dp_sgd import Plan, train
@@ -149,8 +149,8 @@ def head_rows(
             return float((scores.argmax(1) == sets.test.labels).double().mean())
 
         accuracy, spent = timed(work)
-        settings = "public labels" if start.labelled else "no public labels"
-        yield Row("at_home, head", settings, epsilon, bound(sets.test.labels, plan), None, accuracy, minutes + spent)
+        most, public = bound(sets.test.labels, plan), WITH if start.labelled else WITHOUT
+        yield Row("at_home, head", "", epsilon, most, None, accuracy, minutes + spent, public=public)
 
 
 def rows(sets: Sets, only: Sequence[str], epsilons: Sequence[float], epochs: int, labelled: bool) -> Iterator[Row]:

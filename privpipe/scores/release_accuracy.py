@@ -22,7 +22,7 @@ import torch
 from privpipe.files import write_csv
 from privpipe.owner.key import new_key
 from privpipe.perturb.keystream import KeyStream, below, normal
-from privpipe.scores.accuracy_rows import COLUMNS, Row, cells, markdown
+from privpipe.scores.accuracy_rows import COLUMNS, WITH, WITHOUT, Row, cells, markdown
 from privpipe.statistics import heads, mechanism, membership, mixtures
 from privpipe.statistics.accounting import DELTA, mu_of
 from privpipe.statistics.heads import Head
@@ -59,6 +59,11 @@ class Prepared:
     private: Vectors
     tests: Vectors
     minutes: float
+
+    @property
+    def public(self) -> str:
+        """Whether classes of public images were used, as `Row.public` says it."""
+        return WITH if self.recipe.start.labelled else WITHOUT
 
     def accuracy(self, head: Head) -> float:
         """On test images, 0..1."""
@@ -100,7 +105,7 @@ def several(
     least = membership.linkage(z, targets, labels, Budget(mu), np.random.default_rng(0), LINKED)
     most = membership.linkage_at_most(labels, mu)
     mean = float(np.mean(found))
-    return Row(method, settings, epsilon, most, least, mean, given.minutes, min(found), max(found))
+    return Row(method, settings, epsilon, most, least, mean, given.minutes, min(found), max(found), given.public)
 
 
 def statistics_rows(given: Prepared, epsilons: Sequence[float], moment: float) -> Iterator[Row]:
@@ -122,7 +127,7 @@ def statistics_rows(given: Prepared, epsilons: Sequence[float], moment: float) -
             return recipe.head(mechanism.noisy(exact, budget, noise))
 
         yield several(given, "dp_statistics", settings, epsilon, targets, released)
-    yield Row("dp_statistics", "no noise", None, None, None, given.accuracy(recipe.head(exact)))
+    yield Row("dp_statistics", "no noise", None, None, None, given.accuracy(recipe.head(exact)), public=given.public)
 
 
 def mixtures_rows(given: Prepared, epsilons: Sequence[float], mixed: int, passes: int = 1) -> Iterator[Row]:
@@ -149,7 +154,8 @@ def mixtures_rows(given: Prepared, epsilons: Sequence[float], mixed: int, passes
         yield several(given, "dp_mixtures", settings, epsilon, ones, released)
     unit = np.eye(recipe.classes)[private.labels]
     exact = Sums(unit.T @ private.z, None, len(unit))
-    yield Row("dp_mixtures", "no noise", None, None, None, given.accuracy(heads.fit_class_sums(exact, recipe.start)))
+    accuracy = given.accuracy(heads.fit_class_sums(exact, recipe.start))
+    yield Row("dp_mixtures", "no noise", None, None, None, accuracy, public=given.public)
 
 
 def _stream(seed: int, budget: Budget) -> KeyStream:
@@ -166,7 +172,7 @@ def all_rows(
         yield from mixtures_rows(given, epsilons, count)
     start = given.recipe.start
     if start.labelled:
-        yield Row("public images alone", "", None, None, None, given.accuracy(start.head))
+        yield Row("public images alone", "", None, None, None, given.accuracy(start.head), public=given.public)
 
 
 def main(words: Sequence[str] | None = None) -> Iterator[str]:

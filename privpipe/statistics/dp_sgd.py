@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-CHUNK = 64  # examples whose gradients are held at a time
+HELD = 1 << 23  # numbers of gradients of single examples at a time, 32 MB: 78 examples of the paper's network
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def clipped_sum(module: nn.Module, inputs: Tensor, labels: Tensor, rows: Tensor,
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0))
     sums = {name: torch.zeros_like(value) for name, value in fixed.items()}
-    for part in torch.split(rows, CHUNK) if len(rows) else ():
+    chunk = max(1, HELD // sum(value.numel() for value in fixed.values()))
+    for part in torch.split(rows, chunk) if len(rows) else ():
         found = gradients(fixed, inputs[part], labels[part])
         squares = torch.stack([value.flatten(1).square().sum(1) for value in found.values()]).sum(0)
         factors = clip / squares.sqrt().clamp(min=clip)
