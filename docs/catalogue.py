@@ -101,6 +101,9 @@ def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
     """Rows of the table of a method that releases numbers of a whole set."""
     release = kind(SIZE, epsilon=EPSILON)
     yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
+    for name, one in kind.own_settings().items():
+        if name != "epsilon":
+            yield f"`perturb.{name}`", f"{one.meaning}: {one.legal}; {one.default:g} if left out"
     yield "`perturb.k`, `perturb.sigma`", "not used"
     yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
     yield "formal guarantee", f"{release.guarantee} (Here: epsilon {EPSILON:g}.)"

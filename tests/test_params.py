@@ -221,13 +221,13 @@ ODD = "1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31"
 IMPOSSIBLE = [
     (
         {"perturb__epsilon": 1.0},
-        "perturb.epsilon is for methods that guarantee one (dp_pix, dp_statistics, ldp_slicing); got 1 with "
-        "perturb.method=block_scramble. Set perturb.epsilon=null, or use one of these.",
+        "perturb.epsilon is for methods that guarantee one (dp_mixtures, dp_pix, dp_statistics, ldp_slicing); got 1 "
+        "with perturb.method=block_scramble. Set perturb.epsilon=null, or use one of these.",
     ),
     (
         {"perturb__budget": 2.0},
-        "perturb.budget is for releases of a whole set (dp_statistics); got 2 with perturb.method=block_scramble, "
-        "whose images no budget bounds. Set perturb.budget=null.",
+        "perturb.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
+        "perturb.method=block_scramble, whose images no budget bounds. Set perturb.budget=null.",
     ),
     (
         {"perturb__method": "dp_statistics", "perturb__scope": "image"},

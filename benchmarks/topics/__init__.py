@@ -12,6 +12,7 @@ TOPICS = (
     "training",
     "loaded",
     "attack",
+    "identification",
     "overhead",
     "growth",
     "scale",

@@ -14,11 +14,13 @@ from privpipe.nn.fitted import Fitted
 from privpipe.nn.inference import Normalisation
 from privpipe.nn.models import build
 from privpipe.released import load_released
+from privpipe.statistics import mixtures, noisy_sums
 from privpipe.statistics.classifier import Classifier
-from privpipe.statistics.noisy_sums import FORM, fitted
 
 # By `privpipe.perturb.release.SetRelease.form`: from the numbers of a release to a classifier.
-FORMS: dict[str, Callable[[Mapping[str, NDArray[Any]]], Classifier]] = {FORM: fitted}
+FORMS: dict[str, Callable[[Mapping[str, NDArray[Any]]], Classifier]] = {
+    module.FORM: module.fitted for module in (noisy_sums, mixtures)
+}
 
 
 def fit_release(path: str | Path) -> Bundle:

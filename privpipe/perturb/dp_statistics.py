@@ -11,40 +11,31 @@ more data)" (ICLR 2021).
 The map, the number of dimensions and all strengths are fixed before the private images are looked at.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import KeyStream, normal
-from privpipe.perturb.method import Drawing
-from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
-from privpipe.perturb.values import Images
+from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled
 
-LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
-NOISE_BYTES = 4  # of one value
+if TYPE_CHECKING:
+    from privpipe.statistics.recipe import Recipe
 
 
-class DpStatistics(SetRelease):
+class DpStatistics(FeatureRelease):
     """Sums of r zᵀ over all private images, with Gaussian noise; z has at most 512 dimensions, r one for each class."""
 
     name = "dp_statistics"
     summary = "the images stay at home; noisy sums over all of them leave, for a classifier to be fitted to"
     form = "noisy_sums"
+    drawn = "sums over all images, with noise"
     colour = "#276749"
 
-    def release(
-        self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
-    ) -> Arrays:
-        # torch, which programs that release nothing do without, comes with the features.
+    def summed(self, recipe: "Recipe", private: Labelled, stream: KeyStream) -> Arrays:
         from privpipe.statistics.mechanism import Budget
         from privpipe.statistics.noisy_sums import numbers_of
-        from privpipe.statistics.recipe import prepare
 
-        if len(public) < LEAST_PUBLIC:
-            raise PrivpipeError(
-                f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
-                "data.public."
-            )
-        recipe, budget = prepare(public, public_labels, classes), Budget(self.mu)
+        budget = Budget(self.mu)
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
@@ -54,6 +45,3 @@ class DpStatistics(SetRelease):
 
         rng = np.random.default_rng(0)
         return linked(released, Budget(self.mu), candidates.images, candidates.labels, targets, rng)
-
-    def drawing(self) -> Drawing:
-        return Drawing(f"{self.name}: sums over all images, with noise\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")

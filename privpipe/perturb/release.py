@@ -12,19 +12,25 @@ deviation of the noise; the squares of those of several releases add up (`privpi
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import KeyStream
-from privpipe.perturb.method import Method
+from privpipe.perturb.method import Drawing, Method
 from privpipe.perturb.settings import Settings, setting
 from privpipe.perturb.values import Images
 from privpipe.statistics.accounting import mu_of
 
+if TYPE_CHECKING:
+    from privpipe.statistics.recipe import Recipe
+
 Labels = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
+LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
+NOISE_BYTES = 4  # of one value
 ADVICE = (
     "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another release "
     "of the same images adds to it."
@@ -132,3 +138,33 @@ class SetRelease(Method):
     def advice(self) -> str:
         """What to make of it, a sentence or two."""
         return ADVICE
+
+
+class FeatureRelease(SetRelease):
+    """A release of sums of feature vectors with noise; public images make the map from images to vectors.
+
+    Attributes:
+        drawn: what leaves, in a few words.
+    """
+
+    drawn: ClassVar[str]
+
+    def release(
+        self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
+    ) -> Arrays:
+        # torch, which programs that release nothing do without, comes with the features.
+        from privpipe.statistics.recipe import prepare
+
+        if len(public) < LEAST_PUBLIC:
+            raise PrivpipeError(
+                f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
+                "data.public."
+            )
+        return self.summed(prepare(public, public_labels, classes), private, stream)
+
+    @abstractmethod
+    def summed(self, recipe: "Recipe", private: Labelled, stream: KeyStream) -> Arrays:
+        """`release` with what public images make."""
+
+    def drawing(self) -> Drawing:
+        return Drawing(f"{self.name}: {self.drawn}\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")

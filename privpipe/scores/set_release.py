@@ -12,7 +12,7 @@ import numpy as np
 from privpipe.attacks.records import Record
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import RELEASES
-from privpipe.perturb.release import Labelled, SetRelease
+from privpipe.perturb.release import Arrays, Labelled, SetRelease
 from privpipe.released import About, Released
 from privpipe.scores import privacy
 from privpipe.scores.identification import Identified, as_metrics, at_most
@@ -52,7 +52,7 @@ def judge_release(released: Released, records: Sequence[Record], candidates: Lab
             that are.
         targets: the first so many candidates are each to be told once.
     """
-    found = identified(release_of(released.about), released, candidates, targets)
+    found = identified_of_set(release_of(released.about), released.numbers, candidates, targets)
     chance = {score.name: score.chance(candidates.labels, None) for score in scores()}
     metrics = privacy.metrics([], {name: {} for name in privacy.BASELINES}, chance, {}, ())
     return Judgement(
@@ -64,14 +64,14 @@ def judge_release(released: Released, records: Sequence[Record], candidates: Lab
     )
 
 
-def identified(release: SetRelease, released: Released, candidates: Labelled, targets: int) -> Identified:
+def identified_of_set(release: SetRelease, numbers: Arrays, candidates: Labelled, targets: int) -> Identified:
     """The three statements of `privpipe.scores.identification` on one image of a set.
 
     The adversary holds all other images of the set, and the candidates.
     """
     sizes = np.unique(candidates.labels, return_counts=True)[1]
     total, bound = len(candidates.labels), at_most(sizes, release.mu)
-    at_least = release.identified(released.numbers, candidates, targets)
+    at_least = release.identified(numbers, candidates, targets)
     return Identified(total, len(sizes) / total, None, bound, at_least, {"exactly": NOT_EXACTLY})
 
 

@@ -110,11 +110,25 @@ def fit(released: Sums, begin: Start) -> Head:
     return Head((begin.weights + _step(sums, begin)).astype(np.float32))
 
 
-def _step(sums: Sums, begin: Start, same: bool = False) -> Doubles:
+def fit_class_sums(released: Sums, begin: Start) -> Head:
+    """The classifier, given noisy sums of z over the images of each class, and what was known before.
+
+    As `fit`, but what `begin.weights` explain of such sums is taken off by A of public images, of which it is known to
+    their number only.
+    """
+    classes = len(released.cross)
+    moment, _ = _pooled(released, begin)
+    cross = released.cross - released.cross.mean(axis=0) - released.count * begin.weights.T @ moment
+    sums = replace(released, cross=cross, cross_variance=released.cross_variance * (1 - 1 / classes))
+    return Head((begin.weights + _step(sums, begin, explained=True)).astype(np.float32))
+
+
+def _step(sums: Sums, begin: Start, same: bool = False, explained: bool = False) -> Doubles:
     """By how much W differs from `begin.weights`, by sums of what those leave unexplained; float64 (d, classes).
 
     Args:
         same: the sums are of the images that `begin.moment` is of, which then is no estimate.
+        explained: what those explain was taken off by `begin.moment`.
     """
     classes, n = len(sums.cross), sums.count
     moment, images = _pooled(sums, begin)
@@ -126,7 +140,8 @@ def _step(sums: Sums, begin: Start, same: bool = False) -> Doubles:
     known = 1 / (values * begin.labelled / rest + 1 / unknown)  # variance of W given public labels, by direction
     error = rest * values / n + sums.cross_variance / n**2
     if not same:  # A is itself estimated, which matters by as much as W may still differ
-        error += values * (values * known).sum() / images
+        before = ((axes.T @ begin.weights) ** 2).mean(axis=1) if explained else 0
+        error += values * (values * (known + before)).sum() / images
     gain = known * values / (known * values**2 + error)
     return np.asarray(axes @ (gain[:, None] * (axes.T @ sums.cross.T / n)))
 

@@ -22,6 +22,7 @@ All sums are float64. That their rounding tells something beyond the noise (Miro
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from privpipe.errors import PrivpipeError
 from privpipe.statistics.values import Doubles, Floats, batches
@@ -82,19 +83,19 @@ def clipped(rows: Floats) -> Floats:
     return np.asarray(rows * (SAFE / np.maximum(norms, SAFE)), np.float32)
 
 
-def exact_sums(vectors: Floats, targets: Floats, *, moment: bool = False) -> Sums:
+def exact_sums(vectors: Floats, targets: Floats | sparse.csr_matrix, *, moment: bool = False) -> Sums:
     """The sums without noise, which must not be published.
 
     Args:
         vectors: z, float32 (N, d), each of norm at most 1.
-        targets: r, float32 (N, classes), each of norm at most 1.
+        targets: r, (N, classes), each of norm at most 1; a sparse matrix where there are many classes.
         moment: whether to sum z zᵀ too.
 
     Raises:
         PrivpipeError: a row is longer than 1 or not finite, or there is not one target for each vector.
     """
-    if len(vectors) != len(targets):
-        raise PrivpipeError(f"there must be a target for each vector; got {len(targets)} for {len(vectors)}.")
+    if len(vectors) != targets.shape[0]:
+        raise PrivpipeError(f"there must be a target for each vector; got {targets.shape[0]} for {len(vectors)}.")
     dims = vectors.shape[1]
     cross, second = np.zeros((targets.shape[1], dims)), np.zeros((dims, dims))
     for rows in batches(len(vectors), ROWS):
@@ -112,12 +113,12 @@ def noise_count(dims: int, classes: int, budget: Budget) -> int:
     return classes * dims + (dims * (dims + 1) // 2 if budget.moment else 0)
 
 
-def release(vectors: Floats, targets: Floats, budget: Budget, noise: Doubles) -> Sums:
+def release(vectors: Floats, targets: Floats | sparse.csr_matrix, budget: Budget, noise: Doubles) -> Sums:
     """Sums with noise, which may be published.
 
     Args:
         vectors: z, float32 (N, d), each of norm at most 1, see `clipped`.
-        targets: r, float32 (N, classes), likewise.
+        targets: r, (N, classes), likewise; see `exact_sums`.
         noise: independent N(0, 1), float64 (`noise_count`,): secret, and never used for anything else.
 
     Raises:
@@ -176,8 +177,8 @@ def unpacked(values: Doubles) -> Doubles:
     return matrix
 
 
-def _check(rows: Doubles) -> None:
-    norms = np.linalg.norm(rows, axis=1)
+def _check(rows: Doubles | sparse.csr_matrix) -> None:
+    norms = sparse.linalg.norm(rows, axis=1) if sparse.issparse(rows) else np.linalg.norm(rows, axis=1)
     if not (norms <= 1).all():
         worst = f"norm {norms.max():.6g}" if np.isfinite(norms).all() else "one that is not finite"
         raise PrivpipeError(f"what is summed has norm at most 1; got {worst}. Use mechanism.clipped first.")

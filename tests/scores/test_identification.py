@@ -9,7 +9,6 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.scores.guarantee import distances
 from privpipe.scores.identification import at_least, at_most, exactly, identification, identified
-from privpipe.scores.identification_table import main, table
 
 KEY = KeyStream(bytes(range(32)))
 SIGMA = 200.0
@@ -204,13 +203,3 @@ def test_a_method_that_gives_no_likelihood_says_so() -> None:
     images = sample_images(4, 8)
     metrics = identification(perturbation, images, np.zeros(4, np.int64), perturbation.apply(images))
     assert (metrics["identified_at_least"], metrics["identified_at_least_why"]) == (None, "silent says nothing")
-
-
-def test_the_table_has_a_row_for_every_setting() -> None:
-    images, labels = sample_images(30, 8), np.arange(30) % 3
-    lines = table(images, labels, KEY, 10).splitlines()[2:]
-    assert {line.split(" | ")[0].removeprefix("| ") for line in lines} == set(PERTURBATIONS)
-    assert "| block_scramble | k=2 | 100.00 % |  | 100.00 % |" in lines
-    assert any(line.startswith("| gaussian_noise | sigma=1000 |  | ") for line in lines)
-    assert main([]).startswith("usage:")
-    assert "nothing.h5" in main(["nothing.h5"])
