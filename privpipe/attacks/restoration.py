@@ -117,22 +117,20 @@ class Prior:
     def generic(cls, image_size: int, channels: int, whole: int | None = None) -> "Prior":
         """A model of natural images that needs none: R(d) = v·((1 - c)·exp(-d/L) + c) at a distance of d pixels.
 
+        Three channels are taken for red, green and blue. Of any other number nobody knows how they go together: each
+        is an image in grey by itself, which claims too little and nothing that is wrong.
+
         Args:
             whole: the size of the images where `image_size` is that of windows of them.
-
-        Raises:
-            PrivpipeError: neither one nor three channels.
         """
-        if channels not in (1, 3):
-            raise PrivpipeError(
-                f"the generic prior is for 1 or 3 channels; got {channels}. Pass public images instead."
-            )
         y, x = np.divmod(np.arange(image_size * image_size), image_size)
         distance = np.hypot(y[:, None] - y, x[:, None] - x)
-        colours = OHTA if channels == 3 else np.eye(1)
+        coloured = channels == len(OHTA)
+        colours = OHTA if coloured else np.eye(channels)
         covariances = np.empty((channels, *distance.shape))
-        for component, (variance, common, length) in enumerate(GENERIC[:channels]):
-            scale = variance / (1 if channels == 3 else 3)  # the mean of three colours has a third of OHTA's variance
+        for component in range(channels):
+            variance, common, length = GENERIC[component if coloured else 0]
+            scale = variance / (1 if coloured else 3)  # the mean of three colours has a third of OHTA's variance
             decay = np.exp(-distance / (length * (whole or image_size)))
             covariances[component] = scale * ((1 - common) * decay + common)
             covariances[component][np.diag_indices(len(decay))] += ROUNDING_OF_INTEGERS

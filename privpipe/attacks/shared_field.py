@@ -101,7 +101,8 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
     y, x = np.divmod(np.arange(pixels), len(prior.mean))
     squared = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
     smooth = np.exp(-squared / (2 * (view.image_size / 4) ** 2))
-    return np.asarray(error + BRIGHTNESS[component] + SHADING[component] * smooth)
+    axis = component if view.channels == len(BRIGHTNESS) else 0  # other channels are grey images, as in Prior.generic
+    return np.asarray(error + BRIGHTNESS[axis] + SHADING[axis] * smooth)
 
 
 def _mean(images: Array) -> Doubles:

@@ -83,8 +83,15 @@ class Perturbation(Knowledge):
 
     @property
     def dataset_key(self) -> Array | None:
-        """What all images share under `scope: dataset`, in the form that the method documents; None if not keyed."""
+        """What all images share under `scope: dataset`, in the form that the method documents; None if not keyed.
+
+        Where it depends on the number of colours it is that of images of three; `shared_key` has that of others.
+        """
         return None
+
+    def shared_key(self, channels: int) -> Array | None:
+        """`dataset_key` for images of `channels` colours, of the form `key_form(channels)`."""
+        return self.dataset_key
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Array | None:
         """The same of each of `images` (N, H, W, C) under `scope: image`, (N, ...); None if not keyed.

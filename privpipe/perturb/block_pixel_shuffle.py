@@ -55,7 +55,10 @@ class BlockPixelShuffle(BlockPerturbation):
     @property
     def dataset_key(self) -> Permutations:
         """p, then q for three colours, of all images (`scope: dataset`), int32 (blocks + 3·k·k,)."""
-        shared: Permutations = self._shared(COLOURS)[0]
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> Permutations:
+        shared: Permutations = self._shared(channels)[0]
         return shared
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Permutations:

@@ -58,7 +58,10 @@ class DpPix(BlockPerturbation):
     @property
     def dataset_key(self) -> Floats:
         """The noise of all images of three colours, in grey levels, float32 (H/k, W/k, 3)."""
-        noise: Floats = self._noise(self.shared_bytes(self._size(COLOURS)))[0]
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> Floats:
+        noise: Floats = self._noise(self.shared_bytes(self._size(channels)))[0]
         return noise
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Floats:

@@ -47,7 +47,10 @@ class GaussianNoise(Perturbation):
     @property
     def dataset_key(self) -> Floats:
         """The noise of all images of three colours (`scope: dataset`), float32 (H, W, 3), in grey levels of 0..255."""
-        return np.asarray(self._shared(COLOURS) * WHITE)
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> Floats:
+        return np.asarray(self._shared(channels) * WHITE)
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Floats:
         """The noise of each image, float32 (N, H, W, C), in grey levels."""

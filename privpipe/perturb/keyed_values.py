@@ -127,7 +127,10 @@ class KeyedValues(BlockPerturbation):
     @property
     def dataset_key(self) -> Array:
         """The key of all images of three colours (`scope: dataset`), as the method describes it."""
-        key: Array = self._shared(COLOURS)[0]
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> Array:
+        key: Array = self._shared(channels)[0]
         return key
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Array:

@@ -63,7 +63,10 @@ class LdpSlicing(Perturbation):
     @property
     def dataset_key(self) -> Bytes:
         """Which bits are flipped in all images of three colours, uint8 (H, W, 3): those of Y, Cb, Cr."""
-        flips: Bytes = self._flips(self.shared_bytes(self._size(COLOURS)), self._masks(COLOURS))[0]
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> Bytes:
+        flips: Bytes = self._flips(self.shared_bytes(self._size(channels)), self._masks(channels))[0]
         return flips
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> Bytes:

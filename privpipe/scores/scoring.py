@@ -254,7 +254,7 @@ def _remembering(score: Callable[[Images], privacy.Scored]) -> Callable[[Array],
 def true_key(perturbation: Perturbation, originals: Images, copies: Copies) -> Array | None:
     """What a found key is compared with: the shared key, or those of the first originals under `scope: image`."""
     if perturbation.scope == "dataset":
-        return perturbation.dataset_key
+        return perturbation.shared_key(originals.shape[3])
     count = min(KEYS_COMPARED, _keys_at_once(perturbation, originals))
     return perturbation.image_keys(originals[:count], copies.copy())
 
@@ -281,7 +281,7 @@ def upper_bound(
 def _keys(perturbation: Perturbation, originals: Images, copies: Copies) -> Iterator[tuple[slice, Array | None]]:
     count = len(originals)
     if perturbation.scope == "dataset":
-        yield slice(0, count), perturbation.dataset_key
+        yield slice(0, count), perturbation.shared_key(originals.shape[3])
         return
     step = _keys_at_once(perturbation, originals)
     for first in tqdm(range(0, count, step), desc="restore with the keys", disable=None):

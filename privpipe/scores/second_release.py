@@ -137,7 +137,7 @@ def _keys_found(one: Perturbation, two: Perturbation, images: Images, first: Arr
         return None
     recovered = []
     for method, keys in zip((one, two), both, strict=True):
-        truth = method.image_keys(images) if method.scope == "image" else method.dataset_key
+        truth = method.image_keys(images) if method.scope == "image" else method.shared_key(images.shape[3])
         assert truth is not None
         truths = truth if method.scope == "image" else [truth] * len(images)
         recovered += [method.key_similarity(key, true).pixels for key, true in zip(keys, truths, strict=True)]

@@ -248,8 +248,3 @@ def test_refuses_a_prior_of_other_images(private: Pixels) -> None:
 def test_refuses_what_is_no_set_of_public_images(public: Pixels) -> None:
     with pytest.raises(PrivpipeError, match=r"public images must be uint8 \(M, H, W, C\), square, .*; got .* Pass"):
         Prior.of(public)
-
-
-def test_the_generic_prior_refuses_colours_that_it_does_not_know() -> None:
-    with pytest.raises(PrivpipeError, match=r"1 or 3 channels; got 4\. Pass public images"):
-        Prior.generic(8, 4)
