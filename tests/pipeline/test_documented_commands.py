@@ -49,7 +49,8 @@ TABLE = [
     skip("make docs", "has tests of its own"),
     skip("source .venv/bin/activate && cd demo", "every command here runs in the environment"),
     skip(
-        r"python -m privpipe\.scores\.(guarantee|release_table|set_release|(identification_table|release_accuracy|at_home) .*)",
+        r"python -m privpipe\.scores\."
+        r"(guarantee|release_table|set_release|(identification_table|release_accuracy|at_home) .*)",
         "have tests of their own; print a table",
     ),
     # tests/pipeline/test_evaluate.py runs these in small, on drawn images.
