@@ -232,7 +232,8 @@ def _solve(view: _View, target: _Target) -> Permutations:
     if blocks == 1:  # no other pixels to compare with
         return permutations
     for _ in range(MAX_ROUNDS):
-        placed = view.pixels[:, :, _sources(permutations)].reshape(colours, blocks, n, blocks * n)
+        # z is symmetric, and whole rows are copied many times as fast as single values of each.
+        placed = view.pixels[:, _sources(permutations)].reshape(colours, blocks * n, blocks, n).transpose(0, 2, 3, 1)
         before, permutations = permutations, _assign(placed, target.pixels)
         if np.array_equal(before, permutations):
             break

@@ -14,7 +14,7 @@ shrinkage-thresholding algorithm for linear inverse problems", SIAM Journal on I
 Gaussian and a sparse prior against each other is our own choice. The confidence is that of `wiener`.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.restoration import WHITE, Prior, restore
 from privpipe.attacks.wiener import confidence
-from privpipe.attacks.windows import windows
+from privpipe.attacks.windows import Window, windows
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
-from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats, pixel_values
+from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Array, Doubles, Floats, pixel_values
 
 # a, b of luminance and of chroma, and d in grey levels: tuned in a few trials on 60 training images of CIFAR-10.
 GAUSSIAN = 0.6
@@ -56,17 +56,57 @@ class GradientInversion(Attack):
         linear = restore(view.targets, method, None, prior)
         repeated = len(prior.mean) ** 2 // replace(method, image_size=len(prior.mean)).operator(None).shape[0]
         energy = _Energy(axis, ROUNDING_OF_INTEGERS * repeated, prior)
-        targets = pixel_values(view.targets)
-        images = np.empty_like(targets)
-        step = max(1, CHUNK_VALUES // targets[0].size)
-        for start in range(0, len(targets), step):
+        step = max(1, CHUNK_VALUES // view.targets[0].size)
+        for start in range(0, len(linear), step):
             rows = slice(start, start + step)
-            images[rows] = _minimise(energy, linear[rows], targets[rows])
-        return Outcome(images, confidence(view, prior))
+            linear[rows] = _interleaved(
+                _minimise(energy, _planes(linear[rows]), _planes(pixel_values(view.targets[rows])))
+            )
+        return Outcome(linear, confidence(view, prior))
+
+
+@dataclass(frozen=True)
+class _Mirrored:
+    """Matrices (C, P, P) of the pixels of windows that no mirror image changes, as those of `Prior` are.
+
+    What is even and what is odd under the mirror stay apart, so that two products of a half each do for one.
+
+    Args:
+        even, odd: (C, P', P'), on the pixels of the left half, the middle column included.
+    """
+
+    even: Floats
+    odd: Floats
+
+    @classmethod
+    def of(cls, matrices: Doubles, side: int) -> "_Mirrored":
+        half = side - side // 2
+        left = matrices.reshape(-1, side, side, side, side)[:, :, :half]
+        same, other = left[..., :half], left[..., ::-1][..., :half]
+        even, odd = same + other, same - other
+        even[..., side // 2 : half] /= 2  # a middle column is its own mirror image
+        pixels = (-1, side * half, side * half)
+        return cls(even.reshape(pixels).astype(np.float32), odd.reshape(pixels).astype(np.float32))
+
+    def times(self, windows: Floats) -> Floats:
+        """The matrices times windows (C, ..., side, side), of the same shape."""
+        side = windows.shape[-1]
+        half = side - side // 2
+        same, other = windows[..., :half], windows[..., ::-1][..., :half]
+        flat = (len(windows), -1, side * half)
+        # The matrices are symmetric but for the halved middle, so they stand to the left.
+        even, odd = (
+            (matrix @ part.reshape(flat).swapaxes(1, 2)).swapaxes(1, 2).reshape(same.shape)
+            for matrix, part in ((self.even, (same + other) / 2), (self.odd, (same - other) / 2))
+        )
+        out = np.empty_like(windows)
+        out[..., ::-1][..., :half] = even - odd
+        out[..., :half] = even + odd
+        return out
 
 
 class _Energy:
-    """What is minimised, for images (T, H, W, C), H = W.
+    """What is minimised, for images in planes of colour (T, C, H, W), H = W.
 
     Args:
         axis: float32 (H, H), the operator along one axis; it acts on the other in the same way.
@@ -79,10 +119,10 @@ class _Energy:
         self.windows = windows(len(axis), side)
         covered = 4 if len(axis) % side else 1  # windows that hold a pixel, at most
         self.axis, self.noise = axis, np.float32(noise)
-        self.mean = prior.mean.astype(np.float32)
+        self.mean = np.tensordot(prior.colours, prior.mean, (1, 2)).astype(np.float32)  # of components, (C, h, w)
         self.colours = prior.colours.astype(np.float32)
         precisions = [GAUSSIAN * np.linalg.inv(covariance) for covariance in prior.covariances]
-        self.precisions: list[Floats] = [precision.astype(np.float32) for precision in precisions]
+        self.precisions = _Mirrored.of(np.array(precisions), side)
         self.weights = np.full(len(precisions), CHROMA, np.float32)
         self.weights[0] = LUMINANCE
         # Bounds of the second derivative: a sum of squared differences has 8 at most.
@@ -92,16 +132,19 @@ class _Energy:
         )
 
     def gradient(self, images: Floats, observed: Floats) -> Floats:
-        residuals = _both_axes(self.axis, images) - observed
-        components = images @ self.colours.T
+        residuals = self.axis @ images @ self.axis.T - observed
+        components = _rotated(self.colours, images)
         prior = _edges(components, self.weights)
-        mean = self.mean @ self.colours.T
-        for window in self.windows:
-            centred = window.of(components) - mean
-            flat, part = centred.reshape(len(images), -1, len(self.precisions)), window.of(prior)
-            for component, precision in enumerate(self.precisions):
-                part[..., component] += (flat[:, :, component] @ precision).reshape(part.shape[:3])
-        return np.asarray(_both_axes(self.axis.T, residuals) / self.noise + prior @ self.colours)
+        # All windows of all images in one product: with few rows at a time, precisions would be read for each anew.
+        parts = [_window(components, window) - self.mean for window in self.windows]
+        slopes = self.precisions.times(np.stack([part.swapaxes(0, 1) for part in parts], axis=1))
+        for number, window in enumerate(self.windows):
+            part = _window(prior, window)
+            part += slopes[:, number].swapaxes(0, 1)
+        residuals = self.axis.T @ residuals @ self.axis
+        residuals /= self.noise
+        residuals += _rotated(self.colours.T, prior)
+        return np.asarray(residuals)
 
 
 def _minimise(energy: _Energy, start: Floats, observed: Floats) -> Floats:
@@ -115,22 +158,35 @@ def _minimise(energy: _Energy, start: Floats, observed: Floats) -> Floats:
     return images
 
 
-def _both_axes(axis: Floats, images: Floats) -> Floats:
-    """`axis` (H, H) applied to rows and columns of images (T, H, W, C)."""
-    count, height, width, channels = images.shape
-    rows = axis @ images.reshape(count, height, width * channels)
-    return np.asarray(axis @ rows.reshape(count * height, width, channels)).reshape(images.shape)
+def _planes(images: Array) -> Floats:
+    """Images (T, H, W, C) as planes of colour, (T, C, H, W)."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _interleaved(planes: Floats) -> Floats:
+    """What `_planes` was given."""
+    return planes.transpose(0, 2, 3, 1)
+
+
+def _window(planes: Floats, window: Window) -> Floats:
+    """The window of planes (T, C, H, W), a view."""
+    return planes[:, :, window.top : window.top + window.side, window.left : window.left + window.side]
+
+
+def _rotated(matrix: Floats, planes: Floats) -> Floats:
+    """`matrix` (C, C) times the colours of each pixel of planes (T, C, H, W)."""
+    return np.asarray(matrix @ planes.reshape(*planes.shape[:2], -1)).reshape(planes.shape)
 
 
 def _edges(components: Floats, weights: NDArray[np.float32]) -> Floats:
-    """Gradient of the sum of weights·sqrt(|grad|² + d²), by forward differences; (T, H, W, C)."""
+    """Gradient of the sum of weights·sqrt(|grad|² + d²), by forward differences; (T, C, H, W)."""
     down, right = np.zeros_like(components), np.zeros_like(components)
-    down[:, :-1] = np.diff(components, axis=1)
-    right[:, :, :-1] = np.diff(components, axis=2)
-    scale = weights / np.sqrt(down**2 + right**2 + np.float32(EDGE**2))
+    np.subtract(components[:, :, 1:], components[:, :, :-1], out=down[:, :, :-1])
+    np.subtract(components[..., 1:], components[..., :-1], out=right[..., :-1])
+    scale = weights[:, None, None] / np.sqrt(down**2 + right**2 + np.float32(EDGE**2))
     down *= scale
     right *= scale
     gradient = -down - right
-    gradient[:, 1:] += down[:, :-1]
-    gradient[:, :, 1:] += right[:, :, :-1]
+    gradient[:, :, 1:] += down[:, :, :-1]
+    gradient[..., 1:] += right[..., :-1]
     return gradient

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from privpipe.perturb.values import Array
+from privpipe.perturb.values import Array, Doubles, Images
+
+CHUNK_IMAGES = 4096  # turned to float32 at a time
 
 
 def parts_of(images: Array, step: int) -> Iterator[Array]:
@@ -73,3 +75,17 @@ class Sums:
         """(C, P, P), in the type of the products."""
         mean = self.mean.astype(self.products.dtype)
         return np.asarray(self.products / self.products.dtype.type(self.count) - mean[:, :, None] * mean[:, None, :])
+
+
+def principal_axes(public: Images, mean: Doubles) -> Doubles:
+    """Rows are the principal axes of colour, (C, C), the one with most variance first; `mean` (H, W, C)."""
+    middle = mean.astype(np.float32)
+    products = squares((part - middle).reshape(-1, mean.shape[2]) for part in parts_of(public, CHUNK_IMAGES))
+    return np.asarray(np.linalg.eigh(products)[1].T[::-1])
+
+
+def products_along(public: Images, mean: Doubles, axis: Doubles) -> Doubles:
+    """Sums over images of the products of two pixels' deviations along an axis of colour, (P, P)."""
+    weights = axis.astype(np.float32)
+    middle = mean.astype(np.float32) @ weights
+    return squares((part @ weights - middle).reshape(-1, middle.size) for part in parts_of(public, CHUNK_IMAGES))

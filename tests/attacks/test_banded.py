@@ -5,9 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, random_array
 
-from privpipe.attacks.banded import MOST_DIAGONALS, Bands, markov_precision, squared
-from privpipe.attacks.restoration import Prior
+from privpipe.attacks.banded import MOST_DIAGONALS, Bands, local_precision, markov_precision, squared
+from privpipe.attacks.restoration import Prior, restore
 from privpipe.data.synthetic import draw
+from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.linear import block_diagonal, correlation
 
 SIZE = 16
@@ -80,3 +81,42 @@ def test_takes_images_of_one_colour() -> None:
     matrix, right = correlation(np.ones((1, 1)), SIZE), RNG.normal(size=(SIZE * SIZE, 1, 1))
     found = Bands(grey.covariances, 1e-9).solve(matrix, right)
     np.testing.assert_allclose(found, right, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "rows"), [(24, 2), (33, 4)])
+def test_windows_tell_the_covariances_of_larger_images(size: int, rows: int) -> None:
+    """An exponential covariance is the same at all places: those of windows of 16 pixels are its beginning."""
+
+    def covariance(side: int) -> NDArray[np.float64]:
+        y, x = np.divmod(np.arange(side * side), side)
+        decay = np.exp(-np.hypot(np.subtract.outer(y, y), np.subtract.outer(x, x)) / 10)
+        return np.asarray(100 * decay + np.eye(side * side))
+
+    precision = whole(local_precision(covariance(SIZE), size, rows))
+    assert np.linalg.eigvalsh(precision).min() > 0
+    implied, expected = np.linalg.inv(precision), covariance(size)
+    y, x = np.divmod(np.arange(size * size), size)
+    near = np.hypot(np.subtract.outer(y, y), np.subtract.outer(x, x)) < 3
+    np.testing.assert_allclose(implied[near], expected[near], rtol=0.08)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+def test_large_images_are_nearer_whole_than_in_windows(
+    scope: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, count = 45, 5
+    images = np.ascontiguousarray(draw(200, 48, rng=np.random.default_rng(0)).images[:, :size, :size, :channels])
+    method = PERTURBATIONS["random_filter"](size, 5, scope, stream=KeyStream(bytes(range(32))))
+    originals, perturbed = images[:count], method.apply(images[:count])
+    key = method.dataset_key if scope == "dataset" else method.image_keys(originals)
+    prior = Prior.known(images[count:], method, channels)
+    found = restore(perturbed, method, key, prior, rounding=0.01)
+    alone = restore(perturbed[1:2], method, key if scope == "dataset" else key[1:2], prior, rounding=0.01)
+    np.testing.assert_allclose(found[1:2], alone, atol=1e-3)
+    monkeypatch.setattr("privpipe.attacks.restoration.MOST_BAND", 0)
+    error, before = (
+        np.square(restored - originals.astype(np.float64)).mean()
+        for restored in (found, restore(perturbed, method, key, prior, rounding=0.01))
+    )
+    assert error < 0.8 * before
