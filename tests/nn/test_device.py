@@ -1,5 +1,9 @@
 """Which device a training runs on, and that what makes it deterministic is undone."""
 
+import ctypes
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,3 +45,30 @@ def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         PrivpipeError, match=r"train\.device=cuda, but torch sees no CUDA device here\. Use .*auto or cpu"
     ):
         resolve_device("cuda")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs the allocator of glibc"
+)
+def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
+    """Three tensors of 8 MiB a step, touched and freed: without care, 6,144 pages are handed out anew in each."""
+    code = """
+import resource, torch
+from privpipe.nn.device import deterministic
+
+def step():
+    tensors = [torch.ones(1 << 21) for _ in range(3)]
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+with deterministic(1):
+    for _ in range(3):
+        step()
+    before = faults()
+    for _ in range(20):
+        step()
+    print((faults() - before) / 20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 10

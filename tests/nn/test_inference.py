@@ -42,6 +42,16 @@ def test_normalised_images_have_mean_0_and_deviation_1_in_the_layout_of_networks
     assert out[7, 2, 3, 5].item() == pytest.approx((int(images[7, 3, 5, 2]) - mean) / std, rel=1e-5)
 
 
+@pytest.mark.parametrize("images", [IMAGES, IMAGES.half() * 1.37, IMAGES[:0], IMAGES[..., :1]])
+def test_normalisation_is_the_formula_bit_for_bit(images: Tensor) -> None:
+    channels = images.shape[3]
+    mean, std = torch.tensor([101.3, 99.7, 120.1])[:channels], torch.tensor([31.7, 29.3, 40.9])[:channels]
+    before = images.clone()
+    expected = ((images.float() - mean) / std).permute(0, 3, 1, 2)
+    assert torch.equal(Normalisation(mean, std)(images), expected)
+    assert torch.equal(images, before)
+
+
 @pytest.mark.parametrize("value", [0, 37, 255])
 def test_a_constant_colour_is_centred_and_not_blown_up(value: int) -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8))
