@@ -3,9 +3,9 @@
 The map from images to short vectors z of norm at most 1 is that of `dp_statistics`. Each image is added to `passes`
 rows, one of each pass, drawn evenly among the rows of its class; the release is all rows with noise and with the
 classes that they stand for. So whoever has it trains whatever it likes on labelled vectors, and on as many of them as
-there are images / `mixed` x `passes`. NeuroMixGDP (Li et al., "NeuroMixGDP: a neural collapse-inspired random mixup for
-private data release", 2022, arXiv 2202.06467, its variant of one class) and DP-CDA (Saha et al., 2024, arXiv
-2411.16121) release such sums.
+there are images / `mixed` x `passes`. DP-CDA releases such sums of one class (Saha, Tonoy and Imtiaz, 2024, arXiv
+2411.16121), of images; NeuroMixGDP releases noisy means of features of any classes with means of their labels (Li, Cao
+and Yao, "NeuroMixGDP: a neural collapse-inspired random mixup for private data release", 2022, arXiv 2202.06467).
 
 Both draw the images of each row anew and account for it as a subsample. Here every image is in a fixed number of rows,
 whatever the others are, so that the guarantee is that of one Gaussian mechanism (`privpipe.statistics.mixtures`):
