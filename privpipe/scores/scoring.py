@@ -197,7 +197,8 @@ def judge(
     rows += [matching] if matching else []
     # Without public images, other originals stand for them.
     others = np.roll(originals, 1, axis=0) if view.public is None else view.public
-    baselines = {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
+    baselines: dict[str, privacy.Scored] = {name: {} for name in privacy.BASELINES}
+    baselines |= {name: score(images) for name, images in privacy.baseline_images(view.targets, others).items()}
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     guessing = {score.name: score.chance(labels, random) for score in scores()}
     measured = [(record, recovery) for record, recovery in compared if recovery is not None]
