@@ -20,9 +20,10 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from privpipe.attacks.linkage import image_similarity
 from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
-from privpipe.perturb.values import Floats
+from privpipe.perturb.values import Doubles, Floats
 
 LEVELS = ("L0", "L1", "L2")
 UNFIT = "takes images"  # how a refusal ends that is no sign of a weak attack
@@ -170,6 +171,15 @@ class Attack(ABC):
         if not method.features or self.takes_features:
             return None
         return f"uploads of {method.name} are features and no images; {self.name} {UNFIT}"
+
+    def similarity(self, view: AdversaryView, images: Floats, candidates: Images) -> Floats | Doubles:
+        """How likely each target is of each candidate, (T, G); only rows compare.
+
+        Args:
+            images: what it made of the targets of `view`, float32 (T, H, W, C).
+            candidates: uint8 (G, H, W, C).
+        """
+        return image_similarity(images, candidates)
 
     def learns_from_pairs(self, view: AdversaryView) -> bool:
         """Whether known pairs of this transformation tell it what public images do not."""
