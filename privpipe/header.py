@@ -43,6 +43,8 @@ class Header:
         reading: how image files became these arrays (`privpipe.reading`); empty for the usual way, and then not in
             the file.
         settings: those that the method has of its own; of methods without any nothing is in the file.
+        image_shape: (H, W, C) of the images that features were made of; None: that of `shape`, and then not in the
+            file.
     """
 
     kind: str
@@ -58,6 +60,17 @@ class Header:
     salt: str = ""
     reading: str = ""
     settings: dict[str, float] = field(default_factory=dict)
+    image_shape: tuple[int, int, int] | None = None
+
+    @property
+    def original_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of what was perturbed."""
+        return self.image_shape or self.shape
+
+    @property
+    def stored_k(self) -> int:
+        """`k` as it is in what is stored: one number stands for several pixels of an image where that is features."""
+        return max(1, self.k * self.shape[0] // self.original_shape[0])
 
     @property
     def image_bytes(self) -> int:
@@ -78,6 +91,7 @@ def write_header(file: h5py.File, header: Header) -> None:
         "salt": _text(header.salt),
         **({"reading": _text(header.reading)} if header.reading else {}),
         **({"settings": _text(as_text(header.settings))} if header.settings else {}),
+        **({"image_shape": np.array(header.image_shape, np.int64)} if header.image_shape else {}),
         "class_names": np.array([name.encode() for name in header.class_names]),
         "image_range": np.array(header.image_range, np.float64),
     }
@@ -128,7 +142,7 @@ def read_header(file: h5py.File, path: Path, kind: str) -> Header:
         reading = _decode(attrs["reading"]) if "reading" in attrs else ""
         settings = parsed(_decode(attrs["settings"])) if "settings" in attrs else {}
         about = (int(attrs["k"]), scope, names, (low, high), shape, dtype, sigma, fingerprint, salt, reading, settings)
-        return Header(kind, method, *about)
+        return Header(kind, method, *about, _image_shape(attrs["image_shape"]) if "image_shape" in attrs else None)
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RuntimeError) as error:
         what = error.args[0] if isinstance(error, KeyError) else error  # str of a KeyError adds quotes
         raise damaged(path, str(what)) from error
@@ -161,6 +175,18 @@ def _check_split(file: h5py.File, split: str) -> tuple[tuple[int, int, int], str
     if str(digests.dtype) != "uint64" or digests.shape != (blocks,):
         raise ValueError(f"{split}/digests has {digests.dtype} {digests.shape}; expected uint64 ({blocks},)")
     return images.shape[1:], str(images.dtype)
+
+
+def _image_shape(value: Any) -> tuple[int, int, int]:
+    """(H, W, C) of an attribute; ValueError where it is none."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.int64 or value.shape != (3,):
+        raise ValueError("image_shape is not three whole numbers")
+    height, width, channels = (int(length) for length in value)
+    if min(height, width, channels) < 1 or max(height, width, channels) > MAX_VALUES:
+        raise ValueError(f"image_shape is {height}, {width}, {channels}")
+    if height * width * channels > MAX_VALUES:
+        raise ValueError(f"image_shape is of more than {MAX_VALUES:,} values")
+    return height, width, channels
 
 
 def _text(value: str) -> np.bytes_:

@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from privpipe.attacks.linkage import image_similarity
 from privpipe.perturb import PERTURBATIONS, KeyStream, Perturbation
 from privpipe.perturb.base import Array, Images
-from privpipe.perturb.values import Floats
+from privpipe.perturb.values import Doubles, Floats
 
 LEVELS = ("L0", "L1", "L2")
+UNFIT = "takes images"  # how a refusal ends that is no sign of a weak attack
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class AdversaryView:
         targets: other perturbed images, whose originals are wanted, of the same shape and type; (T, H, W, C).
         public: unperturbed images of other images, uint8 (M, H, W, C); None at level L0.
         pairs: known pairs; None below level L2.
+        image_shape: (H, W, C) of the images, where uploads are features of another shape; else None.
         kept: what attacks keep of the images for their next run, by names of their own. `replace` hands it on, to other
             levels and to fewer stolen images.
     """
@@ -64,15 +67,16 @@ class AdversaryView:
     public: Images | None = None
     pairs: Pairs | None = None
     settings: dict[str, float] = field(default_factory=dict)
+    image_shape: tuple[int, int, int] | None = None
     kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def image_size(self) -> int:
-        return int(self.stolen.shape[1])
+        return int(self.stolen.shape[1]) if self.image_shape is None else self.image_shape[0]
 
     @property
     def channels(self) -> int:
-        return int(self.stolen.shape[3])
+        return int(self.stolen.shape[3]) if self.image_shape is None else self.image_shape[2]
 
     @cached_property
     def transformation(self) -> Perturbation:
@@ -137,6 +141,7 @@ class Attack(ABC):
             over the one before it.
         seeks_key: whether its attempts hold a key, so that the number of images or pairs that it needs is worth
             measuring.
+        takes_features: whether it makes use of uploads that are features and no images (`Perturbation.features`).
         costly: whether it is run only where no other attack is sure of its answer, and with the largest number of known
             pairs only.
         order: attacks are tried by rising order, of equal ones by name, the costly ones last.
@@ -145,6 +150,7 @@ class Attack(ABC):
     name: ClassVar[str]
     levels: ClassVar[tuple[str, ...]]
     seeks_key: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = False
     costly: ClassVar[bool] = False
     order: ClassVar[int] = 50
 
@@ -159,6 +165,21 @@ class Attack(ABC):
 
         An attack that holds for many methods asks what the method says of itself, so that new methods are attacked.
         """
+
+    def refusal(self, method: Perturbation) -> str | None:
+        """Why there is no point in it, though it `applies` to what the method says of itself; None where there is."""
+        if not method.features or self.takes_features:
+            return None
+        return f"uploads of {method.name} are features and no images; {self.name} {UNFIT}"
+
+    def similarity(self, view: AdversaryView, images: Floats, candidates: Images) -> Floats | Doubles:
+        """How likely each target is of each candidate, (T, G); only rows compare.
+
+        Args:
+            images: what it made of the targets of `view`, float32 (T, H, W, C).
+            candidates: uint8 (G, H, W, C).
+        """
+        return image_similarity(images, candidates)
 
     def learns_from_pairs(self, view: AdversaryView) -> bool:
         """Whether known pairs of this transformation tell it what public images do not."""

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import LEVELS, Attack, Budget
-from privpipe.attacks.linkage import image_similarity
 from privpipe.attacks.records import as_images
 from privpipe.attacks.suite import load_view
 from privpipe.checksum import check
@@ -115,17 +114,17 @@ def solve(folder: str | Path, kind: type[Attack]) -> Solution:
     with open_store(folder / CANDIDATES, PUBLIC) as store:
         candidates = store.images("train")
     view = load_view(folder / UPLOADS, folder / PUBLIC_IMAGES, folder / LEAKED_IMAGES, len(asked), None)
-    if not attack.applies(view.transformation):
+    if not attack.applies(view.transformation) or attack.refusal(view.transformation):
         raise PrivpipeError(f"{attack.name} is not for {view.method}. Use an attack that applies.")
     view = replace(view, targets=np.concatenate([asked, named]))
     if view.pairs is not None and "L2" not in attack.levels:
         view = replace(view, pairs=None)
     if attack.levels == LEVELS[:1]:
         view = replace(view, public=None)
-    images = attack.run(view).images
+    images, last = attack.run(view).images, replace(view, targets=named)
     if images is None:
         raise PrivpipeError(f"{attack.name} brings no images. Use another attack.")
-    likeliest = image_similarity(images[len(asked) :], candidates).argmax(axis=1)
+    likeliest = attack.similarity(last, images[len(asked) :], candidates).argmax(axis=1)
     return Solution(
         f"privpipe: {attack.name}", as_images(images[: len(asked)]), likeliest.astype(np.int64), rules.digest
     )

@@ -6,7 +6,8 @@
 An adversary who suspects that a perturbed image is one of some images at hand (they were on the web, say) need not
 reconstruct anything. `method_similarity` asks of each candidate how likely the perturbed image is if it was made of
 this one, whatever the key was: the method is public, and the unknown key is integrated out, or replaced by what no
-key changes (`Perturbation.log_likelihood`). No other image is used, so it does not matter whether they share the key.
+key changes (`Perturbation.log_likelihood`). No other image is used, so it does not matter whether they share the key;
+but for neuracrypt, where what the targets share counts too.
 
 | method | what is compared |
 |---|---|
@@ -14,6 +15,7 @@ key changes (`Perturbation.log_likelihood`). No other image is used, so it does 
 | block_scramble | the sorted values of each block and colour, which no permutation changes |
 | random_filter | what the best of all k×k kernels leaves unexplained |
 | block_mix | log-likelihood: rows of a mixed block are Gaussian with the block's second moments |
+| neuracrypt | how alike the patches of an image are, and what one map for all targets makes of them |
 | gaussian_noise, correlated_noise | log-likelihood: distance weighted with the inverse covariance of the noise |
 
 `image_similarity` compares reconstructions with images and knows nothing of how they were made.
@@ -84,7 +86,10 @@ def method_similarity(targets: Array, gallery: Images, method: Perturbation) -> 
     Raises:
         PrivpipeError: the shapes do not fit, the method has a key and no likelihood, or a kernel is too large.
     """
-    _check(targets, gallery)
+    if method.features and gallery.ndim == 4 and targets.shape[1:] == method.output_shape(gallery.shape[3]):
+        _check(gallery, gallery)
+    else:
+        _check(targets, gallery)
     similarity = method.log_likelihood(targets, gallery)
     return np.asarray(similarity - similarity.max(axis=1, keepdims=True), np.float32)
 

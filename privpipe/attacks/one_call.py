@@ -3,8 +3,9 @@
 from privpipe.attacks.base import AdversaryView, Pairs
 from privpipe.attacks.records import Record
 from privpipe.attacks.registry import attacks
-from privpipe.attacks.suite import run, situations
+from privpipe.attacks.suite import applicable, run, situations
 from privpipe.errors import PrivpipeError
+from privpipe.perturb import perturbation_called
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.one_call import prepared
 
@@ -51,7 +52,15 @@ def attack(
     Raises:
         PrivpipeError: there is no such method or these settings are impossible, or the arrays do not fit each other.
     """
-    size = perturbed.shape[1] if perturbed.ndim == 4 else 0
+    originals = public if pairs is None else pairs[0]
+    features = perturbation_called(method).features
+    if features and originals is None:
+        raise PrivpipeError(
+            f"{method} gives features, whose shape does not say that of the images; got neither public images nor "
+            "pairs. Pass some."
+        )
+    known = originals if features else perturbed
+    size = known.shape[1] if known is not None and known.ndim == 4 else 0
     transformation = prepared(method, size, k, scope, sigma, None, settings)
     view = AdversaryView(
         method,
@@ -63,13 +72,14 @@ def attack(
         public,
         None if pairs is None else Pairs(*pairs),
         transformation.settings,
+        (size, size, known.shape[3]) if features and known is not None else None,
     )
     _check(view)
-    chosen = [one for one in attacks(network_epochs, seed, threads, device) if one.applies(transformation)]
-    known = {level: held for level, held in situations(view)}  # of L2 the last: with all pairs
-    return [
+    chosen, refused = applicable(view, attacks(network_epochs, seed, threads, device))
+    held_at = {level: held for level, held in situations(view)}  # of L2 the last: with all pairs
+    return refused + [
         run(one, level, held)
-        for level, held in known.items()
+        for level, held in held_at.items()
         for one in chosen
         if level in one.levels and (level != "L2" or one.learns_from_pairs(held))
     ]
@@ -78,6 +88,7 @@ def attack(
 def _check(view: AdversaryView) -> None:
     """Raises PrivpipeError where the arrays do not fit each other."""
     method, shape = view.transformation, view.stolen.shape
+    image = shape[1:] if view.image_shape is None else view.image_shape
     given = {"perturbed": view.stolen, "targets": view.targets}
     pairs = view.pairs
     if pairs is not None:
@@ -92,8 +103,8 @@ def _check(view: AdversaryView) -> None:
         ("public", view.public),
         ("the first of pairs", None if pairs is None else pairs.originals),
     ):
-        if originals is not None and (originals.dtype != "uint8" or originals.shape[1:] != shape[1:]):
+        if originals is not None and (originals.dtype != "uint8" or originals.shape[1:] != image):
             raise PrivpipeError(
-                f"{name} must be uint8 (M, {', '.join(map(str, shape[1:]))}); got {originals.dtype} {originals.shape}. "
+                f"{name} must be uint8 (M, {', '.join(map(str, image))}); got {originals.dtype} {originals.shape}. "
                 "Convert or resize them."
             )

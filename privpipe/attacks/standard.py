@@ -95,6 +95,7 @@ V1 = Suite(
             "gradient_inversion",
             "jigsaw",
             "known_plaintext",
+            "patch_matching",
             "pixel_correlation",
             "restoration_network",
             "row_products",

@@ -42,10 +42,10 @@ def load_view(
     with open_store(perturbed, PERTURBED) as store:
         header = store.header
         for path, images in ((public, known), (leaked, originals)):
-            if images.shape[1:] != header.shape:
+            if images.shape[1:] != header.original_shape:
                 raise PrivpipeError(
-                    f"{path} has images of shape {images.shape[1:]}, {perturbed} of {header.shape}. Make both again "
-                    "with `dvc repro`."
+                    f"{path} has images of shape {images.shape[1:]}, {perturbed} of {header.original_shape}. Make both "
+                    "again with `dvc repro`."
                 )
         available = store.counts["train"]
         count = available if stolen is None else min(stolen, available)
@@ -62,6 +62,7 @@ def load_view(
         known if len(known) else None,
         pairs,
         header.settings,
+        header.image_shape,
     )
 
 
@@ -69,8 +70,8 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
     """Run every one of `attacks` that applies, with all that `view` holds and with less.
 
     First each level with all its images, L2 with 1, 10, 100, ... of the known pairs and with all of them; then, for
-    attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason, and a
-    costly one that is not needed as well.
+    attacks that seek a key, smaller numbers of stolen images. An attack that refuses is recorded with its reason, a
+    costly one that is not needed as well, and once what takes images where uploads are features.
 
     Args:
         target: the file that the records will be written to; space for them is asked for before the work.
@@ -78,11 +79,13 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
     Raises:
         PrivpipeError: the disk of `target` has not the space.
     """
-    chosen = [attack for attack in attacks if attack.applies(view.transformation)]
+    chosen, records = applicable(view, attacks)
     plan = planned(view, chosen)
     if target is not None:
-        need_space(target, len(plan) * view.targets.size + SMALL_OUTPUT)  # images of 8 bits; keys are small beside them
-    records: list[Record] = []
+        image = view.image_size**2 * view.channels
+        need_space(
+            target, len(plan) * len(view.targets) * image + SMALL_OUTPUT
+        )  # images of 8 bits; keys are small beside them
     with tqdm(plan, desc="attack", unit="attack", disable=None) as bar:
         for attack, level, known in bar:
             bar.set_postfix_str(f"{attack.name} {level}")
@@ -93,6 +96,16 @@ def suite(view: AdversaryView, attacks: Sequence[Attack], target: str | Path | N
                 why = f"{sure.attack} at {sure.level} found the key with a confidence of {sure.confidence:.2f}"
                 records.append(Record(level, attack.name, _pairs(known), len(known.stolen), problem=why))
     return records + data_cost(view, chosen, records)
+
+
+def applicable(view: AdversaryView, attacks: Sequence[Attack]) -> tuple[list[Attack], list[Record]]:
+    """Those of `attacks` that apply to what `view` holds, and a record with the reason for each that would refuse."""
+    applying = [attack for attack in attacks if attack.applies(view.transformation)]
+    refusals = [(attack, attack.refusal(view.transformation)) for attack in applying]
+    records = [
+        Record(attack.levels[0], attack.name, 0, len(view.stolen), problem=why) for attack, why in refusals if why
+    ]
+    return [attack for attack, why in refusals if why is None], records
 
 
 def _rounded(record: Record) -> Record:

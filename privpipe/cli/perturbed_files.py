@@ -141,9 +141,17 @@ def write_set(
         raise PrivpipeError("there is no image to perturb. Name images, or folders that hold some.")
     _check_free([out, table], queries, force)
     size, sigma = method.image_size, method.sigma if method.noisy else 0.0
-    shape = (size, size, reading.count)
+    shape = method.output_shape(reading.count)
     settings = (method.name, method.k, method.scope, (UNLABELLED,), method.image_range, shape, str(method.dtype), sigma)
-    header = Header(PERTURBED, *settings, key_fingerprint, reading=reading.describe())
+    images = (size, size, reading.count) if method.features else None
+    header = Header(
+        PERTURBED,
+        *settings,
+        key_fingerprint,
+        reading=reading.describe(),
+        settings=method.settings,
+        image_shape=images,
+    )
     label = np.zeros(1, np.int64)
     with create(out, header, {"train": 0, "val": 0, "test": len(queries)}) as writer:
         for row, query in enumerate(tqdm(queries, desc="perturb", unit="img", disable=None)):

@@ -85,7 +85,7 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
     """
     bundle = load_bundle(path)
     reading = Reading.parse(bundle.reading)
-    size = bundle.architecture.image_size
+    size = bundle.image_shape[0] if bundle.image_shape else bundle.architecture.image_size
 
     def read_checked() -> Key | None:
         key = read_key()
@@ -103,12 +103,13 @@ def load_classifier(path: str | Path, read_key: Callable[[], Key | None]) -> Cla
         bundle.scope,
         bundle.class_names,
         method.image_range,
-        (size, size, reading.count),
+        method.output_shape(reading.count),
         str(method.dtype),
         bundle.sigma,
         bundle.key_fingerprint,
         reading=bundle.reading,
         settings=method.settings,
+        image_shape=(size, size, reading.count) if method.features else None,
     )
     bundle.check_fits(header, "the images to classify")
     return Classifier(bundle, method, reading)

@@ -76,7 +76,7 @@ class Network(ABC):
             method: the transformation of the images, without a key.
             descrambler: as `model.descrambler`.
         """
-        problem = self._halving_problem(method.image_size)
+        problem = self._halving_problem(method.output_shape(1)[0])
         return [] if problem is None else [problem]
 
     def _halving_problem(self, image_size: int) -> str | None:

@@ -59,7 +59,8 @@ class Vit(Network):
 
     def experiment_problems(self, method: "Perturbation", descrambler: str) -> list[str]:
         size, problems = method.image_size, super().experiment_problems(method, descrambler)
-        legal = patch_sizes(size)
+        pixels = size // method.output_shape(1)[0]  # of a side, that one place of the network's input stands for
+        legal = [patch * pixels for patch in patch_sizes(size // pixels)]
         if not legal:
             return [
                 *problems,

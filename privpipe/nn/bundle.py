@@ -45,6 +45,7 @@ class Bundle:
         reading: how image files became the images (see `privpipe.store.Header`).
         settings: those that the method has of its own (see `privpipe.store.Header`).
         statistics: what the training images are like; None where nobody measured it.
+        image_shape: of the images that features were made of (see `privpipe.store.Header`).
     """
 
     model: nn.Sequential
@@ -62,6 +63,7 @@ class Bundle:
     reading: str = ""
     settings: dict[str, float] = field(default_factory=dict)
     statistics: InputStatistics | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     def check_fits(self, header: Header, path: str | Path) -> None:
         """Refuse images that are not perturbed as the training images were.
@@ -82,6 +84,7 @@ class Bundle:
             "dtype": (self.dtype, header.dtype),
             "image range": (self.image_range, header.image_range),
             "image shape": ((size, size, self.architecture.channels), header.shape),
+            "shape of the originals": (self.image_shape, header.image_shape),
             "class names": (self.class_names, header.class_names),
         }
         differing = [f"{name} {mine!r} != {other!r}" for name, (mine, other) in pairs.items() if mine != other]
@@ -101,6 +104,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}
     about |= {"reading": bundle.reading} if bundle.reading else {}  # files of the usual reading stay as they were
     about |= {"settings": as_text(bundle.settings)} if bundle.settings else {}
+    about |= {"image_shape": list(bundle.image_shape)} if bundle.image_shape else {}
     about |= {"statistics": bundle.statistics.describe()} if bundle.statistics else {}
     return about | {"dtype": bundle.dtype, "image_range": [float(value) for value in bundle.image_range]}
 
@@ -228,7 +232,13 @@ def _assemble(
         str(about.get("reading", "")),
         parsed(str(about.get("settings", ""))),
         InputStatistics.parse(about["statistics"]) if "statistics" in about else None,
+        _shape(about["image_shape"]) if "image_shape" in about else None,
     )
+
+
+def _shape(lengths: list[Any]) -> tuple[int, int, int]:
+    height, width, channels = (int(length) for length in lengths)
+    return height, width, channels
 
 
 def _difference(bundle: Bundle, about: dict[str, Any]) -> str:

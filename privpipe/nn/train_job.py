@@ -123,7 +123,7 @@ def train_file(
         train_set = load_training(store, place, recipe.batch_size, memory_mb)
         val_set = load_split(store, "val", place if isinstance(train_set, Resident) else torch.device("cpu"))
         network = network_for(arch, recipe.style)
-        block = network().block_size(header.shape[0], header.k)
+        block = network().block_size(header.shape[0], header.stored_k)
         architecture = Architecture(network.name, header.shape[0], header.shape[2], len(header.class_names), block)
         model = build(architecture, torch.Generator().manual_seed(recipe.seed)).to(place)
         if target is not None:
@@ -184,6 +184,7 @@ def _bundle(
         header.reading,
         header.settings,
         statistics,
+        header.image_shape,
     )
 
 

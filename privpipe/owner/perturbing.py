@@ -25,23 +25,23 @@ def perturbation(settings: Perturb, image_size: int, key: Key) -> Perturbation:
 
 def perturb_file(
     source: str | Path, target: str | Path, settings: Perturb, key: Key, progress: bool = True
-) -> dict[str, int | float | str]:
+) -> dict[str, int | float | str | None]:
     """Perturb every image of `source` (RAW) into `target` (PERTURBED), in chunks, with a progress bar if asked for.
 
     Returns:
         The number of images of each split, the size of the images in bytes, the root-mean-square change per
-        value in grey levels of 0..255 (over all splits, to 0.01), the fingerprint of the key, and whether it is a
-        research key.
+        value in grey levels of 0..255 (over all splits, to 0.01; None of features, which are no levels), the
+        fingerprint of the key, and whether it is a research key.
 
     Raises:
         PrivpipeError: `source` is missing or damaged, or `target` cannot be written.
     """
     with open_store(source, RAW) as store:
-        height, width, _ = store.header.shape
+        height, width, channels = store.header.shape
         if height != width:
             raise PrivpipeError(f"{source} has images of {height}x{width}; they must be square. Crop them first.")
         method = perturbation(settings, height, key)
-        low, high = method.image_range
+        (low, high), shape = method.image_range, method.output_shape(channels)
         header = Header(
             PERTURBED,
             method.name,
@@ -49,12 +49,13 @@ def perturb_file(
             settings.scope,
             store.header.class_names,
             (low, high),
-            store.header.shape,
+            shape,
             str(method.dtype),
             settings.sigma if method.noisy else 0.0,
             key.fingerprint if method.keyed else "",
             reading=store.header.reading,
             settings=method.settings,
+            image_shape=store.header.shape if method.features else None,
         )
         squares, total = 0.0, sum(store.counts.values())
         copies = Copies()  # of the whole file: one image in two splits must not show either
@@ -67,14 +68,14 @@ def perturb_file(
                     images = store.rows(split, start, stop)
                     perturbed = method.apply(images, copies)
                     writer.write(split, start, perturbed, store.labels(split, start, stop))
-                    squares += squared_change(images, perturbed, 255 / (high - low))
+                    squares += 0.0 if method.features else squared_change(images, perturbed, 255 / (high - low))
                     bar.update(stop - start)
-    values = total * int(np.prod(header.shape))
+    values = total * math.prod(header.shape)
     return {
         **{f"n_{split}": store.counts[split] for split in SPLITS},
         "bytes": values * method.dtype.itemsize,
         # It follows from the originals: with all its digits it would confirm a guess of one of them.
-        "rms_change": round((squares / values) ** 0.5, 2),
+        "rms_change": None if method.features else round((squares / values) ** 0.5, 2),
         "key_fingerprint": key.fingerprint,
         "key_research": key.research,
     }

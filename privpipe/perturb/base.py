@@ -34,7 +34,8 @@ class Perturbation(Knowledge):
         stream: the source of key material; may be None for a method that is not `keyed`.
         others: a method's `own_settings`, by name.
 
-    Output is uint8 in 0..255 where `exact`, else float16 in units where black is 0 and white is 1.
+    Output is uint8 in 0..255 where `exact`, else float16 in units where black is 0 and white is 1. That of a method of
+    `features` is no image, and has a shape of its own.
     """
 
     image_size: int
@@ -50,7 +51,7 @@ class Perturbation(Knowledge):
 
     @abstractmethod
     def apply(self, images: Images, copies: Copies | None = None) -> Array:
-        """Perturb `images`, uint8 (N, H, W, C).
+        """Perturb `images`, uint8 (N, H, W, C), to an array (N, *`output_shape`).
 
         Under `scope: image` the key material of an image follows from the secret, the settings and the image itself,
         wherever it stands; equal images differ by their running number.

@@ -30,6 +30,7 @@ class Knowledge(Method):
         pairs_attack: the name of the attack that finds the key of all images from known pairs; None: none does here.
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
+        features: whether the output is numbers of each block, and no image: its shape is `output_shape`.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
             (blocks, k*k), pixel j of block b comes from its pixel dataset_key[b, j].
         keeps_block_means: whether no key changes the mean of a k×k block.
@@ -50,6 +51,7 @@ class Knowledge(Method):
     pairs_attack: ClassVar[str | None] = "known_plaintext"  # which asks for `key_equations`
     operator_without_key: ClassVar[bool] = False
     identity: ClassVar[bool] = False
+    features: ClassVar[bool] = False
     permutes_within_blocks: ClassVar[bool] = False
     keeps_block_means: ClassVar[bool] = False
     falls_up_to: ClassVar[int] = 0
@@ -63,6 +65,13 @@ class Knowledge(Method):
     @abstractmethod
     def apply(self, images: Images) -> Array:
         """See `privpipe.perturb.base.Perturbation.apply`."""
+
+    def output_shape(self, channels: int) -> tuple[int, int, int]:
+        """(H, W, C) of what becomes of an image of so many colours; the image's own, but for `features`.
+
+        H and W are equal and divide `image_size`.
+        """
+        return self.image_size, self.image_size, channels
 
     @classmethod
     def k_rule(cls, image_size: int) -> str:

@@ -30,7 +30,8 @@ def perturb(
         settings: those that the method has of its own, by name; see `METHODS[method].own_settings()`.
 
     Returns:
-        The same shape, uint8 in 0..255 where the method is `exact`, else float16 in units where black is 0 and white 1.
+        The same shape, uint8 in 0..255 where the method is `exact`, else float16 in units where black is 0 and white 1;
+        of a method of `features`, (N, h, w, c) or (h, w, c) as its `output_shape` says.
 
     Raises:
         PrivpipeError: there is no such method or these settings are impossible, the images are not as described, or the

@@ -13,7 +13,7 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     method = PERTURBATIONS.get(header.method)
     if method is None:
         return None, "This version of privpipe does not know the method."
-    weakness = method(header.shape[0], header.k, header.scope).weakness()
+    weakness = method(header.original_shape[0], header.k, header.scope).weakness()
     if weakness is not None:
         return True, weakness
     if not method.keyed:

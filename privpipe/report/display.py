@@ -5,13 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+COLOURS = 4  # at most
+
 
 def displayable(image: NDArray[Any], image_range: tuple[float, float]) -> NDArray[np.uint8]:
     """An image (H, W, C) as 8-bit RGB: as it is where it keeps to `image_range`, else stretched to its own range.
 
-    Two channels are red and green, a fourth one is added as grey, as in ImageJ's composites.
+    Two channels are red and green, a fourth one is added as grey, as in ImageJ's composites. Of more, which are
+    features and no colours, the mean is shown.
     """
     values = image.astype(np.float64)
+    values = values.mean(axis=2, keepdims=True) if values.shape[2] > COLOURS else values
     low, high = image_range
     if values.min() < low or values.max() > high:
         low, high = float(values.min()), float(values.max())

@@ -8,6 +8,7 @@ tell apart. A flag does not change a number.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from privpipe.attacks.base import UNFIT
 from privpipe.scores.privacy import BASELINES, LEADING, Row
 
 SURE, UNSURE = 0.9, 0.1  # confidence
@@ -73,6 +74,11 @@ def _alike(metrics: Metrics) -> list[str]:
 
 
 def _not_run(problems: Iterable[tuple[str, str, int, str]]) -> list[str]:
-    """Attacks that applied and refused; one that was not needed is no sign of anything."""
-    reasons = {(attack, level): why for level, attack, _, why in problems if level != "L3" and NEEDLESS not in why}
+    """Attacks that applied and refused; one that was not needed, or is for images where there are none, is no sign."""
+    expected = (NEEDLESS, UNFIT)
+    reasons = {
+        (attack, level): why
+        for level, attack, _, why in problems
+        if level != "L3" and not any(words in why for words in expected)
+    }
     return [f"not run: {attack} at {level}: {why}" for (attack, level), why in reasons.items()]

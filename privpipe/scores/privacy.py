@@ -139,14 +139,18 @@ def baseline_images(targets: Array, public: Images) -> dict[str, Array]:
     - `other_image`: a public image drawn at random, which has nothing to do with the target. In order it would: sets
       have their classes in turn.
 
+    Of uploads that are features the second is missing: they are no images.
+
     Args:
         targets: perturbed images as stored, (T, H, W, C).
         public: other images, uint8 (M, H, W, C); fewer than T are used in turn.
     """
-    mean = np.broadcast_to(public.mean(axis=0, dtype=np.float64).astype(np.float32), targets.shape)
+    mean = public.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = np.broadcast_to(mean, (len(targets), *mean.shape))
     drawn = np.random.default_rng(0).permutation(len(public))
     other = public[drawn[np.arange(len(targets)) % len(public)]]
-    return {"mean_image": mean, "perturbed": _like_public(targets, public), "other_image": other}
+    seen = {"perturbed": _like_public(targets, public)} if targets.shape[1:] == public.shape[1:] else {}
+    return {"mean_image": mean, **seen, "other_image": other}
 
 
 def _like_public(targets: Array, public: Images) -> Floats:

@@ -200,7 +200,10 @@ def judge(
     attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
     metrics = privacy.metrics(
         rows,
-        baselines={name: score(images) for name, images in _baseline_images(view, originals).items()},
+        baselines={
+            **{name: {} for name in privacy.BASELINES},
+            **{name: score(images) for name, images in _baseline_images(view, originals).items()},
+        },
         guessing={one.name: one.chance(labels, random) for one in scores()},
         originals={one.name: one.measure(replace(attempt, images=originals)) for one in scores() if one.of_originals},
         attacked=attacked,

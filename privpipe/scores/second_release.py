@@ -60,6 +60,8 @@ def second_release(perturbation: Perturbation, originals: Images) -> Metrics:
     """
     if not perturbation.keyed:
         return not_measured(f"{perturbation.name} has no key: one release tells all there is")
+    if perturbation.features:
+        return not_measured(f"{perturbation.name} gives features, which are not compared with the images")
     nothing = not_measured(None)
     images = originals[: max(LEAST_IMAGES, min(MOST_IMAGES, MOST_VALUES // math.prod(originals.shape[1:])))]
     if len(images) < LEAST_IMAGES:

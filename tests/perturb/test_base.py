@@ -24,6 +24,7 @@ from privpipe.perturb.base import (
 )
 from privpipe.perturb.block_pixel_shuffle import BlockPixelShuffle
 from privpipe.perturb.keyed_values import KeyedValues
+from privpipe.perturb.neuracrypt import Neuracrypt
 from privpipe.perturb.values import divisors
 
 SIZE = 8
@@ -70,7 +71,8 @@ def test_the_registry_is_by_name() -> None:
 def test_the_output_is_as_documented(name: str, scope: str) -> None:
     perturbation = case(name, scope)
     out = perturbation.apply(IMAGES)
-    assert out.shape == IMAGES.shape
+    assert out.shape == (len(IMAGES), *perturbation.output_shape(3))
+    assert perturbation.features == (perturbation.output_shape(3) != IMAGES.shape[1:])
     assert out.dtype == perturbation.dtype == (np.uint8 if perturbation.exact else np.float16)
     assert perturbation.image_range == ((0.0, 255.0) if perturbation.exact else (0.0, 1.0))
 
@@ -155,7 +157,7 @@ def test_the_keys_of_images_are_the_same_wherever_one_begins(name: str, size: in
 def test_any_number_of_channels_is_kept(name: str, scope: str, channels: int) -> None:
     perturbation, images = case(name, scope), sample_images(3, SIZE, channels)
     out = perturbation.apply(images)
-    assert out.shape == images.shape
+    assert out.shape == (len(images), *perturbation.output_shape(channels))
     if perturbation.undone_by_key:
         keys = keys_of(perturbation, images)
         # Whose shared key is given for three colours.
@@ -287,6 +289,9 @@ def test_methods_and_scopes_draw_independent_bytes(name: str) -> None:
 def test_scope_dataset_is_the_same_for_all_images(name: str) -> None:
     perturbation = case(name, "dataset")
     outs = [*perturbation.apply(SAME), *perturbation.apply(np.concatenate([IMAGES[1:3], SAME]))[2:]]
+    if isinstance(perturbation, Neuracrypt):  # the patches of each image are permuted anew
+        assert len({out.tobytes() for out in outs}) > 1
+        outs = [out[np.lexsort(out.T)] for out in (one.reshape(-1, one.shape[2]) for one in outs)]
     assert len({out.tobytes() for out in outs}) == 1
 
 
@@ -320,7 +325,8 @@ def test_every_legal_k_works_and_the_list_is_the_rule(name: str, size: int) -> N
         assert legal == [k for k in range(1, size + 1) if (size % k == 0 if PERTURBATIONS[name].blocks else k % 2 == 1)]
     images = sample_images(2, size)
     for k in legal or [1]:
-        assert method(name, size, k).apply(images).shape == images.shape
+        perturbation = method(name, size, k)
+        assert perturbation.apply(images).shape == (2, *perturbation.output_shape(3))
 
 
 def test_divisors_and_odd_sizes() -> None:

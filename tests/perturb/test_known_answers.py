@@ -32,6 +32,8 @@ ANSWERS = {
     ("block_pixel_shuffle", 4, "image"): "1148b8e63be47f72",
     ("disguised_rmt", 4, "dataset"): "15674ec041959012",
     ("disguised_rmt", 4, "image"): "cb057b0f6425b8c5",
+    ("neuracrypt", 4, "dataset"): "9d7d7e571bb1c3d7",
+    ("neuracrypt", 4, "image"): "402ef8f2cc7e433f",
     ("dp_pix", 4, "dataset"): "d2e3c77dd914a2c6",
     ("dp_pix", 4, "image"): "8a373403626c82d1",
     ("ldp_slicing", 1, "dataset"): "1d8c18fbb20d438e",

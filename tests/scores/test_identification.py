@@ -12,7 +12,7 @@ from privpipe.scores.identification import at_least, at_most, exactly, identific
 
 KEY = KeyStream(bytes(range(32)))
 SIGMA = 200.0
-CONTINUUM = ("random_filter", "block_mix", "disguised_rmt", "dp_pix", "ldp_slicing")
+CONTINUUM = ("random_filter", "block_mix", "disguised_rmt", "neuracrypt", "dp_pix", "ldp_slicing")
 WHY_NOT = "(can turn any image|draws its key from a continuum|has keys that do not form a group)"
 NO_GROUP = ("learnable_encryption", "extended_learnable_encryption", "negative_positive", "format_preserving")
 COUNTED = [name for name in PERTURBATIONS if not PERTURBATIONS[name].noisy and name not in (*CONTINUUM, *NO_GROUP)]
