@@ -55,6 +55,45 @@ def test_what_is_found(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     assert duplicates(Fingerprints.of(images), sets, labels, start=41) == found[2:]
 
 
+def unclipped(image: np.ndarray, gains: list[float], offsets: list[float]) -> np.ndarray:
+    """Other brightness and contrast of each channel."""
+    return np.rint(image * np.array(gains) + offsets).clip(0, 255).astype(np.uint8)
+
+
+CHANGES = {
+    "half the contrast": ([0.5] * 3, [60.0] * 3),
+    "a tenth of the contrast": ([0.1] * 3, [100.0] * 3),
+    "brighter": ([0.8] * 3, [50.0] * 3),
+    "another contrast of each channel": ([0.9, 0.5, 0.25], [0.0, 0.0, 0.0]),
+    "another brightness of each channel": ([0.7] * 3, [60.0, 30.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_brightness_and_contrast_is_seen_through(change: str) -> None:
+    changed = np.stack([unclipped(image, *CHANGES[change]) for image in DRAWN])
+    count = len(DRAWN)
+    sets, labels = np.repeat([0, 1], count), np.zeros(2 * count, np.int64)
+    found = duplicates(Fingerprints.of(np.concatenate([DRAWN, changed])), sets, labels)
+    right = [pair for pair in found if pair.second - pair.first == count and not pair.identical]
+    assert len(right) >= 0.95 * count and len(found) - len(right) <= 1
+
+
+def test_a_dim_channel_that_a_jpeg_spoils_counts_for_little() -> None:
+    dim = unclipped(DRAWN, [0.15, 1.0, 1.0], [0.0] * 3)
+    saved_again = np.stack([as_jpeg(image, 95) for image in dim])
+    sets = np.repeat([0, 1], len(dim))
+    found = duplicates(Fingerprints.of(np.concatenate([dim, saved_again])), sets, np.zeros(len(sets), np.int64))
+    assert len(found) >= 0.95 * len(dim)
+
+
+def test_images_of_one_colour_with_faint_textures_are_not_near() -> None:
+    rng = np.random.default_rng(0)
+    pink = np.array([230, 180, 210]) + rng.normal(0, 5, (50, 8, 8, 1)).repeat(4, 1).repeat(4, 2)
+    images = np.rint(pink).astype(np.uint8)
+    assert duplicates(Fingerprints.of(images), np.arange(50), np.zeros(50, np.int64)) == []
+
+
 def test_images_of_one_shade_are_near_only_where_they_are_identical() -> None:
     flat = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None, None, None], (10, 8, 8, 3)).copy()
     flat[9] = flat[0]
