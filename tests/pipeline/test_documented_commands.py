@@ -49,12 +49,13 @@ TABLE = [
     skip("make docs", "has tests of its own"),
     skip("source .venv/bin/activate && cd demo", "every command here runs in the environment"),
     skip(
-        r"python -m privpipe\.scores\.(guarantee|release_table|set_release|(identification_table|release_accuracy|at_home) .*)",
+        r"python -m privpipe\.scores\."
+        r"(guarantee|release_table|set_release|(identification_table|release_accuracy|at_home) .*)",
         "have tests of their own; print a table",
     ),
     # tests/pipeline/test_evaluate.py runs these in small, on drawn images.
     skip(r"privpipe (evaluate|leaderboard|challenge (new|submit|score)) .*", "minutes, on drawn or public images"),
-    skip(r"python -m studies\.outcomes .*", "has tests of its own; the page is committed"),
+    skip(r"python -m studies\.(outcomes|front\.figure) .*", "has tests of its own; what it makes is committed"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),
     skip(r"dvc --cd studies/\w+ .*", LONG),
