@@ -72,7 +72,7 @@ def front(points: pd.DataFrame, releases: pd.DataFrame) -> Figure:
         for value in alone:
             axes.axhline(100 * value, color=GREY, linestyle=":", linewidth=1)
             name = "public images with their classes, alone"
-            axes.annotate(name, (95, 100 * value), (0, 3), fontsize=7, color=GREY, ha="right", **OFFSET)
+            axes.annotate(name, (95, 100 * value), (0, -9), fontsize=7, color=GREY, ha="right", **OFFSET)
         axes.axvline(PRIOR, color=GREY, linestyle="--", linewidth=1)
         axes.annotate("by the class alone", (PRIOR, BOTTOM + 1), (3, 0), fontsize=7, color=GREY, rotation=90, **OFFSET)
         axes.set(xscale="log", xlim=(LEFT, 100), ylim=(BOTTOM, 80))

@@ -6,7 +6,7 @@ import pytest
 
 from privpipe.report.privacy_figures import colour_of
 from privpipe.scores.accuracy_rows import COLUMNS, WITH, WITHOUT
-from studies.front.figure import POINT, front, load, survey_points
+from studies.front.figure import POINT, ROOT, front, load, survey_points
 
 SURVEY = pd.DataFrame(
     [["pixelate", 4, "dataset", 0.0, 0.5], ["gaussian_noise", 1, "image", 200.0, 0.3]],
@@ -54,3 +54,14 @@ def test_the_committed_tables_fit_together_and_nothing_is_told_more_often_than_i
     measured = bounded[bounded["at_least"].notna()]
     error = np.sqrt(measured["at_most"] * (1 - measured["at_most"]) / 1000)  # of 1,000 trials
     assert (measured["at_least"] <= measured["at_most"] + 3 * error).all()
+
+
+def test_the_page_says_what_the_tables_say() -> None:
+    _, releases = load()
+    page = (ROOT / "docs" / "results.md").read_text()
+    bounded = releases[releases["epsilon"].notna()]
+    for row in bounded.itertuples():
+        accuracy = f"{100 * row.accuracy:.1f} %"
+        starts = (f"| {row.epsilon:g} | ", f"{row.public.removesuffix(' public classes')} classes | {row.epsilon:g} | ")
+        lines = [line for line in page.splitlines() if any(start in line for start in starts) and accuracy in line]
+        assert lines, (row.method, row.epsilon, accuracy)
