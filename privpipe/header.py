@@ -70,7 +70,7 @@ class Header:
     @property
     def stored_k(self) -> int:
         """`k` as it is in what is stored: one number stands for several pixels of an image where that is features."""
-        return max(1, self.k * self.shape[0] // self.original_shape[0])
+        return self.k if self.image_shape is None else max(1, self.k * self.shape[0] // self.image_shape[0])
 
     @property
     def image_bytes(self) -> int:

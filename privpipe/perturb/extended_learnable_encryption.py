@@ -56,20 +56,20 @@ class ExtendedLearnableEncryption(KeyedValues):
         """What `change` of the keys drawn from `stream` make of values (n, blocks, nibbles), four times as fast.
 
         Numbers that carry a nibble each in their last four bits are sorted, instead of looking up where it comes from.
-        It is the same unless two numbers of a block agree in their first 60 bits.
+        It is the same unless two numbers of a block agree in their first 60 bits. `stream` is sorted in place.
         """
-        blocks, drawn = self._parts(stream)
-        numbers = drawn.view("<u8")
-        flips = drawn[..., ::NUMBER_BYTES] & np.uint8(1)
+        blocks, drawn = self._parts(stream if stream.flags.writeable else stream.copy())
+        lowest = np.ascontiguousarray(drawn[..., ::NUMBER_BYTES])
+        flips = lowest & np.uint8(1)
         flips *= np.uint8(NIBBLE)
         sources = order(blocks) + self.n_blocks * np.arange(len(values))[:, None]
         moved = values.reshape(-1, values.shape[2]).take(sources, axis=0)
         moved ^= flips
-        numbers = numbers & ~np.uint64(NIBBLE)
-        numbers |= moved
-        numbers.sort(axis=-1)
-        out: Bytes = numbers.astype(np.uint8)
-        out &= np.uint8(NIBBLE)
+        lowest &= np.uint8(255 - NIBBLE)
+        lowest |= moved
+        drawn[..., ::NUMBER_BYTES] = lowest
+        drawn.view("<u8").sort(axis=-1)
+        out: Bytes = drawn[..., ::NUMBER_BYTES] & np.uint8(NIBBLE)
         out ^= flips
         return out
 
