@@ -12,10 +12,12 @@ TOPICS = (
     "training",
     "loaded",
     "attack",
+    "sizes",
     "overhead",
     "growth",
     "scale",
 )
+LONG = ("sizes",)  # measured only when named: more than an hour
 GPU = "gpu"
 
 
