@@ -3,7 +3,7 @@
     python -m benchmarks.against 3e582ee                       # perturbing, every method
     python -m benchmarks.against HEAD~3 --only noise --rounds 40
     python -m benchmarks.against 3e582ee --topic attack --rounds 3    # attacks and scores of the default experiment
-    python -m benchmarks.against 3e582ee --topic restoration --rounds 3    # with a key for each image, and PSNR in dB
+    python -m benchmarks.against 3e582ee --topic restoration --rounds 1    # with a key for each image, and PSNR in dB
 
 REV is checked out into a temporary git worktree. Each build runs in a process of its own, and they take turns, call by
 call, so that a machine that slows down for a while slows both. A ratio is taken within each round: how many times as
