@@ -1,6 +1,7 @@
 """Measure privpipe against what one would write without it.
 
-    python -m benchmarks                            # all topics; results, page and figures are written anew
+    python -m benchmarks                            # all topics but long ones; results, page and figures are made anew
+    python -m benchmarks --only sizes               # one that takes more than an hour
     python -m benchmarks --only training            # one topic; what is known of the others stays
     python -m benchmarks --quick --only storage     # small, for a look: nothing is written
     python -m benchmarks --only training --machine epyc    # beside the results of another machine
@@ -21,7 +22,7 @@ from benchmarks.machine import describe, sgemm
 from benchmarks.page import write_page
 from benchmarks.results import Result, Target, load_all, save, show, summary_row
 from benchmarks.setting import Setting
-from benchmarks.topics import TOPICS, topic
+from benchmarks.topics import LONG, TOPICS, topic
 
 HEADER = ["target", "value", "range", "wanted", "verdict"]
 
@@ -52,7 +53,7 @@ def main(only: tuple[str, ...], quick: bool, images: Path | None, where: str | N
     # On the disk of the checkout: /tmp may be memory, and its rates those of no disk.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as name:
         setting = Setting(quick, images, Path(name), tell, rates, facts)
-        for each in only or TOPICS:
+        for each in only or [name for name in TOPICS if name not in LONG]:
             outcome = topic(each).measure(setting)
             targets += outcome.targets
             facts |= outcome.facts

@@ -4,6 +4,7 @@
     python -m benchmarks.against HEAD~3 --only noise --rounds 40
     python -m benchmarks.against 3e582ee --topic attack --rounds 3    # attacks and scores of the default experiment
     python -m benchmarks.against 3e582ee --topic reading --rounds 5   # folders of image files, by kind and mixed
+    python -m benchmarks.against 3e582ee --topic restoration --rounds 1    # with a key for each image, and PSNR in dB
 
 REV is checked out into a temporary git worktree. Each build runs in a process of its own, and they take turns, call by
 call, so that a machine that slows down for a while slows both. A ratio is taken within each round: how many times as
@@ -39,13 +40,16 @@ class Build:
             command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.cases = self._read().split("\t")
+        self.qualities: dict[str, float] = {}  # of what cases returned, where that is a number
 
     def seconds(self, case: str) -> tuple[float, float]:
         """Of one call, per item: by the clock on the wall, and of CPU."""
         assert self.process.stdin is not None
         self.process.stdin.write(case + "\n")
         self.process.stdin.flush()
-        wall, cpu = map(float, self._read().split())
+        wall, cpu, *quality = map(float, self._read().split())
+        if quality:
+            self.qualities[case] = quality[0]
         return wall, cpu
 
     def close(self) -> int:
@@ -118,6 +122,9 @@ def main(revision: str, topic: str, only: str, rounds: int) -> None:
             for case in ours.cases:
                 if only in case and case in other.cases:
                     click.echo(row(case, *compare(ours, other, case, rounds)))
+                    if case in ours.qualities:
+                        both = (build.qualities[case] for build in (ours, other))
+                        click.echo("  with the result {:.2f} (this) and {:.2f} (REV)".format(*both))
         finally:
             for build in builds:
                 build.close()

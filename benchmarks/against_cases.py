@@ -1,14 +1,16 @@
 """What `benchmarks.against` times: the same public calls of any build of privpipe.
 
 Run by it as a script, with the build first on the path: reads names of cases from standard input, a line each, and
-answers each with the seconds of one call per item, by the clock on the wall and of CPU. So it imports nothing of
-`benchmarks`, and calls only what the builds that are compared have in common.
+answers each with the seconds of one call per item, by the clock on the wall and of CPU, and with the number that the
+call returned where it returned one (its quality). So it imports nothing of `benchmarks`, and calls only what the builds
+that are compared have in common.
 """
 
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 Call = Callable[[], object]
 SIGMA = 25.0
 THREADS, STOLEN = 2, 44_000  # of attacks
+RESTORED = 1000  # images in a call, each with a key of its own: what they share takes half a second
 # Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a fraction of it.
 SIZES = ((32, 2000), (224, 40))
 # method, k, scope
@@ -166,11 +169,45 @@ def write_file(path: Path, values: "np.ndarray", settings: dict[str, str]) -> No
         Image.fromarray(values).save(path)
 
 
+def restoration() -> dict[str, tuple[int, Call]]:
+    """Level L3: images restored with the key of each, of drawn images; the quality is the mean PSNR in dB."""
+    import cv2
+    import numpy as np
+
+    import privpipe
+    from privpipe.perturb import METHODS
+
+    # Builds up to 3e582ee have the attacks and the drawn images elsewhere, and their `restore` takes a method's name.
+    old = (Path(next(iter(privpipe.__path__))) / "attacker").is_dir()
+    tools = import_module(f"privpipe.{'attacker' if old else 'attacks'}.restoration")
+    draw = import_module(f"privpipe.{'owner' if old else 'data'}.synthetic").draw
+    images = draw(1000 + RESTORED, 32, rng=np.random.default_rng(0)).images
+    originals, prior = images[:RESTORED], tools.Prior.of(images[RESTORED:])
+    cases: dict[str, tuple[int, Call]] = {}
+    for k in (3, 5, 7):
+        # Filtered here, so that both builds restore the same bytes.
+        method, keys = METHODS["random_filter"](32, k, "image"), np.random.default_rng(k).normal(size=(RESTORED, k, k))
+        filtered = [
+            cv2.filter2D(image.astype(np.float32), cv2.CV_32F, key / 255)
+            for image, key in zip(originals, keys, strict=True)
+        ]
+        perturbed = np.array(filtered, np.float16)
+
+        def call(method=method, perturbed=perturbed, keys=keys, k=k) -> float:
+            given = (method.name, k, keys, 0.0, prior) if old else (method, keys, prior)
+            errors = np.square(tools.restore(perturbed, *given) - originals.astype(np.float64))
+            return float((10 * np.log10(255**2 / errors.mean(axis=(1, 2, 3)))).mean())
+
+        cases[f"random_filter k={k}, scope image, 32x32"] = (RESTORED, call)
+    return cases
+
+
 # For each topic: the cases by name, each with the number of items that a call handles.
 TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {
     "perturbation": perturbation,
     "attack": attack,
     "reading": reading,
+    "restoration": restoration,
 }
 
 
@@ -186,8 +223,9 @@ def serve(topic: str, build: str) -> None:
     for line in sys.stdin:
         count, call = cases[line.rstrip("\n")]
         cpu, wall = time.process_time(), time.perf_counter()
-        call()
-        print((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count, flush=True)
+        value = call()
+        seconds = (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
+        print(*seconds, *([value] if isinstance(value, float) else []), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from click import ClickException
 
 from benchmarks.against import Build, checked_out, compare, row
+from benchmarks.child import Cost, in_child
 from benchmarks.page import PAGE, page_text, write_page
 from benchmarks.results import (
     FOLDER,
@@ -27,6 +28,7 @@ from benchmarks.results import (
     summary_row,
 )
 from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side
+from benchmarks.topics import sizes
 
 ROOT = Path(__file__).parents[1]
 
@@ -216,3 +218,34 @@ def test_a_build_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
 def test_an_unknown_revision_is_named() -> None:
     with pytest.raises(ClickException, match="git has no such revision 'no-such'"), checked_out("no-such"):
         pass
+
+
+def test_what_larger_images_cost_is_judged_and_fitted() -> None:
+    value = {"attack": 500.0, "score": 90.0, "ssim": {"l0": 0.5, "l1": 0.625, "l2": 1.0}}
+    cost, case = Cost(value, 700.0, 600.0, 4 << 30, 1.0), sizes.CASES[0]
+    cpu, memory = sizes.judged(case, 128, 1000, cost)
+    assert (cpu.value, cpu.verdict) == (Spread(590.0, 590.0, 590.0), "met")
+    assert (memory.value, memory.verdict) == (Spread(4.0, 4.0, 4.0), "missed")
+    assert sizes.judged(case, 128, 999, cost) == sizes.judged(case, 64, 1000, cost) == []
+    whole = ["block_scramble k=8, scope dataset", "128x128", 1000, 500.0, 90.0, 4096, "0.50, 0.62", 1.0]
+    assert sizes.row(case, 128, 1000, cost) == whole
+    assert sizes.growth({64: 500, 128: 1000}, {64: cost, 128: cost}) == ([1180.0, 590.0], [4096.0, 4096.0])
+    fitted = sizes.line("blur", [32, 64], [1.0, 4.0])
+    assert fitted.x == [1024.0, 4096.0] and fitted.exponent == pytest.approx(1)
+
+
+def test_attack_and_score_are_measured_in_a_process_of_their_own() -> None:
+    arguments = {"side": 16, "count": 30, "method": "gaussian_blur", "k": 3, "scope": "dataset"}
+    cost = in_child("benchmarks.topics.sizes:attack_and_score", arguments)
+    assert 0 < sizes.spent(cost) < cost.cpu and cost.peak >= cost.value["attack_peak"] > 0
+    assert cost.value["refused"] == [] and cost.value["ssim"]["l1"] > 0.9
+
+
+def test_a_case_tells_its_quality() -> None:
+    build = Build(ROOT, "restoration")
+    try:
+        case = "random_filter k=3, scope image, 32x32"
+        build.seconds(case)
+        assert 35 < build.qualities[case] < 60
+    finally:
+        build.close()

@@ -13,10 +13,12 @@ TOPICS = (
     "loaded",
     "attack",
     "identification",
+    "sizes",
     "overhead",
     "growth",
     "scale",
 )
+LONG = ("sizes",)  # measured only when named: more than an hour
 GPU = "gpu"
 
 
