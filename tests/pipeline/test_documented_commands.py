@@ -56,6 +56,7 @@ TABLE = [
     # tests/pipeline/test_evaluate.py runs these in small, on drawn images.
     skip(r"privpipe (evaluate|leaderboard|challenge (new|submit|score)) .*", "minutes, on drawn or public images"),
     skip(r"python -m studies\.(outcomes|front\.figure) .*", "has tests of its own; what it makes is committed"),
+    skip(r"python -m benchmarks\.two_classes", "minutes, on drawn images; its commands are run by other lines"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),
     skip(r"dvc --cd studies/\w+ .*", LONG),
