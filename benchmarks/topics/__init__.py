@@ -12,6 +12,7 @@ TOPICS = (
     "training",
     "loaded",
     "attack",
+    "builds",
     "overhead",
     "growth",
     "scale",
