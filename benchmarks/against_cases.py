@@ -6,13 +6,15 @@ call returned where it returned one (its quality). So it imports nothing of `ben
 that are compared have in common.
 """
 
+import atexit
+import importlib
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,9 @@ Call = Callable[[], object]
 SIGMA = 25.0
 THREADS, STOLEN = 2, 44_000  # of attacks
 RESTORED = 1000  # images in a call, each with a key of its own: what they share takes half a second
+NETWORK_EPOCHS = 3  # of the restoration network
+TRAINED = 2048  # images of an epoch
+WORKERS, MODELS = 2, 8  # of a sweep
 # Images of 32x32 and of 224x224 in a call: as many as the pipeline takes at a time, or a fraction of it.
 SIZES = ((32, 2000), (224, 40))
 # method, k, scope
@@ -36,20 +41,32 @@ PERTURBATIONS = (
 )
 
 
+def of_build(*names: str) -> Any:
+    """The first of these modules that the build has: some were called otherwise in earlier ones.
+
+    An installed privpipe may be on the path of an earlier build as well, behind it.
+    """
+    import privpipe
+
+    folder = Path(next(iter(privpipe.__path__)))
+    name = next(name for name in names if (folder / f"{name.replace('.', '/')}.py").exists())
+    return importlib.importlib.import_module(f"privpipe.{name}")
+
+
 def perturbation() -> dict[str, tuple[int, Call]]:
     """Every method on drawn images in memory."""
     import numpy as np
 
     from privpipe.owner.key import new_key
-    from privpipe.perturb import METHODS
 
+    methods = importlib.import_module("privpipe.perturb").METHODS
     cases: dict[str, tuple[int, Call]] = {}
     for size, count in SIZES:
         images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         for name, k, scope in PERTURBATIONS:
-            legal = METHODS[name].legal_k(size)
+            legal = methods[name].legal_k(size)
             if legal is None or k in legal:
-                method = METHODS[name](size, k, scope, SIGMA, new_key(0).stream)
+                method = methods[name](size, k, scope, SIGMA, new_key(0).stream)
                 label = f"{name}{'' if legal is None else f' k={k}'}, scope {scope}, {size}x{size}"
                 cases[label] = (count, partial(method.apply, images))
     return cases
@@ -60,37 +77,42 @@ def attack() -> dict[str, tuple[int, Call]]:
     import numpy as np
     import torch
 
-    from privpipe.attacks.base import AdversaryView, Pairs
-    from privpipe.attacks.registry import attacks
-    from privpipe.attacks.suite import suite
-    from privpipe.data.synthetic import draw
-    from privpipe.owner.key import new_key
-    from privpipe.perturb import METHODS
-    from privpipe.scores.scoring import judge
+    base, registry = (of_build(f"attacks.{name}", f"attacker.{name}") for name in ("base", "registry"))
+    scoring = of_build("scores.scoring", "report.scoring")
+    suite = of_build("attacks.suite", "attacker.campaign")
+    run = getattr(suite, "suite", None) or suite.campaign
+    view_of = getattr(base, "AdversaryView", None) or base.Loot
+    key = of_build("owner.key")
+    methods = importlib.import_module("privpipe.perturb").METHODS
 
     torch.set_num_threads(THREADS)
-    drawn = draw(10_000, 32, rng=np.random.default_rng(0))
+    drawn = of_build("data.synthetic", "owner.synthetic").draw(10_000, 32, rng=np.random.default_rng(0))
     public, originals, labels, others = drawn.images[:5000], drawn.images[5000:6000], drawn.labels[5000:6000], 4000
-    method = METHODS["block_scramble"](32, 4, "dataset", 0.0, new_key(0).stream)
+    method = methods["block_scramble"](32, 4, "dataset", 0.0, key.new_key(0).stream)
     private = np.concatenate([drawn.images[-others:]] * (STOLEN // others))
     stolen, targets = method.apply(private), method.apply(originals)
-    tools = attacks(0, 0, THREADS, "cpu")  # no network: another attack is sure of the key
+    tools = registry.attacks(NETWORK_EPOCHS, 0, THREADS, "cpu")
+    found: dict[str, Any] = {}
 
-    def view() -> AdversaryView:
-        pairs = Pairs(private[:1000], stolen[:1000])
-        return AdversaryView("block_scramble", 4, "dataset", 0.0, stolen, targets, public, pairs)
+    def view() -> Any:
+        pairs = base.Pairs(private[:1000], stolen[:1000])
+        return view_of("block_scramble", 4, "dataset", 0.0, stolen, targets, public, pairs)
 
     def brightness(images: np.ndarray) -> np.ndarray:
         """In place of the reference classifier, which costs the same everywhere."""
         return np.asarray(images.mean(axis=(1, 2, 3)) // 26, np.int64)
 
-    records = suite(view(), tools)
+    def attacked() -> None:
+        found["records"] = run(view(), tools)
+
+    def scored() -> None:
+        if not found:
+            attacked()
+        scoring.judge(view(), found["records"], originals, labels, method, brightness)
+
     return {
-        f"attack, {STOLEN:,} stolen images": (STOLEN, lambda: suite(view(), tools)),
-        f"score, {len(originals):,} targets": (
-            len(originals),
-            lambda: judge(view(), records, originals, labels, method, brightness),
-        ),
+        f"attack, {STOLEN:,} stolen images": (STOLEN, attacked),
+        f"score, {len(originals):,} targets": (1000, scored),
     }
 
 
@@ -114,7 +136,6 @@ READ = {
 
 def reading() -> dict[str, tuple[int, Call]]:
     """A folder of image files to one HDF5 file, as the stage `download` does it; an item is an image."""
-    import atexit
     import os
     import tempfile
 
@@ -179,8 +200,8 @@ def restoration() -> dict[str, tuple[int, Call]]:
 
     # Builds up to 3e582ee have the attacks and the drawn images elsewhere, and their `restore` takes a method's name.
     old = (Path(next(iter(privpipe.__path__))) / "attacker").is_dir()
-    tools = import_module(f"privpipe.{'attacker' if old else 'attacks'}.restoration")
-    draw = import_module(f"privpipe.{'owner' if old else 'data'}.synthetic").draw
+    tools = importlib.import_module(f"privpipe.{'attacker' if old else 'attacks'}.restoration")
+    draw = importlib.import_module(f"privpipe.{'owner' if old else 'data'}.synthetic").draw
     images = draw(1000 + RESTORED, 32, rng=np.random.default_rng(0)).images
     originals, prior = images[:RESTORED], tools.Prior.of(images[RESTORED:])
     cases: dict[str, tuple[int, Call]] = {}
@@ -202,12 +223,64 @@ def restoration() -> dict[str, tuple[int, Call]]:
     return cases
 
 
+def new_set() -> Any:
+    """What the trainings learn from: drawn noise, since time is all that is wanted of them."""
+    import numpy as np
+    import torch
+
+    draws = np.random.default_rng(0)
+    images = torch.from_numpy(draws.integers(0, 256, (TRAINED, 32, 32, 3), np.uint8))
+    return images, torch.from_numpy(draws.integers(0, 10, TRAINED))
+
+
+def epoch(arch: str, precision: str, seed: int = 0) -> None:
+    """One epoch of a new model in batches of 64 with one thread, and the evaluation of a batch at its end."""
+    import torch
+
+    data, device, engine, inference, models, training_ = (
+        of_build(f"nn.{name}", f"cloud.{name}")
+        for name in ("data", "device", "engine", "inference", "models", "training")
+    )
+    images, labels = new_set()
+    model = models.build(models.Architecture(arch, 32, 3, 10, 4), torch.Generator().manual_seed(seed))
+    recipe = engine.Recipe(1, 64, 0.001, 0.001, seed, lr_decay=0.8, precision=precision)
+    held_out = data.Resident(images[:64], labels[:64])
+    with device.deterministic(1):
+        normalise = inference.measure(images)
+        training_.train(model, normalise, data.Resident(images, labels), held_out, recipe, progress=False)
+
+
+def training() -> dict[str, tuple[int, Call]]:
+    """Epochs with one thread; an item is an image."""
+    return {
+        f"{arch}, {precision}": (TRAINED, partial(epoch, arch, precision))
+        for precision in ("bfloat16", "float32")
+        for arch in ("baseline", "three_layer", "descrambler")
+    }
+
+
+def sweep() -> dict[str, tuple[int, Call]]:
+    """Models by two processes of one thread, which stay; an item is an image of a model."""
+    stack = ExitStack()
+    executors = of_build("pipeline.executors", "study.executors")
+    pool, _ = stack.enter_context(executors.open_executor("processes", WORKERS, "cpu", 1))
+
+    def all_at_once() -> None:
+        for future in [pool.submit(epoch, "baseline", "auto", seed) for seed in range(MODELS)]:
+            future.result()
+
+    atexit.register(stack.close)
+    return {f"{MODELS} models, precision auto": (MODELS * TRAINED, all_at_once)}
+
+
 # For each topic: the cases by name, each with the number of items that a call handles.
 TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {
     "perturbation": perturbation,
     "attack": attack,
     "reading": reading,
     "restoration": restoration,
+    "training": training,
+    "sweep": sweep,
 }
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from benchmarks.child import ROOT
-from benchmarks.results import FOLDER, NOT_MEASURED, Figure, Result, Table, load_all, show, summary_row
+from benchmarks.results import FOLDER, NOT_MEASURED, Cell, Figure, Result, Table, load_all, show, summary_row
+from benchmarks.timing import Spread
 from benchmarks.topics import GPU, TOPICS, topic
 from privpipe.files import write_text
 
@@ -15,6 +16,14 @@ Made by `make bench` from `benchmarks/results/*.json`; `python -m benchmarks --p
 measures nothing. Every number here is from there. Each contender ran in turns with the one that it is compared with, in
 the same run: ratios are medians over the rounds, with the smallest and the largest beside them. A verdict goes by the
 median.
+"""
+
+AGAINST_FLOAT32, AGAINST_BFLOAT16 = "against plain", "against bfloat16 plain"  # columns of `benchmarks.topics.training`
+PRECISIONS = """## Precision
+
+`train.precision: auto` takes bfloat16 where convolutions are faster with it: on processors with AMX, and on those of
+AMD with AVX512-BF16, see `privpipe.nn.device.resolve_precision`. Both were measured, with the same plain loop; the last
+column is how many times as fast it is with bfloat16 as with float32.
 """
 
 
@@ -31,7 +40,7 @@ def page_text(results: list[Result]) -> str:
     """The page, topics in the order of `TOPICS`, those of GPUs last."""
     order = [*TOPICS, GPU]
     results = sorted(results, key=lambda result: (order.index(module_name(result)), result.topic))
-    parts = [INTRODUCTION, *machines(results), "## Targets\n", summary(results), *missed(results)]
+    parts = [INTRODUCTION, *machines(results), "## Targets\n", summary(results), *missed(results), *precisions(results)]
     told: set[str] = set()
     for result in results:
         parts += section(result, about=module_name(result) not in told)
@@ -89,6 +98,27 @@ def missed(results: list[Result]) -> list[str]:
         return []
     lines = "\n".join(f"- {target.what}{elsewhere(result)}: {target.bound}." for result, target in short)
     return ["What a profile says of those that are missed:\n", lines + "\n"]
+
+
+def precisions(results: list[Result]) -> list[str]:
+    """Which precision `train.precision: auto` takes on each processor where training was measured, and why."""
+    rows = []
+    for result in results:
+        for table in result.outcome.tables if module_name(result) == "training" else ():
+            for row in table.rows if {AGAINST_FLOAT32, AGAINST_BFLOAT16} <= set(table.columns) else ():
+                of = dict(zip(table.columns, row, strict=True))
+                single, half = (median_of(of[name]) for name in (AGAINST_FLOAT32, AGAINST_BFLOAT16))
+                taken = next(t.what for t in result.outcome.targets if t.id == f"train-{of['model']}")
+                taken = taken[taken.index("(") + 1 : taken.index(")")]
+                rows.append([str(result.machine["processor"]), show(of["model"]), taken, show(single / half)])
+    if not rows:
+        return []
+    return [PRECISIONS, markdown(["processor", "model", "auto takes", "bfloat16 against float32"], rows)]
+
+
+def median_of(cell: Cell) -> float:
+    """Of a measured value or a number."""
+    return cell.median if isinstance(cell, Spread) else float(cell or 0)
 
 
 def section(result: Result, about: bool) -> list[str]:

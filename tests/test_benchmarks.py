@@ -143,6 +143,17 @@ def test_results_of_another_machine_stand_beside_the_others(made_up: Result, tmp
     assert "images/performance-made-up.png" in page and "images/performance-made-up-epyc.png" in page
 
 
+def test_the_page_says_which_precision_a_processor_takes_and_how_much_it_gains(made_up: Result) -> None:
+    """A plain loop in float32 half as fast as ours, one in bfloat16 a quarter as fast: bfloat16 at half the rate."""
+    columns = ["model", "against plain", "against bfloat16 plain"]
+    table = Table("One model", columns, [["baseline", Spread(2.0, 1.0, 3.0), Spread(4.0, 3.0, 5.0)]])
+    target = Target("train-baseline", "training baseline (float32): against a plain loop", "x", None, at_least=1.15)
+    result = replace(made_up, topic="training-new", outcome=Outcome([target], [table]))
+    row = f"| {result.machine['processor']} | baseline | float32 | 0.500 |"
+    assert row in page_text([result])
+    assert "## Precision" not in page_text([made_up])
+
+
 def test_the_page_takes_results_of_gpus(made_up: Result) -> None:
     """Last, and each with its machine; what was measured is said once."""
     results = [replace(made_up, topic=f"gpu-{name}", command="python -m benchmarks.gpu") for name in ("h100", "h200")]

@@ -14,6 +14,7 @@ TOPICS = (
     "attack",
     "identification",
     "sizes",
+    "builds",
     "overhead",
     "growth",
     "scale",

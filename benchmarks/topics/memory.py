@@ -12,11 +12,13 @@ from privpipe.store import RAW, SPLITS, Header, create
 TITLE = "Memory"
 ABOUT = """
 `perturb_file` (block_scramble k=4, scope dataset) in a fresh process for each number of images: the seconds of the
-call, and the peak of resident memory of the whole process, as the kernel counted it.
+call, and the peak of resident memory of the whole process, as the kernel counted it. Then the work of each stage of the
+default experiment (`benchmarks/stage_memory.py`), in the same way: perturbing streams its images, the others hold them.
 """
 FREE_GIB = 10  # that a million images and their perturbed file may take, with some to spare
 IMAGE_BYTES = 32 * 32 * 3
 LIMIT = 1.1
+STAGE_LIMIT = 1.3
 
 
 def write_many(setting: Setting, path: Path, count: int) -> None:
@@ -52,7 +54,35 @@ def measure(setting: Setting) -> Outcome:
         shutil.rmtree(folder)
     ratio = peaks[counts[2]] / peaks[counts[1]]
     target = Target("memory-growth", what, "x", Spread.of([ratio]), at_most=LIMIT)
-    return Outcome([target], _table(rows))
+    targets, table = measure_stages(setting)
+    return Outcome([target, *targets], [*_table(rows), table])
+
+
+def measure_stages(setting: Setting) -> tuple[list[Target], Table]:
+    """The peak of each stage of the default experiment, against the images that it holds."""
+    count = setting.pick(60_000, 1200)
+    folder = setting.folder("stages")
+    raw = setting.raw_file(folder / "raw.h5", count)
+    arguments = {"raw": str(raw), "perturbed": str(folder / "perturbed.h5"), "model": str(folder / "model")}
+    train, val, test = count * 49 // 60, count // 60, count // 6
+    held = {"perturb": 0, "train": train + val, "evaluate": max(val, test), "attack": train + val + 2000}
+    targets: list[Target] = []
+    rows: list[list[Cell]] = []
+    for stage, images in held.items():
+        setting.tell(f"memory of the stage {stage} on {count:,} images")
+        cost = in_child(f"benchmarks.stage_memory:{stage}", arguments)
+        base = in_child("benchmarks.stage_memory:nothing", arguments).peak
+        size, extra = images * IMAGE_BYTES, cost.peak - base
+        ratio = extra / size if size else None
+        rows.append([stage, *(round(value / 2**20) for value in (cost.peak, base, extra, size)), ratio])
+        if ratio is not None:
+            what = f"peak memory of {stage} on {count:,} images, beyond that of Python with its imports: of its images"
+            bound = "" if ratio <= STAGE_LIMIT else f"{extra / 2**20:.0f} MiB beside {size / 2**20:.0f} MiB of images"
+            targets.append(Target(f"memory-{stage}", what, "x", Spread.of([ratio]), at_most=STAGE_LIMIT, bound=bound))
+    columns = ["stage", "peak, MiB", "of that imports, MiB", "beyond them, MiB", "images held, MiB", "ratio"]
+    return targets, Table(
+        f"Stages of the default experiment, {count:,} images of 32x32", columns, rows, "One run each."
+    )
 
 
 def _table(rows: list[list[Cell]]) -> list[Table]:
