@@ -50,7 +50,7 @@ def of_build(*names: str) -> Any:
 
     folder = Path(next(iter(privpipe.__path__)))
     name = next(name for name in names if (folder / f"{name.replace('.', '/')}.py").exists())
-    return importlib.importlib.import_module(f"privpipe.{name}")
+    return importlib.import_module(f"privpipe.{name}")
 
 
 def perturbation() -> dict[str, tuple[int, Call]]:
@@ -200,8 +200,8 @@ def restoration() -> dict[str, tuple[int, Call]]:
 
     # Builds up to 3e582ee have the attacks and the drawn images elsewhere, and their `restore` takes a method's name.
     old = (Path(next(iter(privpipe.__path__))) / "attacker").is_dir()
-    tools = importlib.import_module(f"privpipe.{'attacker' if old else 'attacks'}.restoration")
-    draw = importlib.import_module(f"privpipe.{'owner' if old else 'data'}.synthetic").draw
+    tools = of_build("attacks.restoration", "attacker.restoration")
+    draw = of_build("data.synthetic", "owner.synthetic").draw
     images = draw(1000 + RESTORED, 32, rng=np.random.default_rng(0)).images
     originals, prior = images[:RESTORED], tools.Prior.of(images[RESTORED:])
     cases: dict[str, tuple[int, Call]] = {}

@@ -84,7 +84,7 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
                     f"{own_setting.meaning}: {own_setting.legal}; {own_setting.default:g} if left out",
                 )
             yield "key", key_of(method)
-            yield "stored as", f"{method.dtype}, black is {method.image_range[0]:g} and white {method.image_range[1]:g}"
+            yield "stored as", stored_as(method)
             yield "with the key" if kind.keyed else "undone", undoing(kind)
         under = f", `scope: {scope}`" if kind.keyed else ""
         promise = guarantee(kind.name, SIZE, CHANNELS, method.k, scope, method.sigma).statement
@@ -93,7 +93,11 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
             PERTURBED, kind.name, method.k, scope, (), method.image_range, (SIZE, SIZE, CHANNELS), str(method.dtype)
         )
         yield f"advice{under}", verdict(header)[1]
-        names = [f"[{attack}](attacks.md#{attack})" for attack, one in attack_kinds() if one.applies(method)]
+        names = [
+            f"[{attack}](attacks.md#{attack})"
+            for attack, one in attack_kinds()
+            if one.applies(method) and not one.refusal(method)
+        ]
         yield f"attacks that apply{under}", ", ".join(names)
 
 
@@ -128,10 +132,20 @@ def key_of(method: Perturbation) -> str:
     return f"an array of {' × '.join(map(str, form))} numbers{at} and images of {SIZE}×{SIZE} pixels"
 
 
+def stored_as(method: Perturbation) -> str:
+    """The type of what is uploaded, and what its values mean."""
+    if method.features:
+        shape = "×".join(map(str, method.output_shape(CHANNELS)))
+        return f"{method.dtype}, features {shape} of an image of {SIZE}×{SIZE}×{CHANNELS}; no value is black or white"
+    return f"{method.dtype}, black is {method.image_range[0]:g} and white {method.image_range[1]:g}"
+
+
 def undoing(kind: type[Perturbation]) -> str:
     """What whoever has the key gets back."""
     if kind.undone_by_key:
         return "the images come back, but for rounding"
+    if kind.features:
+        return "no inverse, and no linear estimate: features are not undone"
     return "no inverse; the best linear estimate restores images (level L3)"
 
 
@@ -142,7 +156,9 @@ def attacks(_: Path) -> str:
     lines = ["| method | scope | attacks, in the order in which they are tried |", "|---|---|---|"]
     for kind, scope in cases:
         method = example(kind, scope)
-        names = ", ".join(f"[{name}](#{name})" for name, attack in kinds if attack.applies(method))
+        names = ", ".join(
+            f"[{name}](#{name})" for name, attack in kinds if attack.applies(method) and not attack.refusal(method)
+        )
         lines.append(f"| [{kind.name}](methods.md#{kind.name}) | {scope if kind.keyed else ''} | {names} |")
     for name, attack in kinds:
         lines += ["", f"## {name}\n", documented(type(attack)), f"Levels: {', '.join(attack.levels)}. {role(attack)}"]

@@ -24,7 +24,7 @@ ABOUT = """
 Each scheme is measured on arrays in memory against a loop over images and blocks in Python, written from its paper as
 its authors' own code is. Where the loop can do the very same, the results were compared before the clock ran; noise
 and flips of the loop come from NumPy's generator. Seconds are per image of 32x32, with one key for all images unless
-it says "scope image", but with noise, flips and orders of its own for each. NeuraCrypt, a network of five layers for
+it says "scope image", but with noise, flips and orders of its own for each. NeuraCrypt, a network of six layers for
 each of 64 patches, is apart from the bound on 60,000 images; its loop takes one patch at a time.
 """
 STREAM = new_key(0).stream

@@ -12,8 +12,8 @@ steps up to the places are those of `privpipe.perturb.patch_order`.
    makes of the uploads is made as contrasty as public images, and like them in its coarse features (their principal
    components); to that a map is fitted again, and so on.
 
-Whose image an upload is needs neither: with the candidates at hand, `similarity` fits the map to those that an upload
-may be of.
+Whose image an upload is needs neither pairs nor public images: with the candidates at hand, `similarity` fits the map
+to those that an upload may be of.
 """
 
 import numpy as np
@@ -89,8 +89,11 @@ class PatchMatching(Attack):
         images = from_blocks(levels, method.image_size, method.k)
         return Outcome(images, float(np.clip(uploads.explained * trust, 0, 1)))
 
-    def similarity(self, view: AdversaryView, images: Floats, candidates: Images) -> Doubles:
-        """What the targets share, which needs no other images, where there are enough of them."""
+    def similarity(self, view: AdversaryView, images: Floats, candidates: Images) -> Floats | Doubles:
+        """With known pairs by the reconstructions; without, by what the targets themselves share, which needs no other
+        images."""
+        if view.pairs is not None:
+            return super().similarity(view, images, candidates)
         return _method(view).log_likelihood(view.targets, candidates)
 
 
