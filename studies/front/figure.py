@@ -104,10 +104,11 @@ def _name_epsilons(axes: Axes, releases: pd.DataFrame) -> None:
 
 def _legend(points: pd.DataFrame, bounded: pd.DataFrame) -> list[Line2D]:
     lines = []
-    for method, public in bounded[["method", "public"]].drop_duplicates().itertuples(index=False):
+    named = bounded[["method", "settings", "public"]].drop_duplicates()
+    for method, settings, public in named.itertuples(index=False):
         colour, hollow = AT_HOME.get(method) or colour_of(method), public == WITHOUT
         face = "white" if hollow else colour
-        label = f"{method}, {public}" if public else method
+        label = ", ".join(filter(None, [method, settings, public]))
         lines.append(
             Line2D(
                 [], [], marker="o", linestyle="--" if hollow else "-", color=colour, markerfacecolor=face, label=label
