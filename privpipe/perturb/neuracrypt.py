@@ -70,7 +70,10 @@ class Neuracrypt(BlockPerturbation):
     @property
     def dataset_key(self) -> NDArray[np.int16]:
         """All numbers of the network of images of three colours, in the order of the layers, int16 (numbers,)."""
-        key: NDArray[np.int16] = self._numbers(self.shared_bytes(self._key_size(COLOURS)), COLOURS)[0]
+        return self.shared_key(COLOURS)
+
+    def shared_key(self, channels: int) -> NDArray[np.int16]:
+        key: NDArray[np.int16] = self._numbers(self.shared_bytes(self._key_size(channels)), channels)[0]
         return key
 
     def image_keys(self, images: Images, copies: Copies | None = None) -> NDArray[np.int16]:
