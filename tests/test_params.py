@@ -58,9 +58,10 @@ def test_params_cannot_be_changed() -> None:
 LEGAL = [
     {"perturb__method": "block_scramble", "perturb__k": 32},
     *[
-        {"perturb__method": name, "perturb__k": (PERTURBATIONS[name].legal_k(32) or [7])[-1], "perturb__sigma": 25}
-        | {"model__arch": "baseline"}
-        for name in PERTURBATIONS
+        # Of features there is one for each block, and the network halves their number twice.
+        {"perturb__method": name, "perturb__k": 4 if kind.features else (kind.legal_k(32) or [7])[-1]}
+        | {"perturb__sigma": 25, "model__arch": "baseline"}
+        for name, kind in PERTURBATIONS.items()
     ],
     {"perturb__method": "dp_statistics", "perturb__epsilon": 0.5, "perturb__budget": 3.0},
     {"perturb__method": "dp_statistics", "perturb__k": 5, "model__arch": "three_layer"},

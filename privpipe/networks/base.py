@@ -84,6 +84,6 @@ class Network(ABC):
         if image_size % multiple == 0:
             return None
         return (
-            f"{self.name} halves the image {self.halvings} times, so data.image_size must be a multiple of {multiple}; "
-            f"got {image_size}."
+            f"{self.name} halves the image {self.halvings} times, so its side must be a multiple of {multiple}; got "
+            f"{image_size}. Change data.image_size, or perturb.k where a method gives a value for each block."
         )

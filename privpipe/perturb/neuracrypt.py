@@ -61,7 +61,7 @@ class Neuracrypt(BlockPerturbation):
     pairs_attack = None
     falls_up_to = 4
     usual_sizes = (4, 8)
-    colour = "#6b46c1"
+    colour = "#3c366b"
 
     def output_shape(self, channels: int) -> tuple[int, int, int]:
         side = self.image_size // self.k

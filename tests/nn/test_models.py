@@ -347,7 +347,7 @@ def test_the_generator_alone_decides_the_weights(arch: str) -> None:
         (Architecture("three_layer", 31, 3, 10), "halves the image 1 times, .* must be a multiple of 2; got 31"),
         (
             Architecture("modern_baseline", 12, 3, 10),
-            "^modern_baseline halves the image 3 times, so data.image_size must be a multiple of 8; got 12",
+            "^modern_baseline halves the image 3 times, so its side must be a multiple of 8; got 12",
         ),
         (Architecture("modern_descrambler", 20, 3, 10, 4), "halves the image 3 times, .* a multiple of 8; got 20"),
         (Architecture("modern_three_layer", 9, 3, 10), "halves the image 1 times, .* a multiple of 2; got 9"),

@@ -62,7 +62,7 @@ def test_every_output_is_there_and_the_metrics_have_their_keys(reproduced: Proje
     assert set(outputs) - set(digests(reproduced)) == {
         *("metrics/times/train.json", "metrics/times/attack.json", "plots/times.csv", "reports/times.html")
     }
-    assert len(digests(reproduced)) == 30
+    assert len(digests(reproduced)) == 29
     assert all(reproduced.read(path) for path in outputs)
     for name, keys in KEYS.items():
         assert set(reproduced.metrics(name)) == keys

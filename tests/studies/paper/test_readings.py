@@ -7,7 +7,7 @@ import pytest
 from small_sweep import models, write_small_images
 
 from privpipe.store import PERTURBED, open_store
-from studies.paper.readings import SavedIn8Bits, in_8_bits, measure
+from studies.paper.eight_bits import SavedIn8Bits, in_8_bits, measure
 
 FILTER = {"perturb": {"method": "random_filter", "k": 3, "scope": "image"}, "train": {"epochs": 1}}
 
