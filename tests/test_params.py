@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -348,11 +348,15 @@ def test_impossible_combinations(changes: dict[str, Any], message: str) -> None:
     assert message_of(**changes).splitlines()[0] == message
 
 
+@example("neuracrypt", 16)
 @given(st.sampled_from(sorted(PERTURBATIONS)), st.integers(1, 40))
 def test_the_values_of_k_that_pass_are_those_that_the_method_names(name: str, k: int) -> None:
     legal = PERTURBATIONS[name].legal_k(32)
     values = changed(perturb__method=name, perturb__k=k, perturb__sigma=1.0, model__arch="baseline")
-    if legal is None or k in legal:
+    if legal is not None and k in legal and PERTURBATIONS[name].features and 32 // k % 4:
+        with pytest.raises(PrivpipeError, match=rf"^baseline halves the image .* got {32 // k}\. Change "):
+            check_params(values)  # as many features as blocks, and the network halves their number twice
+    elif legal is None or k in legal:
         assert check_params(values).perturb.k == k
     else:
         with pytest.raises(PrivpipeError, match=rf"^perturb\.k must .* got {k}\. Use one of {legal[0]}, {legal[1]}"):
