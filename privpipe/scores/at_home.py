@@ -17,6 +17,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def rows(sets: Sets, only: Sequence[str], epsilons: Sequence[float], epochs: int
         yield from heads(sets, epsilons, labelled)
     for epsilon in epsilons if "network" in only else ():
         plan = network_plan(epsilon, epochs)
-        accuracy, minutes = timed(lambda plan=plan: network(sets, plan, 0))  # type: ignore[misc]
+        accuracy, minutes = timed(partial(network, sets, plan, 0))
         most = bound(sets.test.labels, plan)
         yield Row("at_home, network", f"{epochs} epochs", epsilon, most, None, accuracy, minutes)
 
