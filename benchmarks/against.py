@@ -4,7 +4,7 @@
     python -m benchmarks.against HEAD~3 --only noise --rounds 40
     python -m benchmarks.against 3e582ee --topic attack --rounds 3    # attacks and scores of the default experiment
     python -m benchmarks.against 3e582ee --topic reading --rounds 5   # folders of image files, by kind and mixed
-    python -m benchmarks.against 3e582ee --topic restoration --rounds 1    # with a key for each image, and PSNR in dB
+    python -m benchmarks.against 3e582ee --topic restoration --rounds 1 --warmup 0    # a key for each image, and dB
 
 REV is checked out into a temporary git worktree. Each build runs in a process of its own, and they take turns, call by
 call, so that a machine that slows down for a while slows both. A ratio is taken within each round: how many times as
@@ -84,7 +84,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 Seconds = list[tuple[float, float]]
 
 
-def compare(ours: Build, other: Build, case: str, rounds: int, warmup: int = 2) -> tuple[Seconds, Seconds]:
+def compare(ours: Build, other: Build, case: str, rounds: int, warmup: int) -> tuple[Seconds, Seconds]:
     """Seconds per item of each round, of both; the order within a round changes from one to the next."""
     seconds: tuple[Seconds, Seconds] = ([], [])
     builds = (ours, other)
@@ -112,7 +112,8 @@ def row(case: str, ours: Seconds, other: Seconds) -> str:
 @click.option("--topic", type=click.Choice(list(against_cases.TOPICS)), default="perturbation", show_default=True)
 @click.option("--only", default="", metavar="WORD", help="cases whose name contains it")
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
-def main(revision: str, topic: str, only: str, rounds: int) -> None:
+@click.option("--warmup", type=click.IntRange(0), default=2, show_default=True, help="rounds before them, not counted")
+def main(revision: str, topic: str, only: str, rounds: int, warmup: int) -> None:
     with checked_out(revision) as tree:
         builds = []
         try:
@@ -121,7 +122,7 @@ def main(revision: str, topic: str, only: str, rounds: int) -> None:
             click.echo(HEADER)
             for case in ours.cases:
                 if only in case and case in other.cases:
-                    click.echo(row(case, *compare(ours, other, case, rounds)))
+                    click.echo(row(case, *compare(ours, other, case, rounds, warmup)))
                     if case in ours.qualities:
                         both = (build.qualities[case] for build in (ours, other))
                         click.echo("  with the result {:.2f} (this) and {:.2f} (REV)".format(*both))
