@@ -8,25 +8,46 @@
 
 REV is checked out into a temporary git worktree. Each build runs in a process of its own, and they take turns, call by
 call, so that a machine that slows down for a while slows both. A ratio is taken within each round: how many times as
-fast this build is. What is printed is the median over the rounds, with the quarters of the rounds that lie below and
-above it. Nothing is written.
+fast this build is. What is printed is the median over the rounds, with the smallest and the largest beside it; by the
+clock on the wall and, of the process alone, of CPU. With --save the page of performance gets it.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import click
 
 from benchmarks import against_cases
 from benchmarks.child import ROOT
+from benchmarks.machine import describe, sgemm
+from benchmarks.page import write_page
+from benchmarks.results import Cell, Outcome, Result, Table, Target, save, show
+from benchmarks.timing import Spread
+from benchmarks.topics import AGAINST
 
-HEADER = f"{'case':50s} {'this, µs':>9s} {'REV, µs':>9s} {'ratio':>7s}  {'quartiles':14s} {'of CPU':>7s}  quartiles"
+TITLE = "Against an earlier build"
+ABOUT = """
+The same public calls of this build and of an earlier one, each in a process of its own, in turns. A ratio is how many
+times as fast this build is, taken within each round. CPU time is that of the process alone, so that it says nothing
+where workers do the work.
+"""
+COLUMNS = ["case", "this, µs", "that, µs", "ratio", "ratio of CPU", "result of this", "result of that"]
+# How many times as fast this build is to be, by words of the case; by the wall clock where workers do the work.
+WANTED: dict[str, dict[str, float]] = {
+    "attack": {"": 3},
+    "reading": {"mixed": 0.9},
+    "restoration": {"k=5": 20},
+    "training": {"bfloat16": 1.5, "float32": 1},
+    "sweep": {"": 1.5},
+}
+BY_WORKERS = ("sweep",)
 
 
 class Build:
@@ -96,15 +117,30 @@ def compare(ours: Build, other: Build, case: str, rounds: int, warmup: int) -> t
     return seconds
 
 
-def row(case: str, ours: Seconds, other: Seconds) -> str:
-    """A line of the table."""
-    ours_us, other_us = (median(wall for wall, _ in seconds) * 1e6 for seconds in (ours, other))
-    cells = [f"{case:50s} {ours_us:9.2f} {other_us:9.2f}"]
-    for clock in (0, 1):
-        ratios = [slow[clock] / fast[clock] for fast, slow in zip(ours, other, strict=True)]
-        low, middle, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        cells.append(f"{middle:7.2f}  {f'{low:.2f} .. {high:.2f}':14s}")
-    return " ".join(cells).rstrip()
+def ratio(ours: Seconds, other: Seconds, clock: int) -> Spread:
+    """How many times as fast ours is, round by round, by the clock on the wall (0) or by CPU time (1)."""
+    return Spread.of([slow[clock] / fast[clock] for fast, slow in zip(ours, other, strict=True)])
+
+
+def row(case: str, ours: Seconds, other: Seconds, qualities: Sequence[float] = ()) -> list[Cell]:
+    """A line of the table; `qualities` of both, or none."""
+    times = (median(wall for wall, _ in seconds) * 1e6 for seconds in (ours, other))
+    return [case, *times, ratio(ours, other, 0), ratio(ours, other, 1), *(qualities or (None, None))]
+
+
+def judged(topic: str, row: list[Cell], revision: str) -> list[Target]:
+    """What is wanted of a case, if anything."""
+    case, value = str(row[0]), row[3 if topic in BY_WORKERS else 4]
+    assert isinstance(value, Spread)
+    clock = "" if topic in BY_WORKERS else ", CPU time"
+    wanted = [least for word, least in WANTED.get(topic, {}).items() if word in case][:1]
+    slug = re.sub(r"[^a-z0-9]+", "-", case.lower()).strip("-")
+    what = f"{case}{clock}: against {revision}"
+    return [Target(f"against-{topic}-{slug}", what, "x", value, at_least=least) for least in wanted]
+
+
+def print_line(row: list[Cell]) -> None:
+    click.echo(" | ".join(map(show, row)).rstrip(" |"))
 
 
 @click.command(help=__doc__)
@@ -113,22 +149,33 @@ def row(case: str, ours: Seconds, other: Seconds) -> str:
 @click.option("--only", default="", metavar="WORD", help="cases whose name contains it")
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @click.option("--warmup", type=click.IntRange(0), default=2, show_default=True, help="rounds before them, not counted")
-def main(revision: str, topic: str, only: str, rounds: int, warmup: int) -> None:
+@click.option(
+    "--save", "keep", is_flag=True, help="write benchmarks/results/against-TOPIC.json and docs/performance.md"
+)
+def main(revision: str, topic: str, only: str, rounds: int, warmup: int, keep: bool) -> None:
+    rows: list[list[Cell]] = []
     with checked_out(revision) as tree:
-        builds = []
+        builds: list[Build] = []
         try:
             builds += [Build(ROOT, topic), Build(tree, topic)]
             ours, other = builds
-            click.echo(HEADER)
+            print_line([*COLUMNS])
             for case in ours.cases:
                 if only in case and case in other.cases:
-                    click.echo(row(case, *compare(ours, other, case, rounds, warmup)))
-                    if case in ours.qualities:
-                        both = (build.qualities[case] for build in (ours, other))
-                        click.echo("  with the result {:.2f} (this) and {:.2f} (REV)".format(*both))
+                    seconds = compare(ours, other, case, rounds, warmup)
+                    qualities = [build.qualities[case] for build in builds if case in build.qualities]
+                    rows.append(row(case, *seconds, qualities))
+                    print_line(rows[-1])
         finally:
             for build in builds:
                 build.close()
+    if keep:
+        command = f"python -m benchmarks.against {revision} --topic {topic}" + (f" --only {only}" if only else "")
+        command += f" --rounds {rounds}" + (f" --warmup {warmup}" if warmup != 2 else "")
+        targets = [target for each in rows for target in judged(topic, each, revision)]
+        outcome = Outcome(targets, [Table(f"{topic}, against {revision}", COLUMNS, rows, f"{rounds} rounds.")])
+        save(Result(f"{AGAINST}-{topic}", command, describe(), sgemm(), "drawn", outcome))
+        write_page()
 
 
 if __name__ == "__main__":

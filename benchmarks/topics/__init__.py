@@ -20,9 +20,10 @@ TOPICS = (
     "scale",
 )
 LONG = ("sizes",)  # measured only when named: more than an hour
-GPU = "gpu"
+AGAINST, GPU = "against", "gpu"
+COMMANDS = (AGAINST, GPU)  # measured by a command of their own
 
 
 def topic(name: str) -> ModuleType:
-    """The module of a topic, or of the GPU's measurements; imported when asked for."""
-    return import_module(f"benchmarks.{name}" if name == GPU else f"benchmarks.topics.{name}")
+    """The module of a topic, or of a command's measurements; imported when asked for."""
+    return import_module(f"benchmarks.{name}" if name in COMMANDS else f"benchmarks.topics.{name}")
