@@ -1,5 +1,6 @@
 """The numbers of the documents are those of the committed tables."""
 
+import json
 import re
 from pathlib import Path
 
@@ -58,3 +59,17 @@ def test_readme_has_accuracies_of_the_study_and_attacks_of_the_survey(title: str
     key = percent(attacked.l2_key_recovery) or "no key"
     line = f"| {title} | {mean:.1f} % ({low:.1f} to {high:.1f}) | {attacked.l2_ssim:.2f} | {key} | "
     assert line in (ROOT / "README.md").read_text()
+
+
+def test_the_page_has_the_committed_experiment() -> None:
+    """Whoever runs it again commits its metrics, and then the paragraph about it."""
+    train, evaluate, descrambler = (
+        json.loads((ROOT / "metrics" / f"{name}.json").read_text()) for name in ("train", "evaluate", "descrambler")
+    )
+    shown = [evaluate[name] for name in ("val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high")]
+    shown += [descrambler[name] for name in ("blocks_exact", "pixels_right", "chance_pixels_right")]
+    paragraph = PAGE.partition("## The committed experiment")[2]
+
+    numbers = re.findall(r"\d+\.\d", paragraph)
+    assert numbers == [f"{100 * value:.1f}" for value in shown]
+    assert f"in {train['precision']}." in paragraph
