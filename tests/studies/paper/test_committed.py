@@ -4,10 +4,10 @@ from pathlib import Path
 
 from privpipe.pipeline.grid import Task, load_grid
 from studies.paper.claims import claims_page
+from studies.paper.pages import documents
 from studies.paper.table import load_results, summary
 
-ROOT = Path(__file__).parents[3]
-STUDY = ROOT / "studies" / "paper"
+STUDY = Path(__file__).parents[3] / "studies" / "paper"
 GRID = load_grid(STUDY / "params.yaml", STUDY / "common.yaml")
 
 
@@ -37,5 +37,5 @@ def test_means_claims_and_page_are_of_the_table() -> None:
     assert (STUDY / "summary.csv").read_text() == expected
     claims = claims_page(table)
     assert (STUDY / "claims.md").read_text() == claims
-    page = (ROOT / "docs" / "reproduction.md").read_text()
-    assert page.split("<!-- claims -->\n")[1].split("<!-- /claims -->")[0] == claims
+    for path, text in documents(table).items():
+        assert path.read_text() == text  # else: python -m studies.paper.pages

@@ -1,0 +1,88 @@
+"""The study's tables in the documents, made again from the committed ones.
+
+    python -m studies.paper.pages
+
+puts the claims into docs/reproduction.md and the accuracies into docs/results.md, each between its two comments.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from privpipe.errors import PrivpipeError
+from privpipe.files import write_text
+from privpipe.perturb import PERTURBATIONS
+from studies.paper.claims import claims_page
+from studies.paper.table import load_results
+from studies.paper.table import summary as means
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("results.csv")
+COLUMNS = ("experiment", "runs", "validation", "test (95 % interval)")
+
+
+def accuracies(results: pd.DataFrame) -> str:
+    """The mean accuracies of all experiments as a table in Markdown.
+
+    Args:
+        results: see `studies.paper.table.load_results`.
+    """
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for row in means(results).itertuples():
+        runs = f"{row.seeds} seed{'s' * (row.seeds > 1)}" if row.draws == 1 else f"{row.draws} draws of the key"
+        interval = f"{100 * row.test_accuracy_low:.1f} to {100 * row.test_accuracy_high:.1f}"
+        cells = [
+            title(row),
+            runs,
+            f"{100 * row.val_accuracy:.1f} %",
+            f"{100 * row.test_accuracy:.1f} % ({interval})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def title(row: Any) -> str:
+    """An experiment in words: what differs from the frozen setting."""
+    words = ["unperturbed"] if row.method == "none" else [f"{row.method} k={row.k}"]
+    if row.method != "none" and PERTURBATIONS[row.method].keyed and row.scope == "image":
+        words.append("a key for each image")
+    if row.arch != "baseline":
+        words.append(f"{row.arch} ({row.descrambler})" if row.descrambler else row.arch)
+    if row.group == "search":
+        words.append(f"learning rate {row.lr:g}, penalty {row.reg:g}")
+    return ", ".join(words if row.recipe == "paper" else [*words, f"recipe {row.recipe}"])
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """A page with other text between `<!-- name -->` and `<!-- /name -->`.
+
+    Raises:
+        PrivpipeError: the page has not each of them once.
+    """
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if page.count(start) != 1 or page.count(end) != 1:
+        raise PrivpipeError(f"the page must have `{start.strip()}` and `{end}` once each, on lines of their own.")
+    before, _, rest = page.partition(start)
+    return before + start + text + end + rest.partition(end)[2]
+
+
+def documents(results: pd.DataFrame) -> dict[Path, str]:
+    """The documents as they should be, by their files."""
+    blocks = {
+        ROOT / "docs" / "reproduction.md": ("claims", claims_page(results)),
+        ROOT / "docs" / "results.md": ("accuracies", accuracies(results)),
+    }
+    return {path: filled(path.read_text(encoding="utf-8"), *block) for path, block in blocks.items()}
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    for path, text in documents(load_results(TABLE)).items():
+        write_text(path, text)
+        click.echo(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m studies.paper.pages")

@@ -1,0 +1,56 @@
+"""The study's tables in the documents."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from privpipe.errors import PrivpipeError
+from studies.paper.pages import TABLE, accuracies, filled, title
+from studies.paper.table import load_results
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment, as the table names it."""
+
+    method: str = "block_scramble"
+    k: int = 4
+    scope: str = "dataset"
+    arch: str = "baseline"
+    descrambler: str = ""
+    group: str = "block_scramble"
+    recipe: str = "paper"
+    lr: float = 0.003
+    reg: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row(), "block_scramble k=4"),
+        (Row(scope="image", recipe="modern"), "block_scramble k=4, a key for each image, recipe modern"),
+        (Row("gaussian_blur", scope="image"), "gaussian_blur k=4"),  # which has no key
+        (Row(arch="descrambler", descrambler="learned"), "block_scramble k=4, descrambler (learned)"),
+        (Row("none", group="search"), "unperturbed, learning rate 0.003, penalty 0"),
+        (Row("none", arch="three_layer"), "unperturbed, three_layer"),
+    ],
+)
+def test_an_experiment_in_words(row: Row, expected: str) -> None:
+    assert title(row) == expected
+
+
+def test_accuracies_have_a_row_for_each_experiment_with_its_interval() -> None:
+    results = load_results(TABLE)
+    one = results[results["group"] == "plain"].head(1)
+    wilson = "73.2 to 74.9"  # 7,406 of 10,000
+    one = one.assign(val_accuracy=0.75, test_accuracy=0.7406)
+    assert accuracies(one).splitlines()[2:] == [f"| unperturbed | 1 seed | 75.0 % | 74.1 % ({wilson}) |"]
+    assert len(set(accuracies(results).splitlines())) == len(accuracies(results).splitlines()) > 3
+
+
+def test_a_page_is_filled_between_its_comments() -> None:
+    page = "before\n<!-- a -->\nold\n<!-- /a -->\nafter\n"
+    assert filled(page, "a", "new\n") == page.replace("old", "new")
+    for wrong in (page.replace("/a", "/b"), page + page):
+        with pytest.raises(PrivpipeError, match="must have `<!-- a -->` and `<!-- /a -->` once each"):
+            filled(wrong, "a", "new\n")
