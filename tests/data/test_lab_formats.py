@@ -95,6 +95,38 @@ def test_a_tiff_that_is_cut_short_is_not_filled_with_zeros(tmp_path: Path) -> No
             read_image(path, 64)
 
 
+def test_one_of_the_files_of_an_image_is_no_image(tmp_path: Path) -> None:
+    """tifffile would give the whole image for each of them, and zeros for those that are not there."""
+    import tifffile
+
+    ids = {name: f"urn:uuid:00000000-0000-0000-0000-00000000000{name}" for name in "ab"}
+    for prefix in ("", "OME:"):
+        planes = "".join(
+            f'<{prefix}TiffData FirstC="{c}" PlaneCount="1"><{prefix}UUID FileName="{name}.ome.tif">{ids[name]}'
+            f"</{prefix}UUID></{prefix}TiffData>"
+            for c, name in enumerate("ab")
+        )
+        for name in "ab":
+            xml = (
+                f'<?xml version="1.0"?><{prefix}OME xmlns{":OME" if prefix else ""}='
+                f'"http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[name]}"><{prefix}Image ID="Image:0">'
+                f'<{prefix}Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="{SIZE}" SizeY="{SIZE}" '
+                f'SizeC="2" SizeZ="1" SizeT="1">{planes}</{prefix}Pixels></{prefix}Image></{prefix}OME>'
+            )
+            path = tmp_path / f"{name}.ome.tif"
+            tifffile.imwrite(path, noise("u2", SIZE, SIZE), description=xml, metadata=None)
+        for reading in (Reading(), Reading(channels=(1, 2)), Reading(stack="first")):
+            with pytest.raises(
+                PrivpipeError, match=r"b\.ome\.tif: is one of the 2 files of an OME-TIFF, of which none"
+            ):
+                read_image(tmp_path / "b.ome.tif", SIZE, reading)
+    (tmp_path / "a.ome.tif").unlink()
+    with pytest.raises(PrivpipeError, match="is one of the 2 files of an OME-TIFF"):
+        read_image(tmp_path / "b.ome.tif", SIZE)
+    tifffile.imwrite(tmp_path / "whole.ome.tif", noise("u1", SIZE, SIZE), ome=True)  # which has one UUID at most
+    assert read_image(tmp_path / "whole.ome.tif", SIZE).shape == (SIZE, SIZE, 3)
+
+
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     import tifffile
 

@@ -48,6 +48,11 @@ UNREAD: dict[int, str] = {
     PHOTOMETRIC.LOGLUV: "logarithmic luminances",
     PHOTOMETRIC.DEPTH_MAP: "a map of depths",
 }
+OME_FILE = re.compile(r"<(?:\w+:)?UUID\b[^>]*>\s*([^<\s]+)")  # where planes lie: an identifier of the file
+ONE_OF_SEVERAL = (
+    ", of which none is an image by itself; save each image as one file (Fiji: open the set with Bio-Formats, then "
+    "File > Save As > Tiff)"
+)
 # tifffile logs what it finds odd, with the values of tags: they may be a patient's.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
@@ -88,6 +93,7 @@ def read_tiff(file: BinaryIO, reading: Reading) -> Raster | PlainFrame:
 
 def _image(tiff: TiffFile, reading: Reading) -> TiffPageSeries:
     """The one image of a file: thumbnails and masks, which say that they are some, do not count."""
+    _check_alone(tiff)
     every = [series for series in tiff.series if not series.keyframe.subfiletype & (REDUCED | MASK)]
     if not every:
         raise RefusedError("holds thumbnails or masks only; save the image itself")
@@ -98,6 +104,16 @@ def _image(tiff: TiffFile, reading: Reading) -> TiffPageSeries:
             "data.stack to first, or save the one that you mean"
         )
     return every[0]
+
+
+def _check_alone(tiff: TiffFile) -> None:
+    """Refuse parts of an OME-TIFF of several files, which name each other.
+
+    Before `TiffFile.series`, which would open whatever files are named, and fills those that are missing with zeros.
+    """
+    files = set(OME_FILE.findall(tiff.ome_metadata or "")) if tiff.is_ome else ()
+    if len(files) > 1:
+        raise RefusedError(f"is one of the {len(files)} files of an OME-TIFF{ONE_OF_SEVERAL}")
 
 
 def _is_plain(page: TiffPage, series: TiffPageSeries, tiff: TiffFile) -> bool:
@@ -159,6 +175,8 @@ def _check_complete(tiff: TiffFile, series: TiffPageSeries) -> None:
     for page in series.pages:
         if page is None:
             raise RefusedError("cut short or damaged (a page is missing)")
+        if page.parent is not tiff:  # Micro-Manager's stacks, which tifffile puts together from all files of a folder
+            raise RefusedError(f"is one of several files of a stack{ONE_OF_SEVERAL}")
         segments: Iterable[tuple[int, int]] = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > size for offset, count in segments):
             raise RefusedError("cut short or damaged (its pixels end after the file)")
