@@ -29,7 +29,13 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
       privpipe init lab --images '$IMAGES' --image-size 64 -S perturb.k=8
       privpipe init trial -S data.source=synthetic
     """
-    from privpipe.pipeline.new_project import create, first_images_problem, own_images, parse_setting
+    from privpipe.pipeline.new_project import (
+        create,
+        few_images_hint,
+        first_images_problem,
+        own_images,
+        parse_setting,
+    )
 
     values = own_images(images) if images is not None else {}
     if image_size is not None:
@@ -39,6 +45,8 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
         click.echo(line)
     if images is not None and (problem := first_images_problem(values)):
         warn(f"{problem}\nIf it is so with most images, change params.yaml before `dvc repro`.")
+    if images is not None and (hint := few_images_hint(images)):
+        click.echo(hint)
     click.echo(f"Next: cd {folder} && dvc repro, and open reports/index.html.")
 
 

@@ -7,6 +7,7 @@ package is installed.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from ruamel.yaml.error import YAMLError
 import privpipe
 from privpipe.data.audit import Audit
 from privpipe.data.folder import scan
+from privpipe.data.folder_split import TEST_FRACTION
 from privpipe.data.image_files import read_image
 from privpipe.data.places import OTHER_REPOSITORY, given_path
 from privpipe.errors import PrivpipeError
@@ -37,6 +39,8 @@ REPOSITORY_ALONE = re.compile(r"\n+ *# Of this repository alone:.*", re.DOTALL)
 INSTEAD = re.compile(r"\S.*  # in a project of `privpipe init`: (.*)")
 LOOKED_AT = 8  # images at most, for a hint
 VALIDATION_FRACTION, VALIDATION_MAX = 0.1, 1000  # of the smallest class; images altogether
+PUBLIC_FRACTION, PUBLIC_IMAGES = (0.1, 0.3), 40  # least and most; twice what the attack by a network asks for
+FEW = 1000  # images that are left to train with
 
 
 def project_file(name: str) -> str:
@@ -50,7 +54,8 @@ def project_file(name: str) -> str:
 def own_images(path: str) -> dict[str, Any]:
     """The parameters for a folder of somebody's own images (see `privpipe.data.folder.scan`), by their names.
 
-    They get a real key, a fresh stream of it for each image, and a tenth of them to validate with. A relative path is
+    They get a real key, a fresh stream of it for each image, and a tenth of them to validate with; of few images, more
+    than a tenth of the others are public, so that the attack by a network has enough to learn from. A relative path is
     made absolute; one with an environment variable stays as it is given.
 
     Raises:
@@ -58,13 +63,18 @@ def own_images(path: str) -> dict[str, Any]:
     """
     given = path if path.startswith(("~", "$")) else str(Path(path).absolute())
     index = scan(given_path("data.path", given))
-    smallest = int(np.bincount(index.labels[index.parts["train"]]).min())
-    classes = len(index.class_names)
+    classes, counts = len(index.class_names), np.bincount(index.labels[index.parts["train"]])
+    smallest = int(counts.min())
     drawn = classes * max(1, min(int(VALIDATION_FRACTION * smallest), VALIDATION_MAX // classes))
+    left = int(counts.sum()) - (0 if "val" in index.parts else drawn)
+    if "test" not in index.parts:
+        left -= round(TEST_FRACTION * int(counts.sum()))
+    public = np.clip(math.ceil(100 * PUBLIC_IMAGES / max(1, left)) / 100, *PUBLIC_FRACTION)
     return {
         "data.source": "folder",
         "data.path": given,
         "data.n_val": len(index.parts["val"]) if "val" in index.parts else drawn,
+        "data.public": float(public),
         "key.seed": None,
         "perturb.scope": "image",
         "model.arch": "baseline",
@@ -89,6 +99,17 @@ def first_images_problem(values: Mapping[str, Any]) -> str:
     except PrivpipeError as error:
         return str(error)
     return audit.range_warning()
+
+
+def few_images_hint(path: str) -> str:
+    """What helps where there are few images; empty where there are enough, or none."""
+    parts = scan(given_path("data.path", path)).parts
+    if not 0 < len(parts["train"]) < FEW:
+        return ""
+    return (
+        f"{len(parts['train'])} images to draw all sets from are few. It may help to train for longer with a network "
+        "that has normalisation layers: dvc exp run -S train.recipe=modern -S train.batch_size=16 -S train.epochs=60"
+    )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -17,6 +17,7 @@ from privpipe.pipeline import new_project
 from privpipe.pipeline.new_project import (
     FILES,
     create,
+    few_images_hint,
     first_images_problem,
     own_images,
     parse_setting,
@@ -127,6 +128,23 @@ def test_own_images_get_a_real_key_and_a_tenth_to_validate_with(
     assert (params.data.source, params.key.seed, params.perturb.scope) == ("folder", None, "image")
     monkeypatch.setenv("IMAGES", str(tmp_path / "images"))
     assert own_images("$IMAGES")["data.path"] == "$IMAGES"
+
+
+@pytest.mark.parametrize(
+    ("counts", "public"),
+    [
+        ({"a": 1000, "b": 1000}, 0.1),
+        ({"a": 100, "b": 100}, 0.29),  # of 200 less 20 and 40, so 41
+        ({"a": 10, "b": 10}, 0.3),
+        ({"train/a": 100, "train/b": 100, "test/a": 5, "test/b": 5}, 0.23),  # of 200 less 20
+    ],
+)
+def test_few_images_leave_enough_public_ones_for_the_network(
+    counts: dict[str, int], public: float, tmp_path: Path
+) -> None:
+    path = str(draw_images(tmp_path / "images", counts))
+    assert own_images(path)["data.public"] == public
+    assert ("are few. It may help to train for longer" in few_images_hint(path)) == (public > 0.1)
 
 
 def test_images_that_are_not_there_are_told(tmp_path: Path) -> None:
