@@ -5,6 +5,7 @@
     python -m benchmarks.against 3e582ee --topic attack --rounds 3    # attacks and scores of the default experiment
     python -m benchmarks.against 3e582ee --topic reading --rounds 5   # folders of image files, by kind and mixed
     python -m benchmarks.against 3e582ee --topic restoration --rounds 1    # with a key for each image, and PSNR in dB
+    python -m benchmarks.against 3e582ee --topic linkage --rounds 5 --threads 1    # whose image it is, and mean ranks
 
 REV is checked out into a temporary git worktree. Each build runs in a process of its own, and they take turns, call by
 call, so that a machine that slows down for a while slows both. A ratio is taken within each round: how many times as
@@ -27,15 +28,24 @@ from benchmarks import against_cases
 from benchmarks.child import ROOT
 
 HEADER = f"{'case':50s} {'this, µs':>9s} {'REV, µs':>9s} {'ratio':>7s}  {'quartiles':14s} {'of CPU':>7s}  quartiles"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Build:
-    """A process that runs the cases of one build."""
+    """A process that runs the cases of one build.
 
-    def __init__(self, root: Path, topic: str):
+    Args:
+        root: of the build.
+        topic: of `against_cases.TOPICS`.
+        threads: of libraries for arithmetic; None: as they choose, or as the environment says.
+    """
+
+    def __init__(self, root: Path, topic: str, threads: int | None = None):
         # -P: the script's own folder, benchmarks/, does not go on the path.
         command = [sys.executable, "-P", against_cases.__file__, topic, str(root)]
         environment = {**os.environ, "PYTHONPATH": str(root)}
+        if threads is not None:  # read when libraries are loaded
+            environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.process = subprocess.Popen(
             command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -112,11 +122,12 @@ def row(case: str, ours: Seconds, other: Seconds) -> str:
 @click.option("--topic", type=click.Choice(list(against_cases.TOPICS)), default="perturbation", show_default=True)
 @click.option("--only", default="", metavar="WORD", help="cases whose name contains it")
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
-def main(revision: str, topic: str, only: str, rounds: int) -> None:
+@click.option("--threads", type=click.IntRange(1), help="of libraries for arithmetic, in each build")
+def main(revision: str, topic: str, only: str, rounds: int, threads: int | None) -> None:
     with checked_out(revision) as tree:
         builds = []
         try:
-            builds += [Build(ROOT, topic), Build(tree, topic)]
+            builds += [Build(ROOT, topic, threads), Build(tree, topic, threads)]
             ours, other = builds
             click.echo(HEADER)
             for case in ours.cases:

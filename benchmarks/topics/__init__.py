@@ -13,6 +13,7 @@ TOPICS = (
     "loaded",
     "attack",
     "identification",
+    "linkage",
     "sizes",
     "builds",
     "overhead",
