@@ -1,7 +1,7 @@
 """Measure privpipe against what one would write without it.
 
     python -m benchmarks                            # all topics but long ones; results, page and figures are made anew
-    python -m benchmarks --only sizes               # one that takes more than an hour
+    python -m benchmarks --only sizes               # a long one, which is measured only when named
     python -m benchmarks --only training            # one topic; what is known of the others stays
     python -m benchmarks --quick --only storage     # small, for a look: nothing is written
     python -m benchmarks --only training --machine epyc    # beside the results of another machine

@@ -223,6 +223,90 @@ def restoration() -> dict[str, tuple[int, Call]]:
     return cases
 
 
+LINKED = 1000  # targets, each told among as many candidates
+LINKED_SIGMA = 1000.0  # of noise that leaves something to tell
+# method, k, scope
+LINKAGES = (
+    ("none", 1, "dataset"),
+    ("gaussian_blur", 5, "dataset"),
+    ("pixelate", 4, "dataset"),
+    *(("block_scramble", k, scope) for k in (4, 8) for scope in ("dataset", "image")),
+    *(("block_mix", k, scope) for k in (4, 8) for scope in ("dataset", "image")),
+    *(("random_filter", k, scope) for k in (3, 5, 7) for scope in ("dataset", "image")),
+    *((name, 5, scope) for name in ("gaussian_noise", "correlated_noise") for scope in ("dataset", "image")),
+)
+
+
+def linkage() -> dict[str, tuple[int, Call]]:
+    """Drawn images told among candidates by what the method alone gives away; an item is a target with a candidate.
+
+    The quality is the mean rank of the right candidate, 1 where it is always the likeliest; ties count in half.
+    """
+    import cv2
+    import numpy as np
+    import torch  # as in the stage `score`: where it is not there already, it is imported for much work alone
+
+    from privpipe.perturb import METHODS
+
+    assert torch.get_num_threads()
+
+    # Builds up to 3e582ee have it elsewhere, and take a method's name and settings.
+    tools = of_build("attacks.linkage", "attacker.matching")
+    old = tools.__name__.endswith("matching")
+    gallery = of_build("data.synthetic", "owner.synthetic").draw(LINKED, 32, rng=np.random.default_rng(0)).images
+    cases: dict[str, tuple[int, Call]] = {}
+    for name, k, scope in LINKAGES:
+        sigma = LINKED_SIGMA if "noise" in name else 0.0
+        given = (name, k, scope, sigma) if old else (METHODS[name](32, k, scope, sigma),)
+        targets = uploads(name, k, scope, sigma, gallery)
+        try:
+            similarity = tools.method_similarity(targets, gallery, *given)
+        except cv2.error:  # gaussian_blur of builds up to 3e582ee with OpenCV 5: they lack the case
+            continue
+        right = np.diagonal(similarity)[:, None]
+        above, level = (similarity > right).sum(axis=1), (similarity == right).sum(axis=1)
+        rank = float((above + (level + 1) / 2).mean())
+
+        def call(targets=targets, given=given, rank=rank) -> float:
+            tools.method_similarity(targets, gallery, *given)
+            return rank
+
+        cases[f"{name} k={k}, scope {scope}"] = (LINKED**2, call)
+    return cases
+
+
+def uploads(name: str, k: int, scope: str, sigma: float, images: "np.ndarray") -> "np.ndarray":
+    """Images (n, H, W, C) perturbed here and not by a build, so that both builds are asked for the same bytes."""
+    import cv2
+    import numpy as np
+
+    rng, (n, size, _, channels) = np.random.default_rng(k), images.shape
+    keys, radius = n if scope == "image" else 1, 0.3 * ((k - 1) / 2 - 1) + 0.8
+    if name in ("none", "gaussian_blur"):
+        return images if name == "none" else np.array([cv2.GaussianBlur(i, (k, k), radius) for i in images])
+    if sigma:
+        fields = rng.normal(0, sigma, (keys, *images.shape[1:]))
+        if name == "correlated_noise":
+            weights = cv2.getGaussianKernel(k, radius)
+            fields = np.array([cv2.sepFilter2D(i, -1, weights, weights) for i in fields]) / (weights**2).sum()
+        return ((images + fields) / 255).astype(np.float16)
+    if name == "random_filter":
+        kernels = np.broadcast_to(rng.normal(size=(keys, k, k)), (n, k, k)) / 255
+        filtered = [cv2.filter2D(i, cv2.CV_32F, w) for i, w in zip(images.astype(np.float32), kernels, strict=True)]
+        return np.array(filtered, np.float16)
+    grid = (size // k, size // k)
+    blocks = images.reshape(n, grid[0], k, grid[1], k, channels).swapaxes(2, 3).reshape(n, -1, k * k, channels)
+    if name == "pixelate":
+        out = np.repeat(blocks.mean(axis=2, keepdims=True).round().astype(np.uint8), k * k, axis=2)
+    elif name == "block_scramble":
+        order = rng.permuted(np.broadcast_to(np.arange(k * k), (keys, blocks.shape[1], k * k)), axis=2)
+        out = np.take_along_axis(blocks, order[..., None], axis=2)
+    else:
+        mixing = rng.normal(size=(keys, blocks.shape[1], k * k, k * k)) / k
+        out = (mixing @ (blocks / 255)).astype(np.float16)
+    return out.reshape(n, *grid, k, k, channels).swapaxes(2, 3).reshape(images.shape)
+
+
 def new_set() -> Any:
     """What the trainings learn from: drawn noise, since time is all that is wanted of them."""
     import numpy as np
@@ -279,6 +363,7 @@ TOPICS: dict[str, Callable[[], dict[str, tuple[int, Call]]]] = {
     "attack": attack,
     "reading": reading,
     "restoration": restoration,
+    "linkage": linkage,
     "training": training,
     "sweep": sweep,
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.child import ROOT
 from benchmarks.results import FOLDER, NOT_MEASURED, Cell, Figure, Result, Table, load_all, show, summary_row
 from benchmarks.timing import Spread
-from benchmarks.topics import COMMANDS, TOPICS, topic
+from benchmarks.topics import GPU, TOPICS, topic
 from privpipe.files import write_text
 
 PAGE, IMAGES = ROOT / "docs" / "performance.md", ROOT / "docs" / "images"
@@ -37,8 +37,8 @@ def write_page(results: Path = FOLDER, page: Path = PAGE, images: Path = IMAGES)
 
 
 def page_text(results: list[Result]) -> str:
-    """The page, topics in the order of `TOPICS`, those with a command of their own last."""
-    order = [*TOPICS, *COMMANDS]
+    """The page, topics in the order of `TOPICS`, those of GPUs last."""
+    order = [*TOPICS, GPU]
     results = sorted(results, key=lambda result: (order.index(module_name(result)), result.topic))
     parts = [INTRODUCTION, *machines(results), "## Targets\n", summary(results), *missed(results), *precisions(results)]
     told: set[str] = set()
@@ -50,7 +50,7 @@ def page_text(results: list[Result]) -> str:
 
 def module_name(result: Result) -> str:
     """The module that measured a result: `training` for the topics `training` and `training-<machine>`."""
-    return next(name for name in (*TOPICS, *COMMANDS) if f"{result.topic}-".startswith(f"{name}-"))
+    return next(name for name in (*TOPICS, GPU) if f"{result.topic}-".startswith(f"{name}-"))
 
 
 def elsewhere(result: Result) -> str:

@@ -49,9 +49,9 @@ class Setting:
     def images_name(self) -> str:
         return name(self.source)
 
-    def images(self, count: int, size: int = 32) -> NDArray[np.uint8]:
-        """uint8 (count, size, size, 3): `DRAWN` different ones over and over; those of 32 pixels from the source."""
-        different = min(count, self.pick(DRAWN, 500)) if size == 32 else min(count, 200)
+    def images(self, count: int, size: int = 32, most: int = DRAWN) -> NDArray[np.uint8]:
+        """uint8 (count, size, size, 3): up to `most` different ones over and over; of 32 pixels from the source."""
+        different = min(count, self.pick(most, 500)) if size == 32 else min(count, 200)
         if len(self._drawn.get(size, ())) < different:
             from_source = size == 32
             self._drawn[size] = (

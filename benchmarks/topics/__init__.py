@@ -13,17 +13,18 @@ TOPICS = (
     "loaded",
     "attack",
     "identification",
+    "linkage",
     "sizes",
     "builds",
+    "laboratory",
     "overhead",
     "growth",
     "scale",
 )
-LONG = ("sizes",)  # measured only when named: more than an hour
-AGAINST, GPU = "against", "gpu"
-COMMANDS = (AGAINST, GPU)  # measured by a command of their own
+LONG = ("sizes", "laboratory")  # measured only when named: an hour, a quarter of an hour
+GPU = "gpu"
 
 
 def topic(name: str) -> ModuleType:
-    """The module of a topic, or of a command's measurements; imported when asked for."""
-    return import_module(f"benchmarks.{name}" if name in COMMANDS else f"benchmarks.topics.{name}")
+    """The module of a topic, or of the GPU's measurements; imported when asked for."""
+    return import_module(f"benchmarks.{name}" if name == GPU else f"benchmarks.topics.{name}")

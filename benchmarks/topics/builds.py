@@ -44,7 +44,7 @@ def measure(setting: Setting) -> Outcome:
     with checked_out(REVISION) as tree:
         for topic, case, wanted, rounds in CASES:
             setting.tell(f"{case}: this build and {REVISION}")
-            mine, other = one_case(tree, topic, case, setting.pick(rounds, 1))
+            mine, other, _ = one_case(tree, topic, case, setting.pick(rounds, 1))
             cpu, wall = ratio(mine, other)
             bound = profile(case) if cpu.median < wanted else ""
             targets.append(target(case, cpu, wanted, bound))
@@ -59,12 +59,13 @@ def measure(setting: Setting) -> Outcome:
     return Outcome(targets, [Table("In turns", columns, rows, "An item is an image (of a model, of the stolen ones).")])
 
 
-def one_case(tree: Path, topic: str, case: str, rounds: int) -> tuple[Seconds, Seconds]:
-    """Seconds per item of each round, of both builds, from new processes."""
+def one_case(tree: Path, topic: str, case: str, rounds: int, warmup: int = 1) -> tuple[Seconds, Seconds, list[float]]:
+    """Seconds per item of each round, of both builds, from new processes; and the quality of both, where it has one."""
     builds: list[Build] = []
     try:
         builds += [Build(ROOT, topic), Build(tree, topic)]
-        return compare(builds[0], builds[1], case, rounds, warmup=1)
+        seconds = compare(builds[0], builds[1], case, rounds, warmup)
+        return *seconds, [build.qualities[case] for build in builds if case in build.qualities]
     finally:
         for build in builds:
             build.close()

@@ -91,7 +91,9 @@ def method_similarity(targets: Array, gallery: Images, method: Perturbation) -> 
     else:
         _check(targets, gallery)
     similarity = method.log_likelihood(targets, gallery)
-    return np.asarray(similarity - similarity.max(axis=1, keepdims=True), np.float32)
+    out: Floats = np.empty(similarity.shape, np.float32)
+    np.subtract(similarity, similarity.max(axis=1, keepdims=True), out=out, casting="same_kind")
+    return out
 
 
 def _check(images: Array, gallery: Images) -> None:

@@ -14,7 +14,8 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, to_blocks
 from privpipe.perturb.disguised_rmt import DisguisedRmt
-from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
+from privpipe.perturb.distances import squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = 255.0
 

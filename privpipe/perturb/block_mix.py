@@ -169,12 +169,18 @@ class BlockMix(BlockPerturbation):
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """The n = k² rows of a mixed block Y (n, C) are independent N(0, XᵀX / n), X being the block."""
-        n, channels = self.k * self.k, gallery.shape[3]
-        covariances = _products(gallery, self.k) / (n * WHITE**2) + ROUNDING_NEAR_WHITE * np.eye(channels)
-        inverses = np.linalg.inv(covariances).reshape(len(gallery), -1)
-        observed = _products(targets, self.k).reshape(len(targets), -1)
-        volumes = np.linalg.slogdet(covariances)[1].sum(axis=1)
-        return np.asarray(-(n * volumes + observed @ inverses.T) / 2)
+        n = self.k * self.k
+        covariances = {
+            (i, j): product / (n * WHITE**2) + (ROUNDING_NEAR_WHITE if i == j else 0.0)
+            for (i, j), product in _products(gallery, self.k).items()
+        }
+        inverses, volumes = _inverses(covariances)
+        # Of a symmetric matrix the half is kept, which stands for the other.
+        asked = [entries / (-2 if i == j else -1) for (i, j), entries in inverses.items()]
+        observed = np.concatenate([*_products(targets, self.k).values()], axis=1)
+        out = observed @ np.concatenate(asked, axis=1).T
+        out -= n / 2 * volumes.sum(axis=1)
+        return np.asarray(out)
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is the root mean square of each block, which on average no matrix changes."""
@@ -197,7 +203,40 @@ class BlockMix(BlockPerturbation):
         return Drawing(f"one block of {self.k}×{self.k}: weights of its pixels in each output", self.matrices[0])
 
 
-def _products(images: Array, k: int) -> Doubles:
-    """XᵀX of every block X (k*k, C), float64 (n, blocks, C, C)."""
-    blocks = to_blocks(images, k).astype(np.float64)
-    return np.asarray(blocks.transpose(0, 1, 3, 2) @ blocks)
+def _products(images: Array, k: int) -> dict[tuple[int, int], Doubles]:
+    """XᵀX of every block X (k*k, C): the entries (i, j) with j <= i, each float64 (n, blocks)."""
+    exact = images.dtype == np.uint8 and k * k * int(WHITE) ** 2 <= FLOAT_WHOLE
+    colours = np.ascontiguousarray(np.moveaxis(to_blocks(images, k), 3, 0), np.float32 if exact else np.float64)
+    return {
+        (i, j): np.einsum("nbp,nbp->nb", colours[i], colours[j]).astype(np.float64)
+        for i in range(len(colours))
+        for j in range(i + 1)
+    }
+
+
+def _inverses(matrices: dict[tuple[int, int], Doubles]) -> tuple[dict[tuple[int, int], Doubles], Doubles]:
+    """The inverses of many symmetric positive definite matrices, and the logarithms of their determinants.
+
+    By Cholesky's factors L, for all matrices at once: LAPACK takes a call for each.
+
+    Args:
+        matrices: the entries (i, j) with j <= i, each of one shape.
+
+    Returns:
+        The entries of the inverses likewise, and an array of that shape.
+    """
+    size = 1 + max(i for i, _ in matrices)
+    factors: dict[tuple[int, int], Doubles] = {}
+    roots: dict[tuple[int, int], Doubles] = {}  # entries of the inverse of L
+    for i in range(size):
+        for j in range(i + 1):
+            left = matrices[i, j] - sum(factors[i, m] * factors[j, m] for m in range(j))
+            factors[i, j] = np.sqrt(left) if i == j else left / factors[j, j]
+        roots[i, i] = 1 / factors[i, i]
+        for j in range(i):
+            roots[i, j] = -roots[i, i] * sum(factors[i, m] * roots[m, j] for m in range(j, i))
+    inverses = {
+        (i, j): np.asarray(sum(roots[m, i] * roots[m, j] for m in range(i, size)), np.float64) for i, j in matrices
+    }
+    volumes = -2 * sum(np.log(roots[i, i]) for i in range(size))
+    return inverses, np.asarray(volumes, np.float64)

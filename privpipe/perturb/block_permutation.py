@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.perturb.base import Array, BlockPerturbation, Images, from_blocks, to_blocks
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, order
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles
 
 KEY_BYTES = 8  # the random numbers whose order is a permutation, one for each block
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, from_blocks, to_blocks
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Nested, Permuted
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, Copies, order
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,11 +16,13 @@ from privpipe.perturb.base import (
     side_by_side,
     to_blocks,
 )
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Copies, OwnStreams, order
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, pixel_codes, squared_distances
+from privpipe.perturb.sorting import sorted_second
+from privpipe.perturb.values import Doubles, pixel_codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +132,7 @@ class BlockScramble(BlockPerturbation):
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the sorted values of each block and colour, which no permutation changes."""
-        return -squared_distances(*(np.sort(to_blocks(images, self.k), axis=2) for images in (targets, gallery)))
+        return -squared_distances(*(sorted_second(to_blocks(images, self.k), 2) for images in (targets, gallery)))
 
     def orbit(self, images: Images) -> Array:
         """The pixels of each block, sorted: a permutation moves each with all its colours."""

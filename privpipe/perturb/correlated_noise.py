@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 
 from privpipe.perturb.base import Array, FilterPerturbation, Images
+from privpipe.perturb.distances import MIDDLE, Digits, centred
 from privpipe.perturb.gaussian_blur import blur_sigma, kernel
 from privpipe.perturb.gaussian_noise import WHITE, GaussianNoise
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction
 from privpipe.perturb.keystream import Bytes
 from privpipe.perturb.linear import smoothed_covariance
-from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles, Floats, pixel_values, squared_distances
+from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles, Floats, pixel_values
 
 
 class CorrelatedNoise(FilterPerturbation, GaussianNoise):
@@ -53,21 +54,32 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
         return chance_of_direction(max(1.0, dimensions))
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """The distance after whitening the noise, and what float16 rounds away.
+        """By the distance |W (t - g)|² after whitening the noise, and what float16 rounds away.
 
         The noise is S·white·Sᵀ for each colour, S smoothing one axis. In the eigenvectors U of SSᵀ it is uncorrelated.
+        What varies within a row is |Wg|² - 2·(W²t)·g: so the candidates are multiplied as they are, in 8 bits.
         """
+        size, channels = gallery.shape[1], gallery.shape[3]
         row = kernel(self.k).sum(axis=0)
-        smooth = cv2.filter2D(np.eye(gallery.shape[1]), cv2.CV_64F, row[:, None])
+        smooth = cv2.filter2D(np.eye(size), cv2.CV_64F, row[:, None])
         powers, vectors = np.linalg.eigh(smooth @ smooth.T)
         strength = (self.sigma / float((row**2).sum())) ** 2 * np.multiply.outer(powers, powers).clip(min=0)
-        scale = 1 / np.sqrt(strength + ROUNDING_NEAR_WHITE * float(WHITE) ** 2)
+        weights = 1 / (strength + ROUNDING_NEAR_WHITE * float(WHITE) ** 2)
 
-        def whitened(images: Array) -> Doubles:
-            planes = pixel_values(images).transpose(0, 3, 1, 2).astype(np.float64)
-            return np.asarray(vectors.T @ planes @ vectors * scale)
+        def turned(images: Floats, axes: Doubles) -> Floats:
+            """`axes` applied to both axes of images (n, H, W·C)."""
+            columns = np.kron(axes.T, np.eye(channels)).astype(np.float32)  # colours stay where they are
+            along = images.reshape(-1, size * channels) @ columns
+            return np.asarray(axes.astype(np.float32) @ along.reshape(-1, size, size * channels))
 
-        return -squared_distances(whitened(targets), whitened(gallery)) / 2
+        of_colours = np.repeat(weights, channels, axis=1).astype(np.float32)  # (H, W·C)
+        other = centred(gallery.reshape(len(gallery), -1))
+        seen = turned(pixel_values(targets) - np.float32(MIDDLE), vectors.T)
+        rows = turned(seen * of_colours, vectors).reshape(len(seen), -1)
+        asked = turned(other.astype(np.float32), vectors.T)
+        out = Digits(rows, 3, len(rows) * other.size).times(other)
+        out -= np.einsum("nhw,nhw,hw->n", asked, asked, of_colours, dtype=np.float64) / 2
+        return np.asarray(out)
 
     def noise_row(self) -> Doubles | None:
         return np.asarray(cv2.getGaussianKernel(self.k, blur_sigma(self.k)).ravel(), np.float64)

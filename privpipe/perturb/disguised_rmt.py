@@ -20,11 +20,12 @@ from privpipe.perturb.base import (
     to_blocks,
     to_unit_float16,
 )
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, half_quantiles, looked_up, order
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
-from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 if TYPE_CHECKING:
     from torch import Tensor

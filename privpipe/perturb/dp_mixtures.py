@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privpipe.perturb.keystream import KeyStream, below, normal
-from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled
+from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled, Labels
 from privpipe.perturb.settings import setting
+from privpipe.perturb.values import Floats
 
 if TYPE_CHECKING:
     from privpipe.statistics.recipe import Recipe
@@ -57,9 +58,13 @@ class DpMixtures(FeatureRelease):
         z = recipe.vectors(private.images)
         return numbers_of(recipe, mixing, release(z, rows, mixing, Budget(self.mu), noise))
 
-    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
-        from privpipe.statistics.mechanism import Budget
-        from privpipe.statistics.mixtures import linked
+    def identified_by(self, recipe: "Recipe", vectors: Floats, labels: Labels, targets: int) -> float:
+        """As `DpStatistics.identified_by`, by the products of z alone.
 
-        rng = np.random.default_rng(0)
-        return linked(released, Budget(self.mu), candidates.images, candidates.labels, targets, rng)
+        The adversary also knows the rows of the unknown image, which are the same whichever image of its class it is.
+        """
+        from privpipe.statistics.mechanism import Budget
+        from privpipe.statistics.membership import linkage
+
+        ones = np.ones((len(vectors), 1), np.float32)
+        return linkage(vectors, ones, labels, Budget(self.mu), np.random.default_rng(0), targets)

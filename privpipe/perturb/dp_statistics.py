@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privpipe.perturb.keystream import KeyStream, normal
-from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled
+from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled, Labels
+from privpipe.perturb.values import Floats
 
 if TYPE_CHECKING:
     from privpipe.statistics.recipe import Recipe
@@ -39,9 +40,10 @@ class DpStatistics(FeatureRelease):
         noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
-    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
+    def identified_by(self, recipe: "Recipe", vectors: Floats, labels: Labels, targets: int) -> float:
+        """By t of `mechanism` and the noise, which are left when all other images of the set are subtracted."""
         from privpipe.statistics.mechanism import Budget
-        from privpipe.statistics.noisy_sums import linked
+        from privpipe.statistics.membership import linkage
 
         rng = np.random.default_rng(0)
-        return linked(released, Budget(self.mu), candidates.images, candidates.labels, targets, rng)
+        return linkage(vectors, recipe.targets(vectors, labels), labels, Budget(self.mu), rng, targets)

@@ -6,13 +6,14 @@ import numpy as np
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, from_blocks, to_blocks
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Nested, Permuted
 from privpipe.perturb.keyed_values import COLOURS, NIBBLE, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery, of_permutations
 from privpipe.perturb.keystream import Bytes, Copies, order
 from privpipe.perturb.learnable_encryption import NUMBER_BYTES, chance_of_signed_order, signed_orders
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor

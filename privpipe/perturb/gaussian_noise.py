@@ -11,12 +11,13 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_float16
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.linear import identity
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, Floats, pixel_values, squared_distances
+from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = np.float32(255)
 STEP = np.float32(1 / 255)  # of a grey level, where white is 1

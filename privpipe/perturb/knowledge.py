@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from scipy.sparse import csr_array
 
 from privpipe.errors import PrivpipeError
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.method import Method
 from privpipe.perturb.settings import Settings
-from privpipe.perturb.values import Array, Doubles, Floats, Images, squared_distances
+from privpipe.perturb.values import Array, Doubles, Floats, Images
 
 if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
     from torch import Tensor

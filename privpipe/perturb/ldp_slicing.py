@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import ZERO, Array, Images, Perturbation, cached
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, Copies
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles
 
 COLOURS = 3
 BITS = 8

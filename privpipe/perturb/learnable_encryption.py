@@ -6,12 +6,14 @@ import numpy as np
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import COLOURS, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery, of_permutations
 from privpipe.perturb.keystream import Bytes, order
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.sorting import sorted_second
+from privpipe.perturb.values import Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +84,7 @@ class LearnableEncryption(KeyedValues):
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the nibbles of each block, of v and 15 - v the smaller one, sorted: no key changes these."""
-        return -squared_distances(*(np.sort(self.folded(images), axis=2) for images in (targets, gallery)))
+        return -squared_distances(*(sorted_second(self.folded(images), 2) for images in (targets, gallery)))
 
     def orbit(self, images: Images) -> Array:
         raise PrivpipeError(

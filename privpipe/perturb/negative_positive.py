@@ -6,12 +6,13 @@ import numpy as np
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import COLOURS, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, order
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.values import Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, FilterPerturbation, Images, cached, one_by_one, side_by_side, to_unit_float16
+from privpipe.perturb.distances import EXACT_SQUARES, MIDDLE, Digits, Whole, centred
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NORMAL_END, Copies, OwnStreams, normal
@@ -30,7 +31,11 @@ FLOAT_BYTES = 4
 NUMBER_BYTES = 4
 MIN_EQUATIONS = 512  # pixels and colours that a kernel is fitted to, for `log_likelihood`
 EQUATIONS_PER_WEIGHT = 2
-CHUNK_VALUES = 4 << 20  # float32 values of candidates' patches at a time: 16 MB
+CHUNK_VALUES = 4 << 20  # of candidates' copies at a time: 16 MB of float32
+PRODUCTS_AT_ONCE = 1 << 18  # of float32, which stay in the cache: 1 MB
+FILTER_DIGITS = 2  # of 8 bits of an upload, for `log_likelihood`: float16 has 11 bits of each value
+ALIKE = 1e-11  # of the trace of the products of copies, added to their diagonal
+BLANK = 1e-3  # likewise, in squared grey levels: copies of a black image are nothing but alike
 MAX_KERNEL = 15  # a fit to one candidate takes time with the fourth power and more
 
 
@@ -141,7 +146,8 @@ class RandomFilter(FilterPerturbation):
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """Squared length of the target's projection on what k×k kernels can make of a candidate.
 
-        With orthonormal columns Q that span the candidate's k² shifted copies, the best kernel leaves |t|² - |Qᵀt|².
+        With orthonormal columns Q that span the candidate's k² shifted copies X, the best kernel leaves |t|² - |Qᵀt|².
+        X are whole numbers: so Xᵀt is computed in 8 bits, and becomes Qᵀt by the inverse of Cholesky's factor of XᵀX.
         The kernel has few unknowns, so a fixed draw of pixels and colours stands for all of them.
         """
         k = self.k
@@ -153,15 +159,24 @@ class RandomFilter(FilterPerturbation):
         count = min(size, max(MIN_EQUATIONS, EQUATIONS_PER_WEIGHT * k * k))
         places = np.sort(np.random.default_rng(0).permutation(size)[:count])
         wanted = targets.reshape(len(targets), size)[:, places].astype(np.float32)
-        similarity = np.empty((len(targets), len(gallery)))
+        digits = Digits(wanted, FILTER_DIGITS, wanted.size * len(gallery) * k * k)
+        # Of each target the product with what was subtracted from the copies.
+        middles = MIDDLE * wanted.sum(axis=1, dtype=np.float64).astype(np.float32)
+        similarity = np.empty((len(targets), len(gallery)), np.float32)
         step = max(1, CHUNK_VALUES // (count * k * k))
+        few = max(1, PRODUCTS_AT_ONCE // (len(targets) * k * k))
         for first in range(0, len(gallery), step):
             copies = shifted(gallery[first : first + step], k, places)
-            # Candidates as columns of one product: (T, count) times (count, n * k²).
-            bases = np.linalg.qr(copies)[0].transpose(1, 0, 2).reshape(count, -1)
-            lengths = np.square(wanted @ bases).reshape(len(targets), len(copies), -1).sum(axis=2, dtype=np.float64)
-            similarity[:, first : first + step] = lengths
-        return similarity
+            roots = inverse_roots(copies)
+            for start in range(0, len(copies), few):
+                part = slice(start, start + few)
+                products = digits.times(copies[part].reshape(-1, count), np.float32)
+                products += middles[:, None]
+                # (candidates, k², k²) times (candidates, k², T): of each candidate Qᵀt.
+                parts = roots[part] @ products.reshape(len(wanted), -1, k * k).transpose(1, 2, 0)
+                here = slice(first + start, first + start + len(parts))
+                similarity[:, here] = np.einsum("gkt,gkt->gt", parts, parts).T
+        return similarity.astype(np.float64)
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Standardised, since the filter may have any gain."""
@@ -187,13 +202,33 @@ def _surroundings(image: Array, k: int, border: int) -> NDArray[np.float64]:
     return windows[cut : len(windows) - cut, cut : len(windows) - cut].reshape(-1, k * k)
 
 
-def shifted(images: Images, k: int, places: NDArray[np.int64]) -> Floats:
-    """Copies of images (n, H, W, C) shifted by each offset of a kernel, at `places`: float32 (n, places, k*k)."""
+def shifted(images: Images, k: int, places: NDArray[np.int64]) -> Whole:
+    """Images (n, H, W, C) less 128, shifted by each offset of a kernel, at `places`: int8 (n, k*k, places)."""
     width, channels = images.shape[2:]
     pixel, colour = np.divmod(places, channels)
     y, x = np.divmod(pixel, width)
     margin = k // 2
     # Borders as the filter has them: reflected, without the edge pixel again.
-    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
-    dy, dx = (offset.ravel() for offset in np.indices((k, k)))
-    return padded[:, y[:, None] + dy, x[:, None] + dx, colour[:, None]].astype(np.float32) / np.float32(WHITE)
+    padded = np.pad(centred(images), ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    dy, dx = (offset.reshape(-1, 1) for offset in np.indices((k, k)))
+    where = ((y + dy) * padded.shape[2] + x + dx) * channels + colour
+    return np.asarray(np.take(padded.reshape(len(images), -1), where, axis=1))
+
+
+def inverse_roots(copies: Whole) -> Floats:
+    """R with R·XᵀX·Rᵀ = 1, float32 (n, k*k, k*k), of copies X of `shifted`, 128 added again.
+
+    Entries of XᵀX are exact. A little is added to its diagonal, for images of which some copies are alike.
+    """
+    _, weights, places = copies.shape
+    floats = copies.astype(np.float32)
+    # Sums of up to 1,024 products of 8 bits are exact in float32.
+    products = sum(
+        (part @ part.transpose(0, 2, 1)).astype(np.float64)
+        for part in (floats[..., first : first + EXACT_SQUARES] for first in range(0, places, EXACT_SQUARES))
+    )
+    sums = floats.sum(axis=2, dtype=np.float64) * MIDDLE
+    products += sums[:, :, None] + sums[:, None, :] + places * MIDDLE**2
+    traces = np.trace(products, axis1=1, axis2=2)
+    products += (ALIKE * traces + BLANK)[:, None, None] * np.eye(weights)
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(products)), np.float32)

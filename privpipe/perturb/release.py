@@ -21,7 +21,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb.keystream import KeyStream
 from privpipe.perturb.method import Drawing, Method
 from privpipe.perturb.settings import Settings, setting
-from privpipe.perturb.values import Images
+from privpipe.perturb.values import Floats, Images
 from privpipe.statistics.accounting import mu_of
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ class SetRelease(Method):
 class FeatureRelease(SetRelease):
     """A release of sums of feature vectors with noise; public images make the map from images to vectors.
 
+    That map is the same for all methods of this kind and all their settings, so that several of them can share it.
+
     Attributes:
         drawn: what leaves, in a few words.
     """
@@ -152,19 +154,40 @@ class FeatureRelease(SetRelease):
     def release(
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
     ) -> Arrays:
+        return self.summed(self.recipe(public, public_labels, classes), private, stream)
+
+    @classmethod
+    def recipe(cls, public: Images, public_labels: Labels | None, classes: int) -> "Recipe":
+        """What public images make; the arguments and the error are those of `release`."""
         # torch, which programs that release nothing do without, comes with the features.
         from privpipe.statistics.recipe import prepare
 
         if len(public) < LEAST_PUBLIC:
             raise PrivpipeError(
-                f"{self.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
+                f"{cls.name} makes its features of public images, at least {LEAST_PUBLIC}; got {len(public)}. Raise "
                 "data.public."
             )
-        return self.summed(prepare(public, public_labels, classes), private, stream)
+        return prepare(public, public_labels, classes)
 
     @abstractmethod
     def summed(self, recipe: "Recipe", private: Labelled, stream: KeyStream) -> Arrays:
         """`release` with what public images make."""
+
+    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
+        from privpipe.statistics.recipe import Recipe
+
+        recipe = Recipe.from_arrays(released)
+        return self.identified_by(recipe, recipe.vectors(candidates.images), candidates.labels, targets)
+
+    @abstractmethod
+    def identified_by(self, recipe: "Recipe", vectors: Floats, labels: Labels, targets: int) -> float:
+        """`identified` with what public images make.
+
+        Args:
+            vectors: z of the candidates (`Recipe.vectors`), float32 (M, d).
+            labels: their classes, int64 (M,).
+            targets: the first so many candidates are each the unknown one once.
+        """
 
     def drawing(self) -> Drawing:
         return Drawing(f"{self.name}: {self.drawn}\nepsilon = {self.epsilon:g}, mu = {self.mu:.3g}")

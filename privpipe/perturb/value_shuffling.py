@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from privpipe.perturb.base import Array, Images
+from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import COLOURS, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery, chance_of_permutation, of_permutations
 from privpipe.perturb.keystream import Bytes, order
 from privpipe.perturb.method import Drawing
-from privpipe.perturb.values import Doubles, squared_distances
+from privpipe.perturb.sorting import sorted_second
+from privpipe.perturb.values import Doubles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +65,7 @@ class ValueShuffling(KeyedValues):
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the sorted values of each block."""
-        return -squared_distances(*(np.sort(self.values(images), axis=2) for images in (targets, gallery)))
+        return -squared_distances(*(sorted_second(self.values(images), 2) for images in (targets, gallery)))
 
     def orbit(self, images: Images) -> Array:
         """What stands at each place of a block, in all blocks, sorted: one permutation moves these columns."""

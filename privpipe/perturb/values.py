@@ -1,4 +1,4 @@
-"""What stored values mean: grey levels, rounding, distances."""
+"""What stored values mean: grey levels, rounding."""
 
 from typing import Any
 
@@ -46,20 +46,6 @@ def pixel_codes(images: Images) -> NDArray[np.uint32]:
     for channel in range(images.shape[-1]):
         codes = codes << np.uint32(8) | images[..., channel]
     return codes
-
-
-DISTANCE_VALUES = 4 << 20  # compared at a time
-
-
-def squared_distances(targets: Array, gallery: Array) -> Doubles:
-    """|t - g|² for all pairs, (T, G); in float64, where sums of squared grey levels are exact."""
-    t, g = (values.reshape(len(values), -1) for values in (targets, gallery))
-    out = np.zeros((len(t), len(g)))
-    step = max(1, DISTANCE_VALUES // max(len(t), len(g)))  # so that memory stays bounded
-    for first in range(0, t.shape[1], step):
-        one, other = (values[:, first : first + step].astype(np.float64) for values in (t, g))
-        out += (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
-    return out
 
 
 def divisors(n: int) -> list[int]:

@@ -129,38 +129,48 @@ def timed(work: Callable[[], float]) -> tuple[float, float]:
     return work(), (time.process_time() - began) / 60
 
 
-def heads(sets: Sets, epsilons: Sequence[float], labelled: bool) -> Iterator[Row]:
+def heads(sets: Sets, epsilons: Sequence[float], labelled: bool, seeds: Sequence[int]) -> Iterator[Row]:
     """A row for each epsilon, with the minutes that the vectors took."""
     began = time.process_time()
     public = sets.public.images.numpy()
     recipe = prepare(public, sets.public.labels.numpy() if labelled else None, sets.classes)
     vectors, tests = (recipe.vectors(part.images.numpy()) for part in (sets.private, sets.test))
-    yield from head_rows(sets, recipe.start, vectors, tests, epsilons, (time.process_time() - began) / 60)
+    yield from head_rows(sets, recipe.start, vectors, tests, epsilons, (time.process_time() - began) / 60, seeds)
 
 
 def head_rows(
-    sets: Sets, start: Start, vectors: Floats, tests: Floats, epsilons: Sequence[float], minutes: float
+    sets: Sets,
+    start: Start,
+    vectors: Floats,
+    tests: Floats,
+    epsilons: Sequence[float],
+    minutes: float,
+    seeds: Sequence[int],
 ) -> Iterator[Row]:
-    """`heads` of vectors that have been made."""
+    """`heads` of vectors that have been made: the mean over seeds with the range, and minutes of one of them."""
     for epsilon in epsilons:
         plan = head_plan(epsilon)
 
-        def work(plan: Plan = plan) -> float:
-            scores = head(start, vectors, sets.private.labels, plan, 0)(torch.from_numpy(tests))
+        def work(seed: int, plan: Plan = plan) -> float:
+            scores = head(start, vectors, sets.private.labels, plan, seed)(torch.from_numpy(tests))
             return float((scores.argmax(1) == sets.test.labels).double().mean())
 
-        accuracy, spent = timed(work)
+        found, spent = zip(*(timed(partial(work, seed)) for seed in seeds), strict=True)
         most, public = bound(sets.test.labels, plan), WITH if start.labelled else WITHOUT
-        yield Row("at_home, head", "", epsilon, most, None, accuracy, minutes + spent, public=public)
+        mean, each = float(np.mean(found)), minutes + float(np.mean(spent))
+        low, high = (min(found), max(found)) if len(found) > 1 else (None, None)
+        yield Row("at_home, head", "", epsilon, most, None, mean, each, low, high, public)
 
 
-def rows(sets: Sets, only: Sequence[str], epsilons: Sequence[float], epochs: int, labelled: bool) -> Iterator[Row]:
+def rows(
+    sets: Sets, only: Sequence[str], epsilons: Sequence[float], epochs: int, labelled: bool, seeds: Sequence[int] = (0,)
+) -> Iterator[Row]:
     """What is asked for, as it is done."""
     if "plain" in only:
         accuracy, minutes = timed(lambda: plain(sets, PLAIN.epochs))
         yield Row("at_home, plain", f"{PLAIN.epochs} epochs", None, None, None, accuracy, minutes)
     if "head" in only:
-        yield from heads(sets, epsilons, labelled)
+        yield from heads(sets, epsilons, labelled, seeds)
     for epsilon in epsilons if "network" in only else ():
         plan = network_plan(epsilon, epochs)
         accuracy, minutes = timed(partial(network, sets, plan, 0))
@@ -178,13 +188,14 @@ def main(words: Sequence[str] | None = None) -> Iterator[str]:
     parser.add_argument("--epsilons", type=float, nargs="+", default=list(EPSILONS), help=f"at delta {DELTA:g}")
     parser.add_argument("--epochs", type=int, default=5, help="of the network under DP-SGD")
     parser.add_argument("--without-labels", action="store_true", help="of public images")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the head: its samples and noises")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--csv", help="file to write")
     chosen = parser.parse_args(words)
     torch.set_num_threads(chosen.threads)
     sets = Sets.read(chosen.images, chosen.public)
     done: list[Row] = []
-    for row in rows(sets, chosen.only, chosen.epsilons, chosen.epochs, not chosen.without_labels):
+    for row in rows(sets, chosen.only, chosen.epsilons, chosen.epochs, not chosen.without_labels, chosen.seeds):
         done.append(row)
         yield markdown([row], header=len(done) == 1)
     if chosen.csv:

@@ -19,10 +19,10 @@ from privpipe.owner.key import new_key
 from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
 from privpipe.perturb.base import Images
 from privpipe.perturb.keystream import KeyStream
-from privpipe.perturb.release import Labelled
+from privpipe.perturb.release import FeatureRelease, Labelled
 from privpipe.scores.identification import Identified, Labels, identified
 from privpipe.scores.scoring import load_candidates
-from privpipe.scores.set_release import identified_of_set
+from privpipe.scores.set_release import identified_of_set, statements
 from privpipe.store import PUBLIC, open_store
 
 CANDIDATES, TARGETS = 10_000, 1000
@@ -114,14 +114,30 @@ def rows_of(
 def rows_of_releases(
     candidates: Images, labels: Labels, public: Images, stream: KeyStream, targets: int = TARGETS
 ) -> Iterator[Row]:
-    """The same of every release of a whole set at `EPSILONS`, whose features are made of `public` without labels."""
+    """The same of every release of a whole set at `EPSILONS`, whose features are made of `public` without labels.
+
+    Releases of feature vectors share the vectors; the seconds that these take are divided among their rows.
+
+    Args:
+        public: images of the same kind, uint8 (P, H, W, C).
+        stream: of the noise of releases of another form.
+    """
     classes = int(labels.max()) + 1
-    within = Labelled(candidates[-IN_A_RELEASE:], labels[-IN_A_RELEASE:])
-    for kind in RELEASES.values():
-        for epsilon in EPSILONS:
-            began = time.process_time()
-            release = kind(candidates.shape[1], epsilon=epsilon)
-            numbers = release.release(within, public, None, classes, stream.child(kind.name, f"{epsilon!r}"))
+    releases = [kind(candidates.shape[1], epsilon=epsilon) for kind in RELEASES.values() for epsilon in EPSILONS]
+    alike = [release for release in releases if isinstance(release, FeatureRelease)]
+    began = time.process_time()
+    recipe = alike[0].recipe(public, None, classes)
+    vectors = recipe.vectors(candidates)
+    shared = (time.process_time() - began) / len(alike)
+    for release in releases:
+        began = time.process_time()
+        if isinstance(release, FeatureRelease):
+            result = statements(release, labels, release.identified_by(recipe, vectors, labels, targets))
+            yield Row(release, result, shared + time.process_time() - began)
+        else:
+            own = stream.child(release.name, f"{release.epsilon!r}")
+            within = Labelled(candidates[-IN_A_RELEASE:], labels[-IN_A_RELEASE:])
+            numbers = release.release(within, public, None, classes, own)
             result = identified_of_set(release, numbers, Labelled(candidates, labels), targets)
             yield Row(release, result, time.process_time() - began)
 

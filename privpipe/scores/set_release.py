@@ -12,7 +12,7 @@ import numpy as np
 from privpipe.attacks.records import Record
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import RELEASES
-from privpipe.perturb.release import Arrays, Labelled, SetRelease
+from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.released import About, Released
 from privpipe.scores import privacy
 from privpipe.scores.identification import Identified, as_metrics, at_most
@@ -69,10 +69,19 @@ def identified_of_set(release: SetRelease, numbers: Arrays, candidates: Labelled
 
     The adversary holds all other images of the set, and the candidates.
     """
-    sizes = np.unique(candidates.labels, return_counts=True)[1]
-    total, bound = len(candidates.labels), at_most(sizes, release.mu)
-    at_least = release.identified(numbers, candidates, targets)
-    return Identified(total, len(sizes) / total, None, bound, at_least, {"exactly": NOT_EXACTLY})
+    return statements(release, candidates.labels, release.identified(numbers, candidates, targets))
+
+
+def statements(release: SetRelease, labels: Labels, at_least: float) -> Identified:
+    """`identified_of_set` where it is known how often the adversary names the right candidate.
+
+    Args:
+        labels: of the candidates, int64 (M,).
+        at_least: 0..1.
+    """
+    sizes = np.unique(labels, return_counts=True)[1]
+    bound = at_most(sizes, release.mu)
+    return Identified(len(labels), len(sizes) / len(labels), None, bound, at_least, {"exactly": NOT_EXACTLY})
 
 
 def table(delta: float = DELTA, candidates: int = CANDIDATES, classes: int = CLASSES) -> str:

@@ -5,7 +5,8 @@
 - `NetworkFeatures` needs their labels too: a small network is trained on them (`privpipe.statistics.network`).
 - `Projection` brings the vectors of either to few dimensions and to norms of about 1, by public images.
 
-The same public images and seed give the same map. Sizes of images may be any that a patch fits into.
+The same public images and seed give the same map, but for rounding, which decides the signs of a projection's
+directions: another processor or number of threads has others. Sizes of images may be any that a patch fits into.
 """
 
 from dataclasses import dataclass

@@ -26,9 +26,8 @@ from scipy.sparse import csr_matrix
 from privpipe.statistics import heads, mechanism
 from privpipe.statistics.classifier import Classifier
 from privpipe.statistics.mechanism import SAFE, Budget, Sums
-from privpipe.statistics.membership import linkage
 from privpipe.statistics.recipe import Recipe
-from privpipe.statistics.values import Doubles, Floats, Images, Labels
+from privpipe.statistics.values import Doubles, Floats, Labels
 
 FORM, ROWS = "noisy_mixtures", "rows."
 Arrays = Mapping[str, NDArray[Any]]
@@ -155,16 +154,3 @@ def fitted(numbers: Arrays) -> Classifier:
     """The linear classifier that suits rows and noise best; anybody may train another on the same rows."""
     recipe, (mixing, mixtures) = recipe_of(numbers), mixtures_of(numbers)
     return Classifier(recipe, heads.fit_class_sums(class_sums(mixtures, mixing), recipe.start))
-
-
-def linked(
-    numbers: Arrays, budget: Budget, candidates: Images, labels: Labels, targets: int, rng: np.random.Generator
-) -> float:
-    """How often an image of a set is told among the candidates of its class, 0..1.
-
-    As `noisy_sums.linked`. The adversary also knows the rows of the unknown image, which are the same whichever image
-    of its class it is; so all that counts are the products of their z.
-    """
-    recipe = recipe_of(numbers)
-    z = recipe.vectors(candidates)
-    return linkage(z, np.ones((len(z), 1), np.float32), labels, budget, rng, targets)

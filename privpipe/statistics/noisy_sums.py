@@ -1,4 +1,4 @@
-"""The numbers of a release of noisy sums: how they are laid out, what is fitted to them, and who is told from them.
+"""The numbers of a release of noisy sums: how they are laid out, and what is fitted to them.
 
 Beside the sums stand the maps from images to vectors and what public images told beforehand: both follow from public
 images, and whoever fits a classifier needs them.
@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.statistics.classifier import Classifier
-from privpipe.statistics.mechanism import Budget, Sums
-from privpipe.statistics.membership import linkage
+from privpipe.statistics.mechanism import Sums
 from privpipe.statistics.recipe import Recipe
-from privpipe.statistics.values import Images, Labels
 
 FORM, SUMS = "noisy_sums", "sums."
 Arrays = Mapping[str, NDArray[Any]]
@@ -44,25 +42,3 @@ def fitted(numbers: Arrays) -> Classifier:
     """The classifier that the numbers of a release make possible."""
     recipe = recipe_of(numbers)
     return Classifier(recipe, recipe.head(sums_of(numbers)))
-
-
-def linked(
-    numbers: Arrays, budget: Budget, candidates: Images, labels: Labels, targets: int, rng: np.random.Generator
-) -> float:
-    """How often an image of a set is told among the candidates of its class, 0..1.
-
-    The adversary knows all other images of the set and subtracts them: what is left is t of `mechanism` and noise, and
-    the likeliest candidate is the best guess (`membership`). Each target is the unknown image of a release with noise
-    of its own, since the one noise of one release would make the outcomes of all targets alike. Images that are in no
-    release will do: so what is published of this tells nothing of those that are.
-
-    Args:
-        numbers: of a release; its maps are used, its noise is not.
-        candidates: uint8 (M, H, W, C).
-        labels: their classes, int64 (M,).
-        targets: the first so many candidates are each sought once.
-        rng: of the noise.
-    """
-    recipe = recipe_of(numbers)
-    z = recipe.vectors(candidates)
-    return linkage(z, recipe.targets(z, labels), labels, budget, rng, targets)

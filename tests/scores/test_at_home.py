@@ -29,6 +29,7 @@ def test_the_table(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(at_home, "NETWORK_RATE", 0.2)
     out = tmp_path / "rows.csv"
     words = ["--epsilons", "8", "--epochs", "1", "--threads", "1", "--without-labels", "--csv", str(out)]
+    words += ["--seeds", "0", "1"]
     lines = list(at_home.main([*files, *words]))
     assert [line.splitlines()[-1].split(" | ")[0] for line in lines] == [
         "| at_home, plain",
@@ -43,6 +44,9 @@ def test_the_table(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert rows.at_most[1] == pytest.approx((sizes * bounds).sum() / 200, rel=1e-4)
     assert rows.accuracy[0] > 0.15 and rows.accuracy[1] > 0.25  # guessing: 0.1
     assert (rows.minutes > 0).all()
+    # Of two seeds the mean lies in the middle; one has no range.
+    assert rows.accuracy[1] == pytest.approx((rows.low[1] + rows.high[1]) / 2, rel=1e-4) and rows.low[1] < rows.high[1]
+    assert np.isnan(rows.low[2])
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 3.0])

@@ -1,5 +1,7 @@
 """The table on whose image an upload is: a row for every method and setting, releases of whole sets among them."""
 
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,10 @@ import pytest
 
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
-from privpipe.perturb import PERTURBATIONS, RELEASES, KeyStream
+from privpipe.perturb import PERTURBATIONS, RELEASES, KeyStream, SetRelease
+from privpipe.perturb.method import Drawing
+from privpipe.perturb.release import Arrays, Images, Labelled, Labels
+from privpipe.scores import identification_table
 from privpipe.scores.identification import at_most
 from privpipe.scores.identification_table import (
     COLUMNS,
@@ -45,6 +50,43 @@ def test_releases_have_the_bound_of_their_epsilon_and_what_is_told_is_below_it()
         assert exactly is None and most == pytest.approx(at_most(np.bincount(labels), mu_of(epsilon)))
         assert least is not None and most is not None and least <= most + 0.1
         assert f"| epsilon={epsilon:g} |  | {100 * most:.2f} % |" in markdown([row])
+
+
+def test_releases_that_share_their_vectors_are_told_as_each_with_vectors_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(identification_table, "EPSILONS", (10.0, 20.0))  # so that some images are told
+    candidates = Labelled(DRAWN.images[:200], DRAWN.labels[:200])
+    within = Labelled(DRAWN.images[190:200], DRAWN.labels[190:200])
+    rows = list(rows_of_releases(candidates.images, candidates.labels, DRAWN.images[200:], KEY, 100))
+    for row, (kind, epsilon) in zip(rows, product(RELEASES.values(), (10.0, 20.0)), strict=True):
+        alone = kind(16, epsilon=epsilon)
+        numbers = alone.release(within, DRAWN.images[200:], None, 10, KEY.child(kind.name))
+        assert row.values[2] == alone.identified(numbers, candidates, 100) > 0.02
+
+
+@dataclass(frozen=True)
+class Counts(SetRelease):
+    """A release of another form: how many images there are."""
+
+    name = "counts"
+
+    def release(
+        self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
+    ) -> Arrays:
+        return {"count": np.array(len(private.labels))}
+
+    def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
+        return float(released["count"]) / targets
+
+    def drawing(self) -> Drawing:
+        return Drawing("counts")
+
+
+def test_releases_of_another_form_are_made_and_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identification_table, "RELEASES", {**RELEASES, "counts": Counts})
+    rows = list(rows_of_releases(DRAWN.images[:200], DRAWN.labels[:200], DRAWN.images[200:], KEY, 200))
+    assert [(row.method.name, row.values[2]) for row in rows[-2:]] == [("counts", 0.5)] * 2
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
