@@ -26,6 +26,7 @@ from privpipe.data.synthetic import draw
 from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
 from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
+from privpipe.perturb.release import NoisyRelease
 from privpipe.report.advice import verdict
 from privpipe.report.figures import DEMONSTRATION, displayable
 from privpipe.scores.guarantee import guarantee
@@ -103,14 +104,19 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
 
 def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
     """Rows of the table of a method that releases numbers of a whole set."""
-    release = kind(SIZE, epsilon=EPSILON)
-    yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
+    noisy = issubclass(kind, NoisyRelease)
+    release = kind(SIZE, **({"epsilon": EPSILON} if noisy else {}))
+    if noisy:
+        yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
     for name, one in kind.own_settings().items():
         if name != "epsilon":
             yield f"`perturb.{name}`", f"{one.meaning}: {one.legal}; {one.default:g} if left out"
     yield "`perturb.k`, `perturb.sigma`", "not used"
-    yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
-    yield "formal guarantee", f"{release.guarantee} (Here: epsilon {EPSILON:g}.)"
+    if noisy:
+        yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
+    else:
+        yield "key", "what is mixed with what, and the signs"
+    yield "formal guarantee", release.guarantee + (f" (Here: epsilon {EPSILON:g}.)" if noisy else "")
     yield "advice", release.advice
 
 

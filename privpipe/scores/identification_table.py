@@ -19,7 +19,7 @@ from privpipe.owner.key import new_key
 from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
 from privpipe.perturb.base import Images
 from privpipe.perturb.keystream import KeyStream
-from privpipe.perturb.release import Labelled
+from privpipe.perturb.release import Labelled, NoisyRelease
 from privpipe.scores.identification import Identified, Labels, identified
 from privpipe.scores.scoring import load_candidates
 from privpipe.scores.set_release import identified_of_set
@@ -56,7 +56,7 @@ class Row:
         """As in a table for people."""
         method = self.method
         if isinstance(method, SetRelease):
-            chosen = [f"epsilon={method.epsilon:g}"]
+            chosen = [f"epsilon={method.epsilon:g}"] if isinstance(method, NoisyRelease) else []
         else:
             chosen = [f"k={method.k}"] if method.legal_k(method.image_size) is not None else []
             chosen += [f"sigma={method.sigma:g}"] if method.noisy else []
@@ -68,7 +68,7 @@ class Row:
         method = self.method
         own: list[str | float | None]
         if isinstance(method, SetRelease):
-            own = [None, "dataset", None, method.epsilon]
+            own = [None, "dataset", None, method.epsilon if isinstance(method, NoisyRelease) else None]
         else:
             own = [method.k, method.scope, method.sigma, None]
         shown = [None if value is None else round(value, 5) for value in self.values]
@@ -118,9 +118,10 @@ def rows_of_releases(
     classes = int(labels.max()) + 1
     within = Labelled(candidates[-IN_A_RELEASE:], labels[-IN_A_RELEASE:])
     for kind in RELEASES.values():
-        for epsilon in EPSILONS:
+        strengths = EPSILONS if issubclass(kind, NoisyRelease) else (None,)
+        for epsilon in strengths:
             began = time.process_time()
-            release = kind(candidates.shape[1], epsilon=epsilon)
+            release = kind(candidates.shape[1], **({} if epsilon is None else {"epsilon": epsilon}))
             numbers = release.release(within, public, None, classes, stream.child(kind.name, f"{epsilon!r}"))
             result = identified_of_set(release, numbers, Labelled(candidates, labels), targets)
             yield Row(release, result, time.process_time() - began)

@@ -24,8 +24,6 @@ from privpipe.statistics.accounting import DELTA, mu_of
 CANDIDATES, CLASSES = 10_000, 10  # of the table
 EPSILONS = (0.5, 1.0, 3.0, 8.0)
 OUTSIDE = ("test", "val")  # splits that are in no release
-NOT_EXACTLY = "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
-ADDS_UP = "releases of a whole set add up: the owner's ledger counts them"
 
 
 def release_of(about: About) -> SetRelease:
