@@ -59,8 +59,8 @@ def train_on_encodings(
     out = max(1, min(MOST_HELD_OUT, round(HELD_OUT * len(labels))))
     if len(labels) < 2 * out or labels.shape[1] != len(about.class_names) or images.shape[1:] != about.shape:
         raise PrivpipeError(
-            f"a network is trained on encodings of shape {about.shape} with labels of {len(about.class_names)} classes; "
-            f"got {len(images)} of shape {tuple(images.shape[1:])}. Make the release again with `dvc repro`."
+            f"a network is trained on encodings of shape {about.shape} with labels of {len(about.class_names)} "
+            f"classes; got {len(images)} of shape {tuple(images.shape[1:])}. Make the release again with `dvc repro`."
         )
     as_it_is = _centred(about.shape[2], 0.0, 1.0)
     network = network_for(arch, recipe.style)

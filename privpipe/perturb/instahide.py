@@ -103,12 +103,8 @@ class Instahide(SetRelease):
     forgets = False
     colour = "#97266d"
     not_exactly = "weights are of a continuum, and nobody has summed the probabilities of encodings"
-    not_at_most = (
-        "no noise is added: images of the set and of everybody stand for it, and no theorem limits what they tell"
-    )
-    adds_up = (
-        "the same images under the same settings are encoded to the same bytes; other settings make further encodings"
-    )
+    not_at_most = "no noise is added: other images stand for it, and no theorem limits what encodings tell"
+    adds_up = "the same images under the same settings are encoded to the same bytes; other settings encode them again"
     advice = (
         "Do not upload what must stay private: whoever drops the signs and sorts the encodings by the images that they "
         "share gets the images back."
@@ -136,8 +132,8 @@ class Instahide(SetRelease):
             )
         if one.largest * one.mixing < 1.2:
             problems.append(
-                f"perturb.largest must leave weights of {one.mixing:g} images room, {1.2 / one.mixing:.3g} or more; got "
-                f"{one.largest:g}. Use 0.65, for example."
+                f"perturb.largest must leave room for the weights of {one.mixing:g} images, {1.2 / one.mixing:.3g} or "
+                f"more; got {one.largest:g}. Use 0.65, for example."
             )
         return problems
 
@@ -146,8 +142,8 @@ class Instahide(SetRelease):
     ) -> Arrays:
         if self.mixing_public and len(public) < LEAST_PUBLIC:
             raise PrivpipeError(
-                f"{self.name} mixes public images in, at least {LEAST_PUBLIC}; got {len(public)}. Raise data.public, or "
-                "set perturb.mixing_public=0."
+                f"{self.name} mixes public images in, at least {LEAST_PUBLIC}; got {len(public)}. Raise data.public, "
+                "or set perturb.mixing_public=0."
             )
         plan = self.plan(len(private.labels), len(public), stream)
         shape = private.images.shape[1:]
@@ -159,6 +155,9 @@ class Instahide(SetRelease):
             np.negative(mixed, out=mixed, where=bits.reshape(mixed.shape).astype(bool))
             out[rows] = mixed.reshape(-1, *shape)
         return {ENCODINGS: out, LABELS: plan.labels(private.labels, classes)}
+
+    def members(self, count: int, public: int, stream: KeyStream) -> NDArray[np.int32]:
+        return self.plan(count, public, stream).private
 
     def plan(self, count: int, public: int, stream: KeyStream) -> Plan:
         """What is mixed with what, for so many private and public images."""

@@ -106,6 +106,16 @@ class SetRelease(Method):
             0..1; the mean over the targets.
         """
 
+    def members(self, count: int, public: int, stream: KeyStream) -> NDArray[np.int32] | None:
+        """Which private images each row of the release holds, (rows, images of a row), in any order; None where rows
+        hold no images.
+
+        Args:
+            count, public: of private and public images.
+            stream: of `release`.
+        """
+        return None
+
     @property
     def mu(self) -> float | None:
         """How far the releases with and without an image lie apart, in standard deviations of the noise, at most; None
@@ -159,8 +169,8 @@ class NoisyRelease(SetRelease):
     )
     adds_up = "releases of a whole set add up: the owner's ledger counts them"
     advice = (
-        "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another release "
-        "of the same images adds to it."
+        "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another "
+        "release of the same images adds to it."
     )
 
     @property
