@@ -189,7 +189,7 @@ def reassigned(
     """The likeliest image of each slot and its chance, by absolute values at some pixels, class after class.
 
     Args:
-        candidates: images that a slot may hold, (S, n).
+        candidates: images that a slot may hold, (S, n); -1 where there are fewer.
     """
     chosen, slots = compared(mixtures.shape), mixtures.slots
     images, mean, assigned = about[:, chosen], mixtures.prior.mean[chosen], assigned.copy()
@@ -258,5 +258,6 @@ def _take(
     assigned: NDArray[np.intp],
     trust: Floats,
 ) -> None:
+    scores = np.where(candidates[mine] < 0, -np.inf, scores)
     chances, best = softmax(scores.astype(np.float32)), scores.argmax(axis=1)
     assigned[mine], trust[mine] = candidates[mine, best], chances[np.arange(len(mine)), best]

@@ -194,11 +194,11 @@ def places_in(rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def likeliest(groups: Groups, slots: Slots) -> tuple[Assigned, Assigned, Floats]:
-    """Images that each slot may hold, the likeliest first, (S, n); the first of them, and its chance."""
+    """Images that each slot may hold, the likeliest first, (S, n), then -1; the first of them, and its chance."""
     sizes, firsts = np.array(groups.sizes)[slots.classes], groups.firsts[:-1][slots.classes]
     order = np.argsort(-groups.chances, axis=1, kind="stable")[:, :CANDIDATES]
-    order = np.minimum(order, sizes[:, None] - 1)  # of classes with fewer images than others the last comes again
-    return firsts[:, None] + order, firsts + order[:, 0], groups.chances[np.arange(len(order)), order[:, 0]]
+    candidates = np.where(order < sizes[:, None], firsts[:, None] + order, -1)
+    return candidates, firsts + order[:, 0], groups.chances[np.arange(len(order)), order[:, 0]]
 
 
 def uneven(method: Instahide) -> float:
