@@ -21,7 +21,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from privpipe.attacks.base import Attack
-from privpipe.attacks.registry import ATTACKS
+from privpipe.attacks.registry import ATTACKS, SET_ATTACKS
 from privpipe.data.synthetic import draw
 from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
@@ -118,6 +118,8 @@ def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
         yield "key", "what is mixed with what, and the signs"
     yield "formal guarantee", release.guarantee + (f" (Here: epsilon {EPSILON:g}.)" if noisy else "")
     yield "advice", release.advice
+    if names := attacks_on(kind):
+        yield "attacks that apply", ", ".join(f"[{name}](attacks.md#{name})" for name in names)
 
 
 def settings(kind: type[Perturbation]) -> str:
@@ -166,9 +168,20 @@ def attacks(_: Path) -> str:
             f"[{name}](#{name})" for name, attack in kinds if attack.applies(method) and not attack.refusal(method)
         )
         lines.append(f"| [{kind.name}](methods.md#{kind.name}) | {scope if kind.keyed else ''} | {names} |")
+    for name, release in own(RELEASES).items():
+        if on_release := attacks_on(release):
+            lines.append(f"| [{name}](methods.md#{name}) |  | {', '.join(f'[{one}](#{one})' for one in on_release)} |")
     for name, attack in kinds:
         lines += ["", f"## {name}\n", documented(type(attack)), f"Levels: {', '.join(attack.levels)}. {role(attack)}"]
+    for name, on_sets in own(SET_ATTACKS).items():
+        seeks = "It seeks the images of a set, and which of them is where."
+        lines += ["", f"## {name}\n", documented(on_sets), f"Levels: {', '.join(on_sets.levels)}. {seeks}"]
     return "\n".join([*lines, ""])
+
+
+def attacks_on(kind: type[SetRelease]) -> list[str]:
+    """The attacks on releases of its form, by name."""
+    return [name for name, attack in own(SET_ATTACKS).items() if kind.form in attack.forms]
 
 
 def role(attack: Attack) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from privpipe.attacks.shared_images import LEAST, Slots, averaged, softmax
+from privpipe.attacks.shared_images import LEAST, Slots, softmax
 from privpipe.perturb.base import Images
 from privpipe.perturb.instahide import signed
 from privpipe.perturb.values import Doubles, Floats
@@ -157,11 +157,19 @@ class Regression:
         predicted = np.abs(self.mixtures.prior.mean[columns] + self.weights @ about[:, columns])
         return float(np.square(predicted - self.mixtures.absolute[np.ix_(self.rows, columns)]).mean(dtype=np.float64))
 
+    def likelihood(self, about: Floats, columns: NDArray[np.intp]) -> float:
+        """Mean log-likelihood of absolute values, up to a constant."""
+        predicted = self.mixtures.prior.mean[columns] + self.weights @ about[:, columns]
+        product = np.abs(predicted * (self.mixtures.absolute[np.ix_(self.rows, columns)] / self.variances))
+        values = product + np.log1p(np.exp(-2 * product)) - predicted**2 / (2 * self.variances)
+        return float(values.mean(dtype=np.float64))
+
     def spread_out(self, rng: np.random.Generator) -> Floats:
-        """Images about the mean, (N, d), from one pixel in the middle over all others."""
+        """Images about the mean, (N, d), from one pixel, not at the border, over all others."""
         height, width, channels = self.mixtures.shape
         places = np.arange(height * width * channels).reshape(height, width, channels)
-        out, (row, column) = np.zeros((self.count, places.size), np.float32), (height // 2, width // 2)
+        row, column = (int(rng.integers(side // 4, side - side // 4)) for side in (height, width))
+        out = np.zeros((self.count, places.size), np.float32)
         middle, best = places[row, column], (np.inf, out[:, :channels])
         for _ in range(STARTS):
             grey = np.repeat(rng.normal(0, 0.5, (self.count, 1)), channels, axis=1).astype(np.float32)
@@ -207,47 +215,6 @@ def reassigned(
             scores[:, j] = (product + np.log1p(np.exp(-2 * product)) - means**2 / (2 * variance)).sum(axis=1)
         _take(TEMPERED * scores, candidates, mine, assigned, trust)
         predicted[rows] = others + weights * images[assigned[mine]]
-    return assigned, trust
-
-
-def reassigned_by_features(
-    mixtures: Mixtures,
-    about: Floats,
-    assigned: NDArray[np.intp],
-    candidates: NDArray[np.intp],
-    places: Floats,
-    axes: Floats,
-    offset: Floats,
-) -> tuple[NDArray[np.intp], Floats]:
-    """The same by squares, in the directions of `privpipe.attacks.shared_images.Discriminant`.
-
-    What public images add to an encoding is smooth: its pixels are far from independent, and these directions are.
-
-    Args:
-        places: of the encodings along the directions, (E, D).
-        axes, offset: of the directions, (F, D) and (F,).
-    """
-    slots, prior, assigned = mixtures.slots, mixtures.prior, assigned.copy()
-    scale = np.square(mixtures.absolute).mean(axis=1, dtype=np.float32)[:, None]
-    predicted = prior.mean + mixtures.weights(assigned, len(about)) @ about
-    trust = np.ones(len(assigned), np.float32)
-
-    def along(values: Floats) -> Floats:
-        return averaged(values, mixtures.shape) @ axes
-
-    own = along(prior.variances[None]) * np.float32(mixtures.uneven)
-    for label in np.unique(slots.classes):
-        mine = np.flatnonzero(slots.classes == label)
-        rows, weights = slots.rows[mine], slots.weights[mine, None]
-        others = predicted[rows] - weights * about[assigned[mine]]
-        constant = (along(np.square(others)) + np.square(mixtures.public[rows, None]) * own) / scale[rows]
-        seen, scores = places[rows] - constant + offset @ axes, np.empty((len(mine), candidates.shape[1]))
-        for j in range(candidates.shape[1]):
-            shown = weights * about[candidates[mine, j]]
-            moved = along(2 * others * shown + np.square(shown)) / scale[rows]
-            scores[:, j] = (moved * (seen - moved / 2)).sum(axis=1)
-        _take(scores, candidates, mine, assigned, trust)
-        predicted[rows] = others + weights * about[assigned[mine]]
     return assigned, trust
 
 

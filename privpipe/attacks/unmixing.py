@@ -8,8 +8,8 @@ After N. Carlini et al., "Is Private Learning Possible with Instance Encoding?" 
    tell the weights of the images, and of which class each is.
 3. Slots of encodings are assigned to as many images as there are.
 4. The images are those whose mixtures come nearest to the encodings but for the signs (`privpipe.attacks.folded`), in
-   place of descent by gradients: expectation and maximisation with the images of everybody as prior. With the images,
-   slots are assigned anew, and so on.
+   place of descent by gradients: expectation and maximisation with the images of everybody as prior. Where all images
+   of encodings are private, slots are assigned anew with the images, and so on.
 
 Used are the encodings whose label names as many classes as there are private images in them, since of others the
 weights are not known one by one: with ten classes half of those of four images, nine tenths of those of two.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import Budget, Outcome
-from privpipe.attacks.folded import Mixtures, Prior, Regression, compared, reassigned, reassigned_by_features
+from privpipe.attacks.folded import Mixtures, Prior, Regression, compared, reassigned
 from privpipe.attacks.set_attack import SetAttack, SetView
 from privpipe.attacks.shared_images import Discriminant, Groups, Slots, features, grouped, learned, sizes_of, together
 from privpipe.errors import PrivpipeError
@@ -34,6 +34,7 @@ LEAST_PUBLIC, MOST_IMAGES, LEAST_ENCODINGS = 100, 2000, 100
 HELD_OUT, MOST_HELD_OUT = 10, 500  # every tenth encoding
 CANDIDATES = 20  # images of its class that a slot may turn out to hold
 ROUNDS, SPREADING, SETTLED = 8, 4, 0.005  # of assigning and solving; the first so many spread anew; slots that move
+SPREADS = 2  # in each of these
 POLISHING = 4  # steps at all pixels
 NOISE, LEAST_NOISE, OF_WHAT_IS_LEFT = 0.01, 2e-4, 0.7  # variance of what no image explains, at first and then
 SAMPLE = 4096  # weights that are drawn to know what they are like
@@ -134,31 +135,28 @@ class _Work:
         mixtures = self.mixtures(self.absolute, slots, prior)
         candidates, assigned, trust = likeliest(groups, slots)
         about: Floats | None = None
-        for number in range(ROUNDS):
+        for number in range(ROUNDS if self.inside else SPREADING):
             regression = Regression(mixtures, assigned, trust, self.count)
-            rng = np.random.default_rng((seed, number))
-            starts = [regression.spread_out(rng)] if number < SPREADING else []
+            rng, chosen = np.random.default_rng((seed, number)), compared(self.shape)
+            starts = [regression.spread_out(rng) for _ in range(SPREADS if number < SPREADING else 0)]
             starts += [about] if about is not None else []
             tried = [regression.polished(start, POLISHING) for start in starts]
-            left = [regression.left(one, compared(self.shape)) for one in tried]
-            about = prior.filtered(prior.upright(tried[int(np.argmin(left))]), regression.errors)
-            before = assigned
-            assigned, trust = self.assign(mixtures, about, assigned, candidates, places)
-            if not self.method.mixing_public:
-                mixtures = replace(mixtures, noise=max(OF_WHAT_IS_LEFT * min(left), LEAST_NOISE))
-            if number >= SPREADING and (assigned != before).mean() < SETTLED:
-                break
+            best = max(tried, key=lambda one: regression.likelihood(one, chosen))
+            about = prior.filtered(prior.upright(best), regression.errors)
+            if self.inside:
+                before, left = assigned, regression.left(best, chosen)
+                assigned, trust = reassigned(mixtures, about, assigned, candidates, self.labels.shape[1])
+                mixtures = replace(mixtures, noise=max(OF_WHAT_IS_LEFT * left, LEAST_NOISE))
+                if number >= SPREADING and (assigned != before).mean() < SETTLED:
+                    break
         assert about is not None
         return _Found(mixtures, groups, about, assigned)
 
-    def assign(
-        self, mixtures: Mixtures, about: Floats, assigned: Assigned, candidates: Assigned, places: Floats
-    ) -> tuple[Assigned, Floats]:
-        """By pixels where all images are sought, else by features."""
-        if not self.method.mixing_public:
-            return reassigned(mixtures, about, assigned, candidates, self.labels.shape[1])
-        axes, mean = self.discriminant.axes, self.discriminant.mean
-        return reassigned_by_features(mixtures, about, assigned, candidates, places, axes, mean)
+    @property
+    def inside(self) -> bool:
+        """Whether all images of encodings are sought, so that pixels tell them apart. What public images add is smooth:
+        pixels are then far from independent, and the groups are right more often."""
+        return not self.method.mixing_public
 
     def judged(self, found: _Found) -> tuple[NDArray[Any], float]:
         """Which images each encoding holds, int32 (E, p), -1 where it is not known; and the confidence."""
@@ -178,8 +176,8 @@ class _Work:
         places, strengths = self.places(absolute), self.discriminant.strengths
         candidates, assigned, _ = likeliest(together(places, slots, strengths, found.groups, 5, learn=False), slots)
         mixtures = replace(found.mixtures, absolute=absolute, slots=slots)
-        for _ in range(2):
-            assigned = self.assign(mixtures, found.about, assigned, candidates, places)[0]
+        for _ in range(2 if self.inside else 0):
+            assigned = reassigned(mixtures, found.about, assigned, candidates, self.labels.shape[1])[0]
         chosen = compared(self.shape)
         shown = mixtures.prior.mean[chosen] + mixtures.weights(assigned, self.count) @ found.about[:, chosen]
         one, two = (values - values.mean(axis=1, keepdims=True) for values in (np.abs(shown), absolute[:, chosen]))

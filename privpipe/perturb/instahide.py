@@ -74,7 +74,9 @@ class Plan:
         parts += [(public, self.public[rows, j]) for j in range(self.public.shape[1])]
         total = np.zeros((len(parts[0][1]), private[0].size), np.float32)
         for j, (images, chosen) in enumerate(parts):
-            total += self.weights[rows, j, None] * signed(images[chosen])
+            total += self.weights[rows, j, None] * images[chosen].reshape(total.shape)
+        total *= np.float32(2 / WHITE)
+        total -= 1  # what the weights sum to
         return total
 
 
