@@ -103,7 +103,7 @@ class Instahide(SetRelease):
     form = FORM
     trained = True
     forgets = False
-    colour = "#97266d"
+    colour = "#e53e3e"
     not_exactly = "weights are of a continuum, and nobody has summed the probabilities of encodings"
     not_at_most = "no noise is added: other images stand for it, and no theorem limits what encodings tell"
     adds_up = "the same images under the same settings are encoded to the same bytes; other settings encode them again"

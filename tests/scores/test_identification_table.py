@@ -9,6 +9,7 @@ import pytest
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
 from privpipe.perturb import PERTURBATIONS, RELEASES, KeyStream
+from privpipe.perturb.release import NoisyRelease
 from privpipe.scores.identification import at_most
 from privpipe.scores.identification_table import (
     COLUMNS,
@@ -24,6 +25,7 @@ from privpipe.store import PUBLIC
 
 KEY = KeyStream(bytes(32))
 DRAWN = draw(260, 16, rng=np.random.default_rng(0))
+NOISY = [name for name, kind in RELEASES.items() if issubclass(kind, NoisyRelease)]
 SMALL = DRAWN.images[:30, :8, :8]
 
 
@@ -39,12 +41,19 @@ def test_there_is_a_row_for_every_setting() -> None:
 def test_releases_have_the_bound_of_their_epsilon_and_what_is_told_is_below_it() -> None:
     images, labels = DRAWN.images[:200], DRAWN.labels[:200]
     rows = list(rows_of_releases(images, labels, DRAWN.images[200:], KEY, 100))
-    assert [row.record()[0] for row in rows] == [name for name in RELEASES for _ in range(2)]
-    for row, epsilon in zip(rows, (1.0, 3.0) * len(RELEASES), strict=True):
+    assert [row.record()[0] for row in rows] == [name for name in NOISY for _ in range(2)] + ["instahide"]
+    for row, epsilon in zip(rows, (1.0, 3.0) * len(NOISY), strict=False):
         exactly, most, least = row.values
         assert exactly is None and most == pytest.approx(at_most(np.bincount(labels), mu_of(epsilon)))
         assert least is not None and most is not None and least <= most + 0.1
         assert f"| epsilon={epsilon:g} |  | {100 * most:.2f} % |" in markdown([row])
+
+
+def test_a_release_without_noise_has_one_row_and_no_bound() -> None:
+    row = list(rows_of_releases(DRAWN.images[:200], DRAWN.labels[:200], DRAWN.images[200:], KEY, 20))[-1]
+    exactly, most, least = row.values
+    assert exactly is None and most is None and least is not None and least > 10 / 200
+    assert row.record()[4] is None and row.cells()[:2] == ["instahide", ""]
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
@@ -56,7 +65,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
     text = main([images, "--public", public, "--like", like, "--csv", out])
     assert text.startswith("100 candidates; ") and "| dp_mixtures | epsilon=3 |" in text
     table = pd.read_csv(out)
-    assert tuple(table.columns) == COLUMNS and len(table) == 2 + 2 * len(RELEASES)
+    assert tuple(table.columns) == COLUMNS and len(table) == 2 + 2 * len(NOISY) + 1
     assert table.exactly[0] == 1.0 and np.isnan(table.at_most[0]) and np.isnan(table.exactly.iloc[-1])
 
 
