@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.encryption_then_compression import EncryptionThenCompression
+from privpipe.perturb.instahide import Instahide
 from privpipe.perturb.keyed_values import KeyedValues
 from privpipe.perturb.keystream import below
 
@@ -97,6 +98,18 @@ def block_loop(images: Array, change: Callable[[Array], Array]) -> Array:
 def encrypted(values: Array, places: Array, table: Array) -> Array:
     out = values.copy()
     out[places] = table[values[places]]
+    return out
+
+
+def instahide_loop(images: Array, method: Instahide, stream: KeyStream) -> Array:
+    """One encoding around each image, one after the other, with signs of NumPy's generator."""
+    plan, rng = method.plan(len(images), 0, stream), np.random.default_rng(0)
+    out = np.empty((len(plan.weights), *images.shape[1:]), np.float16)
+    for row, (members, weights) in enumerate(zip(plan.private, plan.weights, strict=True)):
+        mixed = np.zeros(images.shape[1:])
+        for member, weight in zip(members, weights, strict=True):
+            mixed += weight * (images[member] / 127.5 - 1)
+        out[row] = mixed * rng.choice([-1.0, 1.0], mixed.shape)
     return out
 
 

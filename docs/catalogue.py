@@ -21,11 +21,12 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from privpipe.attacks.base import Attack
-from privpipe.attacks.registry import ATTACKS
+from privpipe.attacks.registry import ATTACKS, SET_ATTACKS
 from privpipe.data.synthetic import draw
 from privpipe.networks.registry import NETWORKS
 from privpipe.params import GROUPS
 from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
+from privpipe.perturb.release import NoisyRelease
 from privpipe.report.advice import verdict
 from privpipe.report.figures import DEMONSTRATION, displayable
 from privpipe.scores.guarantee import guarantee
@@ -103,15 +104,22 @@ def facts(kind: type[Perturbation]) -> Iterator[tuple[str, str]]:
 
 def release_facts(kind: type[SetRelease]) -> Iterator[tuple[str, str]]:
     """Rows of the table of a method that releases numbers of a whole set."""
-    release = kind(SIZE, epsilon=EPSILON)
-    yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
+    noisy = issubclass(kind, NoisyRelease)
+    release = kind(SIZE, **({"epsilon": EPSILON} if noisy else {}))
+    if noisy:
+        yield "`perturb.epsilon`", "over 0: the smaller, the less is told of one image"
     for name, one in kind.own_settings().items():
         if name != "epsilon":
             yield f"`perturb.{name}`", f"{one.meaning}: {one.legal}; {one.default:g} if left out"
     yield "`perturb.k`, `perturb.sigma`", "not used"
-    yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
-    yield "formal guarantee", f"{release.guarantee} (Here: epsilon {EPSILON:g}.)"
+    if noisy:
+        yield "key", "none: nothing is undone; the noise is of the operating system, or of a research key"
+    else:
+        yield "key", "what is mixed with what, and the signs"
+    yield "formal guarantee", release.guarantee + (f" (Here: epsilon {EPSILON:g}.)" if noisy else "")
     yield "advice", release.advice
+    if names := attacks_on(kind):
+        yield "attacks that apply", ", ".join(f"[{name}](attacks.md#{name})" for name in names)
 
 
 def settings(kind: type[Perturbation]) -> str:
@@ -160,9 +168,20 @@ def attacks(_: Path) -> str:
             f"[{name}](#{name})" for name, attack in kinds if attack.applies(method) and not attack.refusal(method)
         )
         lines.append(f"| [{kind.name}](methods.md#{kind.name}) | {scope if kind.keyed else ''} | {names} |")
+    for name, release in own(RELEASES).items():
+        if on_release := attacks_on(release):
+            lines.append(f"| [{name}](methods.md#{name}) |  | {', '.join(f'[{one}](#{one})' for one in on_release)} |")
     for name, attack in kinds:
         lines += ["", f"## {name}\n", documented(type(attack)), f"Levels: {', '.join(attack.levels)}. {role(attack)}"]
+    for name, on_sets in own(SET_ATTACKS).items():
+        seeks = "It seeks the images of a set, and which of them is where."
+        lines += ["", f"## {name}\n", documented(on_sets), f"Levels: {', '.join(on_sets.levels)}. {seeks}"]
     return "\n".join([*lines, ""])
+
+
+def attacks_on(kind: type[SetRelease]) -> list[str]:
+    """The attacks on releases of its form, by name."""
+    return [name for name, attack in own(SET_ATTACKS).items() if kind.form in attack.forms]
 
 
 def role(attack: Attack) -> str:

@@ -38,6 +38,18 @@ class BlockFullyConnected(nn.Module):
         return image.permute(0, 3, 1, 2)
 
 
+class Folded(nn.Module):
+    """Absolute values over their mean in each image, less 1: neither signs nor the contrast of an image change them.
+
+    So a mixture of images, which has less contrast than an image, comes out in the same range as one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in units where mid-grey is 0, to the same shape."""
+        values = x.abs()
+        return values / values.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6) - 1
+
+
 class BlockLinear(nn.Module):
     """Each k×k block by itself, with all its colours: a linear layer from its values to as many, with its own weights.
 

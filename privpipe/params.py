@@ -180,7 +180,9 @@ def _experiment_problems(params: Params) -> list[str]:
     strange = [unknown("a parameter of perturb", name, sorted(known)) for name in names]
     release = RELEASES.get(perturb.method)
     if release is not None:
-        return [*strange, *release.setting_problems(perturb.scope, perturb.sigma, perturb.own)]
+        problems = release.setting_problems(perturb.scope, perturb.sigma, perturb.own)
+        network_problems = _of_trained(params) if release.trained else []
+        return [*strange, *problems, *_without_guarantee(perturb), *network_problems]
     kind = PERTURBATIONS[perturb.method]
     network = network_for(model.arch, params.train.recipe)()
     method = kind(size, perturb.k, perturb.scope, perturb.sigma, **perturb.own)
@@ -192,6 +194,18 @@ def _experiment_problems(params: Params) -> list[str]:
     ]
 
 
+def _of_trained(params: Params) -> list[str]:
+    """What a release that a network is trained on asks of the network."""
+    network, size = network_for(params.model.arch, params.train.recipe)(), params.data.image_size
+    if network.block_size(size, 1) != network.block_size(size, 4):
+        return [
+            f"model.arch={params.model.arch} treats blocks apart, and perturb.method={params.perturb.method} has none. "
+            "Set model.arch=baseline, for example."
+        ]
+    method = PERTURBATIONS["none"](size)
+    return network.experiment_problems(method, params.model.descrambler)
+
+
 def _without_guarantee(perturb: Perturb) -> list[str]:
     """Parameters that ask for a guarantee which the method does not give: they are not ignored."""
     problems = []
@@ -201,9 +215,10 @@ def _without_guarantee(perturb: Perturb) -> list[str]:
             f"perturb.epsilon is for methods that guarantee one ({', '.join(guaranteed)}); got {perturb.epsilon:g} "
             f"with perturb.method={perturb.method}. Set perturb.epsilon=null, or use one of these."
         )
-    if perturb.budget is not None:
+    bounded = [name for name in RELEASES if name in guaranteed]
+    if perturb.budget is not None and perturb.method not in bounded:
         problems.append(
-            f"perturb.budget is for releases of a whole set ({', '.join(RELEASES)}); got {perturb.budget:g} with "
+            f"perturb.budget is for releases of a whole set ({', '.join(bounded)}); got {perturb.budget:g} with "
             f"perturb.method={perturb.method}, whose images no budget bounds. Set perturb.budget=null."
         )
     return problems

@@ -65,6 +65,7 @@ LEGAL = [
     ],
     {"perturb__method": "dp_statistics", "perturb__epsilon": 0.5, "perturb__budget": 3.0},
     {"perturb__method": "dp_statistics", "perturb__k": 5, "model__arch": "three_layer"},
+    {"perturb__method": "instahide", "model__arch": "three_layer"},
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
     {"perturb__scope": "image", "model__penalty": "l2", "train__device": "cuda", "train__reg": 0},
     {"train__recipe": "modern", "train__lr": 0.4, "train__lr_decay": 1.0},
@@ -229,6 +230,21 @@ IMPOSSIBLE = [
         {"perturb__budget": 2.0},
         "perturb.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
         "perturb.method=block_scramble, whose images no budget bounds. Set perturb.budget=null.",
+    ),
+    (
+        {"perturb__method": "instahide", "perturb__budget": 2.0, "model__arch": "baseline"},
+        "perturb.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
+        "perturb.method=instahide, whose images no budget bounds. Set perturb.budget=null.",
+    ),
+    (
+        {"perturb__method": "instahide", "perturb__epsilon": 2.0, "model__arch": "baseline"},
+        "perturb.epsilon is for methods that guarantee one (dp_mixtures, dp_pix, dp_statistics, ldp_slicing); got 2 "
+        "with perturb.method=instahide. Set perturb.epsilon=null, or use one of these.",
+    ),
+    (
+        {"perturb__method": "instahide"},
+        "model.arch=descrambler treats blocks apart, and perturb.method=instahide has none. Set model.arch=baseline, "
+        "for example.",
     ),
     (
         {"perturb__method": "dp_statistics", "perturb__scope": "image"},

@@ -8,8 +8,8 @@ from benchmarks.topics.builds import REVISION, one_case, ratio, row, target
 
 TITLE = f"Reading a folder, restoring with known keys: this build and {REVISION}"
 ABOUT = f"""
-A folder of files of 256x256, twelve kinds that both builds read (PNG, JPEG, BMP, WebP and TIFF, grey and colour, 8 and 16
-bits), to one HDF5 file. And level L3: {RESTORED:,} drawn images under a filter of 5x5 for each,
+A folder of files of 256x256, twelve kinds that both builds read (PNG, JPEG, BMP, WebP and TIFF, grey and colour, 8 and
+16 bits), to one HDF5 file. And level L3: {RESTORED:,} drawn images under a filter of 5x5 for each,
 restored with their keys; PSNR in dB says how well. Each build is in processes of its own, without rounds before those
 that count.
 """

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import Cell, Outcome, Table, Target
-from benchmarks.scheme_loops import pairs
+from benchmarks.scheme_loops import instahide_loop, pairs
 from benchmarks.setting import Setting, hot_spots
 from benchmarks.timing import Spread, faster, side_by_side
 from benchmarks.topics.perturbation import Contest, agree
@@ -16,8 +16,10 @@ from privpipe.owner.key import new_key
 from privpipe.perturb.block_pixel_shuffle import BlockPixelShuffle
 from privpipe.perturb.disguised_rmt import DisguisedRmt
 from privpipe.perturb.dp_pix import DpPix
+from privpipe.perturb.instahide import Instahide
 from privpipe.perturb.ldp_slicing import DIGITS, LdpSlicing
 from privpipe.perturb.neuracrypt import Neuracrypt
+from privpipe.perturb.release import Labelled
 
 TITLE = "Published schemes"
 ABOUT = """
@@ -25,15 +27,17 @@ Each scheme is measured on arrays in memory against a loop over images and block
 its authors' own code is. Where the loop can do the very same, the results were compared before the clock ran; noise
 and flips of the loop come from NumPy's generator. Seconds are per image of 32x32, with one key for all images unless
 it says "scope image", but with noise, flips and orders of its own for each. NeuraCrypt, a network of six layers for
-each of 64 patches, is apart from the bound on 60,000 images; its loop takes one patch at a time.
+each of 64 patches, is apart from the bound on 60,000 images; its loop takes one patch at a time. So is InstaHide, of
+which an encoding around each image is timed, with its labels.
 """
 STREAM = new_key(0).stream
 K = 4
 ALL = 60_000  # images, in
 LIMIT = 4.0  # seconds of CPU
 AT_LEAST = 20.0
+OF_MIXTURES = 2.0  # times as fast as a loop over encodings, which adds up whole images as well
 MEAN, SPREAD = 0.0, 5000.0  # that the loop of NeuraCrypt normalises with
-APART = "scheme-neuracrypt"  # from `LIMIT`
+APART = ("scheme-neuracrypt", "scheme-instahide")  # from `LIMIT`
 Array = NDArray[Any]
 
 
@@ -113,6 +117,12 @@ def neuracrypt_loop(images: Array, method: Neuracrypt) -> Array:
     return out.reshape(len(images), *method.output_shape(3))
 
 
+def encodings(images: Array, method: Instahide) -> Array:
+    """What InstaHide releases of images of one class."""
+    private = Labelled(images, np.zeros(len(images), np.int64))
+    return method.release(private, images[:0], None, 1, STREAM)["encodings"]
+
+
 def contests(size: int) -> Iterator[Contest]:
     """What is compared."""
     shuffle, rmt = BlockPixelShuffle(size, K, stream=STREAM), DisguisedRmt(size, K, stream=STREAM)
@@ -131,6 +141,10 @@ def contests(size: int) -> Iterator[Contest]:
     yield Contest("scheme-dp-pix", f"dp_pix k={K}, scope image", pix.apply, loop, AT_LEAST, same=False)
     loop = partial(ldp_slicing_loop, flipped=slicing.thresholds(3) / (1 << DIGITS))
     yield Contest("scheme-ldp-slicing", "ldp_slicing, scope image", slicing.apply, loop, AT_LEAST, same=False)
+    mixing = Instahide(size, encodings=1)
+    loop = partial(instahide_loop, method=mixing, stream=STREAM)
+    what = "instahide, an encoding of 4 images"
+    yield Contest("scheme-instahide", what, partial(encodings, method=mixing), loop, OF_MIXTURES, same=False)
     for name, what, ours, loop in pairs(size, STREAM):
         # The loop of a key for each image has the one key all the same: the work without the drawing.
         yield Contest(f"scheme-{name}", what, ours, loop, AT_LEAST, same=not name.endswith("-image"))
@@ -155,7 +169,7 @@ def measure(setting: Setting) -> Outcome:
         targets += [
             Target(contest.id, f"{contest.what}: against a loop over blocks", "x", ratio, at_least=contest.at_least),
         ]
-        if contest.id != APART:
+        if contest.id not in APART:
             what = f"{contest.what}: {ALL:,} images"
             targets.append(Target(f"{contest.id}-all", what, "s", whole, at_most=LIMIT, bound=bound))
     columns = ["scheme", "ours, µs of CPU per image", "loop, µs per image", "ratio", f"CPU for {ALL:,}, s"]

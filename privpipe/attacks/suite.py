@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from privpipe.attacks.base import AdversaryView, Attack, Pairs
+from privpipe.attacks.base import AdversaryView, Attack, Outcome, Pairs
 from privpipe.attacks.records import Record, as_images
 from privpipe.errors import PrivpipeError
 from privpipe.files import SMALL_OUTPUT, need_space
@@ -144,16 +144,20 @@ def situations(view: AdversaryView) -> Iterator[tuple[str, AdversaryView]]:
 
 def run(attack: Attack, level: str, view: AdversaryView) -> Record:
     """Run one attack and note what it brought and how long it took."""
-    pairs = _pairs(view)
+    return timed(attack.name, level, _pairs(view), len(view.stolen), lambda: attack.run(view))
+
+
+def timed(name: str, level: str, pairs: int, stolen: int, work: Callable[[], Outcome]) -> Record:
+    """What an attack, which is all the work, brought and how long it took; the reason where it refuses."""
     start = time.perf_counter()
     try:
-        attempt = attack.run(view)
+        attempt = work()
     except (PrivpipeError, MemoryError) as error:
-        logger.warning("%s at %s was not run: %s", attack.name, level, error)
+        logger.warning("%s at %s was not run: %s", name, level, error)
         why = str(error) or "there is not enough memory"
-        return Record(level, attack.name, pairs, len(view.stolen), time.perf_counter() - start, problem=why)
+        return Record(level, name, pairs, stolen, time.perf_counter() - start, problem=why)
     seconds = time.perf_counter() - start
-    return Record(level, attack.name, pairs, len(view.stolen), seconds, attempt.confidence, attempt.images, attempt.key)
+    return Record(level, name, pairs, stolen, seconds, attempt.confidence, attempt.images, attempt.key)
 
 
 def _pairs(view: AdversaryView) -> int:

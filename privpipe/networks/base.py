@@ -26,6 +26,7 @@ class Architecture:
         channels: of the input.
         classes: number of outputs.
         k: size of the blocks that layers treat apart, dividing `image_size`; see `Network.block_size`.
+        folded: whether a `privpipe.layers.Folded` comes first, for images whose signs were hidden.
         shapes: of a network that is fitted to a release and not trained: its arrays by name; empty for all others.
     """
 
@@ -34,6 +35,7 @@ class Architecture:
     channels: int
     classes: int
     k: int = 1
+    folded: bool = False
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 

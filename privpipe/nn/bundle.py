@@ -98,7 +98,8 @@ class Bundle:
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """All of a bundle but its tensors, ready for JSON."""
     about: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    architecture = {name: value for name, value in asdict(bundle.architecture).items() if value != ()}
+    said = asdict(bundle.architecture).items()
+    architecture = {name: value for name, value in said if value is not False and value != ()}
     about |= {"architecture": architecture, "class_names": list(bundle.class_names)}
     about |= {"method": bundle.method, "k": bundle.k, "scope": bundle.scope, "sigma": float(bundle.sigma)}
     about |= {"key_fingerprint": bundle.key_fingerprint, "salt": bundle.salt}

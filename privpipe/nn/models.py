@@ -1,10 +1,12 @@
 """Build a network: its layers, their initial weights, and their layout in memory."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
 from privpipe.errors import PrivpipeError
-from privpipe.layers import BlockFullyConnected
+from privpipe.layers import BlockFullyConnected, Folded
 from privpipe.networks.base import Architecture
 from privpipe.networks.registry import NETWORKS
 from privpipe.nn.fitted import network_called
@@ -34,7 +36,10 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
         raise PrivpipeError(problem)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0 if generator is None else generator.initial_seed())
-        model = nn.Sequential(network.layers(architecture))
+        layers = network.layers(architecture)
+        if architecture.folded:
+            layers = OrderedDict(folded=Folded(), **layers)
+        model = nn.Sequential(layers)
     if generator is not None:
         _initialise(model, generator)
     return channels_last(model)

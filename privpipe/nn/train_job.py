@@ -15,6 +15,7 @@ from privpipe.networks.registry import network_for
 from privpipe.nn.bundle import Bundle, model_bytes
 from privpipe.nn.data import Resident, TrainingSet, load_split, load_training
 from privpipe.nn.device import Stopwatch, deterministic, resolve_device, resolve_precision
+from privpipe.nn.encodings_job import train_on_encodings
 from privpipe.nn.engine import Recipe
 from privpipe.nn.inference import Normalisation, measure
 from privpipe.nn.input_statistics import InputStatistics, measure_inputs
@@ -22,9 +23,10 @@ from privpipe.nn.models import build
 from privpipe.nn.release_job import fit_release
 from privpipe.nn.training import Epoch, train
 from privpipe.parameters import Model, Train
-from privpipe.released import is_release
+from privpipe.released import Released, is_release, load_released
 from privpipe.store import PERTURBED, Header, open_store
 
+SOFT_ENCODINGS = "soft_encodings"  # the form of `privpipe.perturb.instahide`
 # Sets the first weights of a BFC layer from perturbed images, uint8 (N, H, W, C), and says how far to believe them.
 Prepare = Callable[[BlockFullyConnected, Tensor, Header], float | None]
 
@@ -69,11 +71,15 @@ def train_experiment(
 ) -> Training:
     """`train_file` as the parameters say; `model.descrambler` is for whoever makes `prepare`.
 
-    To a release of a whole set a classifier is fitted instead, which has no parameters.
+    To a release of a whole set a classifier is fitted instead, which has no parameters, unless it is encodings to be
+    trained on.
     """
-    if is_release(path):
-        return _fitted(path)
     recipe = recipe_of(model, settings)
+    if is_release(path):
+        released = load_released(path)
+        if released.about.form != SOFT_ENCODINGS:
+            return _fitted(path)
+        return _on_encodings(released, model.arch, recipe, settings, progress, target)
     return train_file(
         path, model.arch, recipe, settings.device, settings.threads, prepare, progress, settings.memory_mb, target
     )
@@ -85,6 +91,27 @@ def _fitted(path: str | Path) -> Training:
     metrics: dict[str, float | str | None] = {"descrambler_confidence": None, "device": "cpu"}
     metrics |= {"precision": "float64", "final_train_loss": None}
     return Training(bundle, [], metrics, {"descrambler_seconds": 0.0, "seconds": round(watch.seconds(), 2)})
+
+
+def _on_encodings(
+    released: Released, arch: str, recipe: Recipe, settings: Train, progress: bool, target: str | Path | None
+) -> Training:
+    device, threads = settings.device, settings.threads
+    bundle, history, seconds = train_on_encodings(released, arch, recipe, device, threads, progress, target)
+    place = resolve_device(device)
+    metrics: dict[str, float | str | None] = {
+        "descrambler_confidence": None,
+        "device": device_name(place, threads),
+        "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
+        "final_train_loss": history[-1].train_loss,
+    }
+    times = {"descrambler_seconds": 0.0, "seconds": round(seconds, 2)}
+    return Training(bundle, history, metrics, times)
+
+
+def device_name(place: torch.device, threads: int) -> str:
+    """What trained, for people."""
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads"
 
 
 def train_file(
@@ -138,7 +165,7 @@ def train_file(
         seconds = watch.seconds()
     metrics: dict[str, float | str | None] = {
         "descrambler_confidence": confidence,
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"cpu, {threads} threads",
+        "device": device_name(place, threads),
         "precision": str(resolve_precision(recipe.precision, place)).removeprefix("torch."),
         "final_train_loss": history[-1].train_loss,
     }

@@ -14,7 +14,8 @@ from privpipe.owner.releases import Entry, record
 from privpipe.parameters import Perturb
 from privpipe.perturb import RELEASES
 from privpipe.perturb.keystream import SECRET_BYTES, KeyStream
-from privpipe.perturb.release import Labelled, SetRelease
+from privpipe.perturb.release import Labelled, NoisyRelease, SetRelease
+from privpipe.perturb.values import Images
 from privpipe.released import About, Released, save_released, sha256_of
 from privpipe.salt import derived_salt
 from privpipe.store import PUBLIC, QUERIES, RAW, SPLITS, create, open_store
@@ -61,14 +62,15 @@ def release_file(
 
     The noise of a real key is the operating system's and is forgotten: not even whoever finds the key later can take it
     off. So a second run makes a second release, which the ledger counts. The noise of a research key follows from the
-    key, the settings and all images, so that an experiment can be made again.
+    key, the settings and all images, so that an experiment can be made again. So does what is random in a method that
+    promises nothing and need not forget it (`SetRelease.forgets`): of that a second run makes the same release.
 
     Args:
         queries: the file of them that goes with the release.
 
     Returns:
-        As `perturb_file`, without a change of images; and `epsilon`, `delta`, `mu`, `epsilon_spent` (of all releases
-        under a real key with this one) and `release_digest`.
+        As `perturb_file`, without a change of images; and `release_digest`, and `epsilon`, `delta`, `mu` and
+        `epsilon_spent` (of all releases under a real key with this one), None without a guarantee.
 
     Raises:
         PrivpipeError: a file is missing or damaged, there are too few public images, the budget would be passed, or
@@ -86,14 +88,16 @@ def release_file(
                 "`dvc repro`."
             )
     release = RELEASES[settings.method](header.shape[0], **settings.own)
-    numbers = release.release(
-        private, others, others_labels, len(header.class_names), noise_stream(release, private, key)
-    )
+    stream = release_stream(release, private, others, key)
+    numbers = release.release(private, others, others_labels, len(header.class_names), stream)
     shape, names = header.shape, header.class_names
     about = About(release.name, release.form, release.settings, names, shape, sha256_of(queries), header.reading)
     released = Released(about, numbers)
-    entry = Entry(released.digest, release.name, release.mu, release.epsilon, release.delta)
-    spent = record(key, entry, settings.budget)
+    guaranteed: Metrics = dict.fromkeys(("epsilon", "delta", "mu", "epsilon_spent"))
+    if isinstance(release, NoisyRelease):
+        entry = Entry(released.digest, release.name, release.mu, release.epsilon, release.delta)
+        guaranteed["epsilon_spent"] = record(key, entry, settings.budget)
+        guaranteed |= {"epsilon": release.epsilon, "delta": release.delta, "mu": release.mu}
     save_released(target, released)
     return {
         **{f"n_{split}": counts[split] for split in SPLITS},
@@ -101,18 +105,28 @@ def release_file(
         "rms_change": None,
         "key_fingerprint": key.fingerprint,
         "key_research": key.research,
-        "epsilon": release.epsilon,
-        "delta": release.delta,
-        "mu": release.mu,
-        "epsilon_spent": spent,
+        **guaranteed,
         "release_digest": released.digest,
     }
+
+
+def release_stream(release: SetRelease, private: Labelled, public: Images, key: Key) -> KeyStream:
+    """Random bytes for one release and for nothing else, see `release_file`."""
+    if release.forgets:
+        return noise_stream(release, private, key)
+    state = hashlib.sha256(np.ascontiguousarray(public).data)
+    return _bound_stream(release, private, key).child("public", state.hexdigest())
 
 
 def noise_stream(release: SetRelease, private: Labelled, key: Key) -> KeyStream:
     """Random bytes for the noise of one release and for nothing else, see `release_file`."""
     if not key.research:
         return KeyStream(secrets.token_bytes(SECRET_BYTES))
+    return _bound_stream(release, private, key)
+
+
+def _bound_stream(release: SetRelease, private: Labelled, key: Key) -> KeyStream:
+    """The stream of the key, the settings and all images."""
     state = hashlib.sha256(np.ascontiguousarray(private.images).data)
     state.update(np.ascontiguousarray(private.labels).data)
     settings = [f"{name}={value.hex()}" for name, value in sorted(release.settings.items())]

@@ -4,10 +4,11 @@ A method of this kind is a pure function of the owner's images with their labels
 randomness. What it gives is not one image for each image: nothing in it is restored, linked or drawn as an image. The
 cloud fits a model to it, and queries stay at home: the model takes images as they are.
 
-A release is (epsilon, delta)-differentially private for adding or removing what one image contributes (Dwork and Roth,
-"The algorithmic foundations of differential privacy", 2014): whatever is in the release, it would have been about as
-likely without any one of the images. All are Gaussian mechanisms, whose cost is one number, mu = sensitivity / standard
-deviation of the noise; the squares of those of several releases add up (`privpipe.statistics.accounting`).
+Those with noise (`NoisyRelease`) are (epsilon, delta)-differentially private for adding or removing what one image
+contributes (Dwork and Roth, "The algorithmic foundations of differential privacy", 2014): whatever is in the release,
+it would have been about as likely without any one of the images. All are Gaussian mechanisms, whose cost is one number,
+mu = sensitivity / standard deviation of the noise; the squares of those of several releases add up
+(`privpipe.statistics.accounting`). Others promise nothing, and say so.
 """
 
 from abc import abstractmethod
@@ -31,10 +32,6 @@ Labels = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
 NOISE_BYTES = 4  # of one value
-ADVICE = (
-    "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another release "
-    "of the same images adds to it."
-)
 
 
 @dataclass(frozen=True)
@@ -56,17 +53,25 @@ class SetRelease(Method):
 
     Args:
         image_size: height and width of the images in pixels.
-        epsilon, delta: of the guarantee for adding or removing what one image contributes.
 
     Attributes:
         form: of what is released, by which `privpipe.nn.release_job` knows how to fit a model to it.
+        trained: whether a network is trained on it, which is then `model.arch`; else it is fitted to in one step.
+        forgets: whether its randomness must be forgotten once the release is made.
+        not_exactly, not_at_most: in words, why there is no such number on whose image is in it.
+        adds_up: in words, what a second release of the same images tells.
+        advice: what to make of it, a sentence or two.
     """
 
     image_size: int
-    epsilon: float = setting(1.0, "bounds what a release tells of one image", above=0, most=1e9)
-    delta: float = setting(1e-5, "how likely the bound may fail to hold", above=0, most=0.5)
 
     form: ClassVar[str]
+    trained: ClassVar[bool] = False
+    forgets: ClassVar[bool] = True
+    not_exactly: ClassVar[str]
+    not_at_most: ClassVar[str] = ""
+    adds_up: ClassVar[str]
+    advice: ClassVar[str]
 
     @abstractmethod
     def release(
@@ -79,19 +84,21 @@ class SetRelease(Method):
             public: images of the same kind that everybody may see, uint8 (M, H, W, C); they cost nothing.
             public_labels: their classes, int64 (M,); None where they are not known.
             classes: how many there are; labels are 0 .. classes - 1.
-            stream: of the noise, and never used for anything else: a second release under the same bytes would
+            stream: of all that is random, and never used for anything else: a second release under the same bytes would
                 give away the difference of both sets.
 
         Raises:
-            PrivpipeError: there are too few public images; the message says how many would do.
+            PrivpipeError: there are too few images; the message says how many would do.
         """
 
     @abstractmethod
     def identified(self, released: Arrays, candidates: Labelled, targets: int) -> float:
-        """How often somebody who holds all images of a set but one names that one among the candidates of its class.
+        """How often our adversary names an image of a set among the candidates of its class.
+
+        Of a release with noise he holds all other images of the set.
 
         Args:
-            released: a release, of which the noise is not used.
+            released: a release, of which what is random is not used.
             candidates: images of the same kind; they need be in no release.
             targets: the first so many of them are each the unknown one once.
 
@@ -99,10 +106,26 @@ class SetRelease(Method):
             0..1; the mean over the targets.
         """
 
+    def members(self, count: int, public: int, stream: KeyStream) -> NDArray[np.int32] | None:
+        """Which private images each row of the release holds, (rows, images of a row), in any order; None where rows
+        hold no images.
+
+        Args:
+            count, public: of private and public images.
+            stream: of `release`.
+        """
+        return None
+
     @property
-    def mu(self) -> float:
-        """How far the releases with and without an image lie apart, in standard deviations of the noise, at most."""
-        return mu_of(self.epsilon, self.delta)
+    def mu(self) -> float | None:
+        """How far the releases with and without an image lie apart, in standard deviations of the noise, at most; None
+        where nothing bounds it."""
+        return None
+
+    @property
+    @abstractmethod
+    def guarantee(self) -> str:
+        """What holds against every adversary, in words."""
 
     @classmethod
     def setting_problems(cls, scope: str, sigma: float, settings: Settings) -> list[str]:
@@ -119,14 +142,47 @@ class SetRelease(Method):
             )
         if sigma:
             problems.append(
-                f"perturb.sigma must be 0 for perturb.method={cls.name}, whose noise follows from perturb.epsilon; got "
-                f"{sigma:g}. Set perturb.sigma=0."
+                f"perturb.sigma must be 0 for perturb.method={cls.name}, {cls.instead_of_sigma()}; got {sigma:g}. Set "
+                "perturb.sigma=0."
             )
         return problems
 
+    @classmethod
+    def instead_of_sigma(cls) -> str:
+        """Why `perturb.sigma` says nothing, a clause after the method's name."""
+        return "which adds no noise"
+
+
+@dataclass(frozen=True)
+class NoisyRelease(SetRelease):
+    """A release with Gaussian noise.
+
+    Args:
+        epsilon, delta: of the guarantee for adding or removing what one image contributes.
+    """
+
+    epsilon: float = setting(1.0, "bounds what a release tells of one image", above=0, most=1e9)
+    delta: float = setting(1e-5, "how likely the bound may fail to hold", above=0, most=0.5)
+
+    not_exactly = (
+        "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
+    )
+    adds_up = "releases of a whole set add up: the owner's ledger counts them"
+    advice = (
+        "No image leaves, and the bound holds against every adversary: choose epsilon by what it allows. Another "
+        "release of the same images adds to it."
+    )
+
+    @property
+    def mu(self) -> float:
+        return mu_of(self.epsilon, self.delta)
+
+    @classmethod
+    def instead_of_sigma(cls) -> str:
+        return "whose noise follows from perturb.epsilon"
+
     @property
     def guarantee(self) -> str:
-        """What holds against every adversary, in words."""
         return (
             f"({self.epsilon:g}, {self.delta:g})-differentially private for what one image adds, or would have added "
             f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is "
@@ -134,13 +190,8 @@ class SetRelease(Method):
             "deviations, so the guarantee is for the normal law that it comes close to."
         )
 
-    @property
-    def advice(self) -> str:
-        """What to make of it, a sentence or two."""
-        return ADVICE
 
-
-class FeatureRelease(SetRelease):
+class FeatureRelease(NoisyRelease):
     """A release of sums of feature vectors with noise; public images make the map from images to vectors.
 
     That map is the same for all methods of this kind and all their settings, so that several of them can share it.

@@ -30,13 +30,14 @@ def reconstructions(
 
     Args:
         originals: uint8 (T, H, W, C).
-        targets: the same perturbed, as stored; None where no images were uploaded.
+        targets: the same perturbed, as stored; None where they were not uploaded one by one.
         reconstructed: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
     """
-    if targets is None:
+    if targets is None and not reconstructed:
         return note(f"{method} releases no images: there is nothing to reconstruct", (8, 1))
-    image_range = (0.0, 255.0) if targets.dtype == np.uint8 else (0.0, 1.0)
-    rows = [("original", [*originals[:SHOWN]]), (method, [*targets[:SHOWN]])]
+    image_range = (0.0, 255.0) if targets is None or targets.dtype == np.uint8 else (0.0, 1.0)
+    rows = [("original", [*originals[:SHOWN]])]
+    rows += [] if targets is None else [(method, [*targets[:SHOWN]])]
     rows += [(f"{level}: {attack}", [*images[:SHOWN]]) for level, (attack, images) in reconstructed.items()]
     count = len(rows[0][1])
     with mpl.rc_context(STYLE):

@@ -19,7 +19,7 @@ from privpipe.owner.key import new_key
 from privpipe.perturb import PERTURBATIONS, RELEASES, Perturbation, SetRelease
 from privpipe.perturb.base import Images
 from privpipe.perturb.keystream import KeyStream
-from privpipe.perturb.release import FeatureRelease, Labelled
+from privpipe.perturb.release import FeatureRelease, Labelled, NoisyRelease
 from privpipe.scores.identification import Identified, Labels, identified
 from privpipe.scores.scoring import load_candidates
 from privpipe.scores.set_release import identified_of_set, statements
@@ -56,7 +56,7 @@ class Row:
         """As in a table for people."""
         method = self.method
         if isinstance(method, SetRelease):
-            chosen = [f"epsilon={method.epsilon:g}"]
+            chosen = [f"epsilon={method.epsilon:g}"] if isinstance(method, NoisyRelease) else []
         else:
             chosen = [f"k={method.k}"] if method.legal_k(method.image_size) is not None else []
             chosen += [f"sigma={method.sigma:g}"] if method.noisy else []
@@ -68,7 +68,7 @@ class Row:
         method = self.method
         own: list[str | float | None]
         if isinstance(method, SetRelease):
-            own = [None, "dataset", None, method.epsilon]
+            own = [None, "dataset", None, method.epsilon if isinstance(method, NoisyRelease) else None]
         else:
             own = [method.k, method.scope, method.sigma, None]
         shown = [None if value is None else round(value, 5) for value in self.values]
@@ -111,6 +111,13 @@ def rows_of(
         yield Row(method, result, time.process_time() - began)
 
 
+def _at_epsilons(kind: type[SetRelease], image_size: int) -> list[SetRelease]:
+    """A release at `EPSILONS` where it has noise, else once."""
+    if issubclass(kind, NoisyRelease):
+        return [kind(image_size, epsilon=epsilon) for epsilon in EPSILONS]
+    return [kind(image_size)]
+
+
 def rows_of_releases(
     candidates: Images, labels: Labels, public: Images, stream: KeyStream, targets: int = TARGETS
 ) -> Iterator[Row]:
@@ -123,7 +130,7 @@ def rows_of_releases(
         stream: of the noise of releases of another form.
     """
     classes = int(labels.max()) + 1
-    releases = [kind(candidates.shape[1], epsilon=epsilon) for kind in RELEASES.values() for epsilon in EPSILONS]
+    releases = [release for kind in RELEASES.values() for release in _at_epsilons(kind, candidates.shape[1])]
     alike = [release for release in releases if isinstance(release, FeatureRelease)]
     began = time.process_time()
     recipe = alike[0].recipe(public, None, classes)
@@ -135,7 +142,7 @@ def rows_of_releases(
             result = statements(release, labels, release.identified_by(recipe, vectors, labels, targets))
             yield Row(release, result, shared + time.process_time() - began)
         else:
-            own = stream.child(release.name, f"{release.epsilon!r}")
+            own = stream.child(release.name, f"{getattr(release, 'epsilon', None)!r}")
             within = Labelled(candidates[-IN_A_RELEASE:], labels[-IN_A_RELEASE:])
             numbers = release.release(within, public, None, classes, own)
             result = identified_of_set(release, numbers, Labelled(candidates, labels), targets)

@@ -12,6 +12,7 @@ import numpy as np
 from privpipe.attacks.records import Record
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import RELEASES
+from privpipe.perturb.base import Images
 from privpipe.perturb.release import Arrays, Labelled, Labels, SetRelease
 from privpipe.released import About, Released
 from privpipe.scores import privacy
@@ -19,13 +20,12 @@ from privpipe.scores.identification import Identified, as_metrics, at_most
 from privpipe.scores.registry import scores
 from privpipe.scores.scoring import Judgement, data_needed
 from privpipe.scores.second_release import not_measured
+from privpipe.scores.set_members import Members, judged
 from privpipe.statistics.accounting import DELTA, mu_of
 
 CANDIDATES, CLASSES = 10_000, 10  # of the table
 EPSILONS = (0.5, 1.0, 3.0, 8.0)
 OUTSIDE = ("test", "val")  # splits that are in no release
-NOT_EXACTLY = "the noise can turn any set into any release, more or less likely: what it tells is bounded, not counted"
-ADDS_UP = "releases of a whole set add up: the owner's ledger counts them"
 
 
 def release_of(about: About) -> SetRelease:
@@ -43,31 +43,40 @@ def release_of(about: About) -> SetRelease:
         raise PrivpipeError(f"the release cannot be judged: {error}. Use the privpipe that made it.") from error
 
 
-def judge_release(released: Released, records: Sequence[Record], candidates: Labelled, targets: int) -> Judgement:
-    """Say whose images are in a release; no score of images is measured, with the reason among the problems.
+def judge_release(
+    released: Released, records: Sequence[Record], candidates: Labelled, targets: int, members: Members | None = None
+) -> Judgement:
+    """Say whose images are in a release, and score what attacks brought where its rows hold images.
 
     Args:
         records: of the stage `attack`.
         candidates: images of the same kind that are in no release: what is published of them tells nothing of those
             that are.
-        targets: the first so many candidates are each to be told once.
+        targets: the first so many candidates are each to be told once, and the first so many images are scored.
+        members: the images whose mixtures are in the release; None where it holds none.
     """
-    found = identified_of_set(release_of(released.about), released.numbers, candidates, targets)
-    chance = {score.name: score.chance(candidates.labels, None) for score in scores()}
-    metrics = privacy.metrics([], {name: {} for name in privacy.BASELINES}, chance, {}, ())
+    release = release_of(released.about)
+    found = identified_of_set(release, released.numbers, candidates, targets)
+    rows: list[privacy.Row] = []
+    images: dict[str, tuple[str, Images]] = {}
+    if members is None:
+        chance = {score.name: score.chance(candidates.labels, None) for score in scores()}
+        metrics = privacy.metrics([], {name: {} for name in privacy.BASELINES}, chance, {}, ())
+    else:
+        rows, metrics, images = judged(records, members, targets)
     return Judgement(
-        {**metrics, **data_needed([]), **not_measured(ADDS_UP), **as_metrics(found)},
-        [],
+        {**metrics, **data_needed([]), **not_measured(release.adds_up), **as_metrics(found)},
+        rows,
         [],
         [(record.level, record.attack, record.pairs, record.problem) for record in records if record.problem],
-        {},
+        images,
     )
 
 
 def identified_of_set(release: SetRelease, numbers: Arrays, candidates: Labelled, targets: int) -> Identified:
     """The three statements of `privpipe.scores.identification` on one image of a set.
 
-    The adversary holds all other images of the set, and the candidates.
+    The adversary holds the candidates, and where a theorem bounds what is told, all other images of the set.
     """
     return statements(release, candidates.labels, release.identified(numbers, candidates, targets))
 
@@ -80,8 +89,11 @@ def statements(release: SetRelease, labels: Labels, at_least: float) -> Identifi
         at_least: 0..1.
     """
     sizes = np.unique(labels, return_counts=True)[1]
-    bound = at_most(sizes, release.mu)
-    return Identified(len(labels), len(sizes) / len(labels), None, bound, at_least, {"exactly": NOT_EXACTLY})
+    total, why = len(labels), {"exactly": release.not_exactly}
+    if release.mu is None:
+        why["at_most"] = release.not_at_most
+    bound = None if release.mu is None else at_most(sizes, release.mu)
+    return Identified(total, len(sizes) / total, None, bound, at_least, why)
 
 
 def table(delta: float = DELTA, candidates: int = CANDIDATES, classes: int = CLASSES) -> str:
