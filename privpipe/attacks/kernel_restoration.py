@@ -31,7 +31,7 @@ GREY = 0.47  # where an image starts, white being 1: about the mean of photograp
 ERRORS = (0.3, 0.03, 0.003)  # squared relative errors of kernels that inverse filters allow for
 MIDDLE_ERROR = 0.03  # for the statistics of which the gain is predicted
 LARGEST = 6.0  # restorations are clipped to it, in network units
-SHARP, RIDGE, RIDGE_SHARP = 0.3, 1e-2, 1e-2  # of least squares: weight of fine structure, ridges
+SHARP, RIDGE = 0.3, 1.0  # of least squares: weight of fine structure, and ridge, the mean of the diagonal being 1
 GAIN_RIDGE = 1e-2
 MARGIN = 8  # pixels by which images are extended for Fourier transforms
 
