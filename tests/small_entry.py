@@ -67,7 +67,7 @@ def entry(**changed: Any) -> Entry:
             "network": "baseline",
             "recipe": "paper",
         },
-        "suite": {"title": "privpipe-attacks v1", "size": "smoke", "attacks": ATTACKS},
+        "suite": {"title": NEWEST.title, "size": "smoke", "attacks": ATTACKS},
         "budget": {
             **{"train": 2000, "test": 500, "public": 1000, "targets": 200, "candidates": 1000, "pairs": 100},
             **{"network_steps": 150, "epochs": 3, "seconds": 12.5},

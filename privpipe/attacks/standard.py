@@ -1,4 +1,4 @@
-"""The suite that methods are compared by: `privpipe-attacks v1`, with a fixed budget that is printed with every result.
+"""The suite that methods are compared by, `privpipe-attacks`, with a fixed budget that is printed with every result.
 
 A version is a list of attacks and what they may spend. A stronger attack makes the next version; results keep the
 version that they were measured with, so that two rows of one version were attacked alike. `SUITES` keeps them all, the
@@ -110,5 +110,7 @@ V1 = Suite(
         "full": Size(44_000, 1000, 10_000, 5000, 1000, 10_000, 1000, 20, 5, 10, keys=3, seeds=3, minutes=360),
     },
 )
-SUITES = (V1,)
+# Random filters with a key for each image: the kernel of each single image is searched for.
+V2 = Suite(version=2, attacks=V1.attacks | {"blind_deconvolution"}, sizes=dict(V1.sizes))
+SUITES = (V1, V2)
 NEWEST = SUITES[-1]

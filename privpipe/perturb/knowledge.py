@@ -35,6 +35,8 @@ class Knowledge(Method):
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
             (blocks, k*k), pixel j of block b comes from its pixel dataset_key[b, j].
         keeps_block_means: whether no key changes the mean of a k×k block.
+        kernel_is_key: whether it correlates all colours of an image with one k×k kernel, borders reflected, and its key
+            is that kernel, (k, k).
         falls_up_to: the largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under
             `scope: dataset`; 0 where none is known. Measured by the survey (survey/results.csv) and the benchmarks.
         usual_sizes: values of k that example figures show.
@@ -55,6 +57,7 @@ class Knowledge(Method):
     features: ClassVar[bool] = False
     permutes_within_blocks: ClassVar[bool] = False
     keeps_block_means: ClassVar[bool] = False
+    kernel_is_key: ClassVar[bool] = False
     falls_up_to: ClassVar[int] = 0
     usual_sizes: ClassVar[tuple[int, ...]] = ()
 

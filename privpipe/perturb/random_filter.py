@@ -50,7 +50,7 @@ class RandomFilter(FilterPerturbation):
 
     name = "random_filter"
     summary = "every pixel becomes a sum of its surroundings with secret random weights"
-    keyed = True
+    keyed = kernel_is_key = True
     falls_up_to = 7
     usual_sizes = (3, 5, 7)
     colour = "#c05621"

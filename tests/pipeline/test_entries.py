@@ -67,7 +67,7 @@ def test_a_further_attack_is_named_and_is_none_of_the_suites(files: tuple[Path, 
     one = run()
     assert record(files, [one]).suite.title == NEWEST.title
     one["attacked"]["attacks"] = ["as_is", "mine"]
-    assert record(files, [one]).suite.title == "privpipe-attacks v1 + mine"
+    assert record(files, [one]).suite.title == f"{NEWEST.title} + mine"
 
 
 def test_images_of_others_are_not_shown(files: tuple[Path, Path]) -> None:

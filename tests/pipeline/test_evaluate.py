@@ -75,7 +75,7 @@ def test_a_scheme_from_its_package_to_a_row_on_the_page(here: Path) -> None:
     words = ("evaluate", "foreign_mirror.Mirror", "--size", "tiny", "--source", "synthetic", "--folder", "ev")
     done = ask(*words, "--workers", "1")
     assert done.exit_code == 0, done.output
-    assert "mirror k=4 dataset, baseline" in done.output and "privpipe-attacks v1, size tiny" in done.output
+    assert "mirror k=4 dataset, baseline" in done.output and f"{NEWEST.title}, size tiny" in done.output
     assert "exactly (a theorem about the method, its key integrated out)" in done.output
     first = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny.json")
     assert (first.scheme.package, first.suite.attacks) == ("foreign_mirror", ["as_is", "restoration_network"])
@@ -88,14 +88,14 @@ def test_a_scheme_from_its_package_to_a_row_on_the_page(here: Path) -> None:
     done = ask(*words, "--attack", "foreign_mirror.turn.Turn", "--workers", "1")
     assert done.exit_code == 0, done.output
     second = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny-Turn.json")
-    assert second.suite.title == "privpipe-attacks v1 + turn"
+    assert second.suite.title == f"{NEWEST.title} + turn"
     assert second.privacy["l0_ssim"].mean == pytest.approx(1)
     assert first.images.digest == second.images.digest and first.accuracy == second.accuracy
 
     records = [str(path) for path in (here / "ev").glob("*.json")]
     assert ask("leaderboard", *records, "--out", "page.html").output == "page.html: 2 entries\n"
     page = (here / "page.html").read_text()
-    assert page.count("mirror k=4 dataset, baseline</td>") == 2 and "privpipe-attacks v1 + turn" in page
+    assert page.count("mirror k=4 dataset, baseline</td>") == 2 and f"{NEWEST.title} + turn" in page
     changed = json.loads(Path(records[0]).read_text())
     changed["accuracy"]["mean"] = 0.99
     Path(records[0]).write_text(json.dumps(changed))
