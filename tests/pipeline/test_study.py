@@ -154,6 +154,14 @@ def test_the_survey_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
     changed = project.run("git", "status", "--porcelain", survey).stdout.split()[1::2]
     assert {path for path in changed if "/.code/" not in path} == {
         f"{survey}/{name}"
-        for name in ("attacks.csv", "common.yaml", "dvc.lock", "params.yaml", "points.csv", "results.csv")
+        for name in (
+            "attacks.csv",
+            "common.yaml",
+            "dvc.lock",
+            "identified.csv",
+            "params.yaml",
+            "points.csv",
+            "results.csv",
+        )
     } | {f"{survey}/tradeoff.{kind}" for kind in ("png", "svg")}
     assert not (project.folder / "dvc.lock").read_text().count("pixelate-8")
