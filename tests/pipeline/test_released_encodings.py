@@ -12,7 +12,7 @@ from privpipe.nn.bundle import load_bundle
 from privpipe.released import is_release, load_released
 
 RELEASE = {"perturb.method": "instahide", "model.arch": "baseline", "train.epochs": 8}
-LARGER = {"data.n_train": 400, "data.public": 0.4}
+LARGER = {"data.n_train": 200, "data.public": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The small experiment with encodings in place of perturbed images, and a real key."""
     project = copy_project(tmp_path_factory.mktemp("released") / "project")
     set_params(project, {**RELEASE, **LARGER, "key.seed": None})
+    params = project.folder / "params.yaml"
+    params.write_text(params.read_text().replace("\nperturb:\n", "\nperturb:\n  mixing: 2\n"))
     project.dvc("repro")
     return project
 
@@ -28,7 +30,7 @@ def test_a_network_trained_on_encodings_classifies_images_as_they_are(released: 
     assert is_release(released.folder / "data/perturbed.h5")
     perturbed = released.metrics("perturb")
     assert perturbed["epsilon"] is None and perturbed["epsilon_spent"] is None and perturbed["release_digest"]
-    assert released.metrics("evaluate")["test_accuracy"] > 0.2  # guessing: 0.1
+    assert released.metrics("evaluate")["test_accuracy"] > 0.15  # guessing: 0.1
     bundle = load_bundle(released.folder / "models/model.safetensors")
     assert bundle.architecture.folded and bundle.architecture.arch == "baseline"
     assert len(pd.read_csv(released.folder / "plots/training.csv")) == 8
