@@ -99,12 +99,11 @@ def test_restores_better_than_no_attack() -> None:
     assert 0.1 < attempt.confidence <= 1
 
 
-def test_is_the_same_every_time_and_depends_on_the_seed() -> None:
-    given = view(KNOWN[:30], PRIVATE[:4])
-    first, second, other = (replace(ATTACK, seed=seed).run(given) for seed in (0, 0, 1))
+def test_is_the_same_every_time() -> None:
+    given = view(KNOWN[:24], PRIVATE[:4])
+    first, second = (ATTACK.run(given) for _ in range(2))
     np.testing.assert_array_equal(first.images, second.images)
     assert first.confidence == second.confidence
-    assert first.images is not None and other.images is not None and not np.array_equal(first.images, other.images)
 
 
 def test_the_confidence_is_low_on_other_data() -> None:
