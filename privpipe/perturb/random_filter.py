@@ -79,7 +79,7 @@ class RandomFilter(FilterPerturbation):
             return out
         own = self._own(images, copies)
         for rows in cached(len(images), FLOAT_BYTES * math.prod(images.shape[1:])):
-            plain = images[rows].astype(np.float32)
+            plain = images[rows].astype(np.float32, order="C")  # OpenCV takes no other layout
             filtered = np.empty_like(plain)
             kernels = self._kernels(images[rows], own) / WHITE
             for image, kernel, result in zip(plain, kernels, filtered, strict=True):

@@ -79,6 +79,17 @@ def test_the_output_is_as_documented(name: str, scope: str) -> None:
 
 @both_scopes
 @every_method
+def test_how_images_lie_in_memory_does_not_matter(name: str, scope: str) -> None:
+    perturbation = case(name, scope)
+    expected = perturbation.apply(IMAGES)
+    planes = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    for images in (planes, IMAGES[..., [0, 1, 2]], np.repeat(IMAGES, 2, axis=0)[::2], IMAGES[:, ::-1].copy()[:, ::-1]):
+        assert np.array_equal(images, IMAGES)
+        np.testing.assert_array_equal(perturbation.apply(images), expected)
+
+
+@both_scopes
+@every_method
 def test_the_input_is_not_modified(name: str, scope: str) -> None:
     perturbation, images = case(name, scope), IMAGES.copy()
     perturbed = perturbation.apply(images)
