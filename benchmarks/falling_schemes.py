@@ -5,7 +5,8 @@
 Each scheme encrypts images with one key. The adversary has 200 uploads, and of some more the originals (known pairs,
 level L2), or only the uploads (L0), or these and public images (L1). Printed are the fewest pairs of those tried from
 which on the images come back with a mean SSIM of 0.95, that SSIM, and that of a single pair; for attacks without pairs
-the SSIM alone. InstaHide has a command of its own, `benchmarks.unmixing_attack`.
+the SSIM alone, of the images or of their mirror images, which are as natural. InstaHide has a command of its own,
+`benchmarks.unmixing_attack`.
 """
 
 import time
@@ -68,13 +69,18 @@ def with_pairs(view: AdversaryView, count: int) -> AdversaryView:
     return replace(view, pairs=known)
 
 
-def reached(attack: Attack, view: AdversaryView, originals: NDArray[np.uint8]) -> float:
-    """Mean SSIM of what the attack brings back; 0 where it refuses."""
+def reached(attack: Attack, view: AdversaryView, originals: NDArray[np.uint8], mirrored: bool = False) -> float:
+    """Mean SSIM of what the attack brings back; 0 where it refuses.
+
+    Args:
+        mirrored: whether all images may be turned left to right, if that is nearer.
+    """
     try:
         images = attack.run(view).images
     except PrivpipeError:
         return 0.0
-    return 0.0 if images is None else float(fidelity.ssim(originals, images).mean())
+    shown = [] if images is None else [images, images[:, :, ::-1]] if mirrored else [images]
+    return max((float(fidelity.ssim(originals, one).mean()) for one in shown), default=0.0)
 
 
 def rows(images: NDArray[np.uint8], seed: int) -> Iterator[tuple[str, ...]]:
@@ -98,7 +104,7 @@ def rows(images: NDArray[np.uint8], seed: int) -> Iterator[tuple[str, ...]]:
         method, began = made(scheme, seed), time.process_time()
         view = with_pairs(view_of(method, images), 0)
         for level, known in (("L0", None), ("L1", images[sum(COUNTS[:2]) :])):
-            ssim = reached(ATTACKS["jigsaw"](), replace(view, public=known), originals)
+            ssim = reached(ATTACKS["jigsaw"](), replace(view, public=known), originals, mirrored=True)
             yield scheme, "jigsaw", level, "none", f"{ssim:.3f}", "", f"{time.process_time() - began:.1f}"
 
 
