@@ -3,9 +3,8 @@
     python -m studies.front.figure docs/images/front.png
 
 draws it from the committed tables: the survey's accuracies (metrics/survey.csv) beside whose image its uploads are
-(survey_identified.csv), and releases of whole sets and training at home (releases.csv). These were made by
+(studies/survey/identified.csv), and releases of whole sets and training at home (releases.csv), which were made by
 
-    python -m privpipe.scores.identification_table data/private/images.h5 --like metrics/survey.csv --csv …
     python -m privpipe.scores.release_accuracy data/private/images.h5 data/public.h5 --csv …    # and --without-labels
     python -m privpipe.scores.at_home data/private/images.h5 data/public.h5 --csv …
 """
@@ -126,7 +125,7 @@ def _legend(points: pd.DataFrame, bounded: pd.DataFrame) -> list[Line2D]:
 
 def load() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The committed tables: `points` and `releases` of `front`."""
-    survey, identified = pd.read_csv(ROOT / "metrics/survey.csv"), pd.read_csv(HERE / "survey_identified.csv")
+    survey, identified = pd.read_csv(ROOT / "metrics/survey.csv"), pd.read_csv(ROOT / "studies/survey/identified.csv")
     releases = pd.read_csv(HERE / "releases.csv")
     return survey_points(survey, identified), releases.fillna({"public": "", "settings": ""})
 
