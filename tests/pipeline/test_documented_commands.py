@@ -58,6 +58,7 @@ TABLE = [
     skip(r"python -m studies\.(outcomes|front\.figure) .*", "has tests of its own; what it makes is committed"),
     skip(r"python -m benchmarks\.two_classes", "minutes, on drawn images; its commands are run by other lines"),
     skip(r"python benchmarks/\w+\.py .*", f"{CIFAR10}; writes nothing"),
+    skip(r"python -m benchmarks\.(falling_schemes|unmixing_attack) .*", f"{CIFAR10}; writes nothing"),
     skip(r"dvc exp run .*data\.archive=.*", CIFAR10),
     skip(r"dvc --cd studies/\w+ .*", LONG),
     skip(r"cp studies/.*", LONG),

@@ -35,7 +35,7 @@ CHANGES: dict[str, Any] = {
     "train.lr_decay": 0.9,
     "train.reg": 0.0,
     "train.seed": 1,
-    "train.precision": "bfloat16",
+    "train.precision": "float32",
     "train.memory_mb": 1,
 }
 

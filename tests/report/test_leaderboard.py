@@ -109,5 +109,5 @@ def test_records_of_the_same_and_none_at_all_are_refused(tmp_path: Path) -> None
         write_leaderboard([one, two], tmp_path / "page.html")
     with pytest.raises(PrivpipeError, match=r"needs records; got none"):
         write_leaderboard([], tmp_path / "page.html")
-    other = saved(tmp_path, "c.json", suite={"title": "privpipe-attacks v2"})  # rows of v1 stay
+    other = saved(tmp_path, "c.json", suite={"title": "privpipe-attacks v1"})  # its rows stay
     assert write_leaderboard([one, other], tmp_path / "page.html") == 2

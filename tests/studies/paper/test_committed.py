@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from privpipe.pipeline.grid import Task, load_grid
+from studies.pages import documents
 from studies.paper.claims import claims_page
-from studies.paper.pages import documents
 from studies.paper.table import load_results, summary
 
 STUDY = Path(__file__).parents[3] / "studies" / "paper"
@@ -38,4 +38,4 @@ def test_means_claims_and_page_are_of_the_table() -> None:
     claims = claims_page(table)
     assert (STUDY / "claims.md").read_text() == claims
     for path, text in documents(table).items():
-        assert path.read_text() == text  # else: python -m studies.paper.pages
+        assert path.read_text() == text  # else: python -m studies.pages

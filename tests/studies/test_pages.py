@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from privpipe.errors import PrivpipeError
-from studies.paper.pages import TABLE, accuracies, filled, title
+from studies.pages import TABLE, accuracies, filled, title
 from studies.paper.table import load_results
 
 

@@ -1,6 +1,6 @@
 """The study's tables in the documents, made again from the committed ones.
 
-    python -m studies.paper.pages
+    python -m studies.pages
 
 puts the claims into docs/reproduction.md and the accuracies into docs/results.md, each between its two comments.
 """
@@ -18,8 +18,8 @@ from studies.paper.claims import claims_page
 from studies.paper.table import load_results
 from studies.paper.table import summary as means
 
-ROOT = Path(__file__).parents[2]
-TABLE = Path(__file__).with_name("results.csv")
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "studies" / "paper" / "results.csv"
 COLUMNS = ("experiment", "runs", "validation", "test (95 % interval)")
 
 
@@ -85,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m studies.paper.pages")
+    main(prog_name="python -m studies.pages")
