@@ -9,20 +9,27 @@ from PIL import Image
 from projects import Project, copy_project, set_params
 
 from privpipe.nn.bundle import load_bundle
+from privpipe.owner import keyhome
+from privpipe.owner.key import Key
+from privpipe.perturb.keystream import SECRET_BYTES
 from privpipe.released import is_release, load_released
 
 RELEASE = {"perturb.method": "instahide", "model.arch": "baseline", "train.epochs": 8}
+OWNERS = Key(bytes(range(SECRET_BYTES)), None)
 LARGER = {"data.n_train": 200, "data.public": 0.4}
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The small experiment with encodings in place of perturbed images, and a real key."""
+    """The small experiment with encodings in place of perturbed images, and a real key, the same one in every run."""
     project = copy_project(tmp_path_factory.mktemp("released") / "project")
     set_params(project, {**RELEASE, **LARGER, "key.seed": None})
     params = project.folder / "params.yaml"
     params.write_text(params.read_text().replace("\nperturb:\n", "\nperturb:\n  mixing: 2\n"))
+    keyhome.keep(OWNERS)
+    keyhome.project(project.folder).remember(OWNERS.fingerprint)
     project.dvc("repro")
+    assert project.metrics("perturb")["key_fingerprint"] == OWNERS.fingerprint
     return project
 
 
