@@ -107,8 +107,8 @@ def few_images_hint(path: str) -> str:
     if not 0 < len(parts["train"]) < FEW:
         return ""
     return (
-        f"{len(parts['train'])} images to draw all sets from are few. It may help to train for longer with a network "
-        "that has normalisation layers: dvc exp run -S train.recipe=modern -S train.batch_size=16 -S train.epochs=60"
+        f"{len(parts['train'])} images to draw all sets from are few. It may help to train for longer, with a network "
+        "that has normalisation layers: train.recipe: modern, train.batch_size: 16 and train.epochs: 60 in params.yaml."
     )
 
 
