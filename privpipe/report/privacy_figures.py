@@ -34,7 +34,7 @@ def reconstructions(
         reconstructed: by level, the attack's name and its reconstructions uint8 (T, H, W, C).
     """
     if targets is None and not reconstructed:
-        return note(f"{method} releases no images: there is nothing to reconstruct", (8, 1))
+        return note(f"{method} releases no images, and none were reconstructed", (8, 1))
     image_range = (0.0, 255.0) if targets is None or targets.dtype == np.uint8 else (0.0, 1.0)
     rows = [("original", [*originals[:SHOWN]])]
     rows += [] if targets is None else [(method, [*targets[:SHOWN]])]
