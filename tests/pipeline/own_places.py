@@ -1,7 +1,6 @@
 """An owner with images of their own, a cloud, a hub for git and a store for DVC; and what these come to hold."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,7 +10,7 @@ import h5py
 import numpy as np
 from leaks import held
 from PIL import Image
-from projects import Project, copy_project, environment, set_params
+from projects import Project, completed, copy_project, environment, set_params
 
 CLASSES = ("lichen", "moss", "stone")
 
@@ -27,14 +26,8 @@ class Places:
     ran: list[tuple[str, int, str]] = field(default_factory=list)
 
     def run(self, command: str, folder: Path) -> None:
-        done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", command],
-            cwd=folder,
-            env={**environment(), "PRIVPIPE_KEYS": str(self.root / "keys"), "IMAGES": str(self.root / "images")},
-            text=True,
-            capture_output=True,
-            timeout=600,
-        )
+        env = {**environment(), "PRIVPIPE_KEYS": str(self.root / "keys"), "IMAGES": str(self.root / "images")}
+        done = completed(["bash", "-e", "-o", "pipefail", "-c", command], folder, env, timeout=600)
         self.ran.append((command, done.returncode, done.stdout + done.stderr))
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 

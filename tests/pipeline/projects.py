@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +41,7 @@ class Project:
 
     def run(self, *command: str, ok: bool = True, preload: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command with the environment's programs first on the path."""
-        env = environment(preload)
-        done = subprocess.run(command, cwd=self.folder, env=env, text=True, capture_output=True, timeout=300)
+        done = completed(command, self.folder, environment(preload), timeout=300)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         return done
@@ -76,6 +77,31 @@ class Project:
         reference = json.loads(self.read("data/private/key.json"))
         home = Path(os.environ["PRIVPIPE_KEYS"])
         return json.loads((home / f"{reference['fingerprint']}.json").read_text())["secret"]
+
+
+def completed(
+    command: Sequence[str], folder: Path, env: dict[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Workers that `dvc exp run --run-all` leaves behind would hold a pipe open, so that
+    output goes to files; and the next command should meet none that is about to leave.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        code = subprocess.run(command, cwd=folder, env=env, stdout=out, stderr=err, timeout=timeout).returncode
+        wait_for_workers(folder)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+
+def wait_for_workers(project: Path, seconds: float = 60) -> None:
+    """Wait until the workers of a queue have left, some ten seconds after its last experiment.
+
+    One that has not by then is DVC's affair, and holds up nobody here.
+    """
+    infos = list(project.glob(".dvc/tmp/exps/celery/dvc-exp-worker-*.json"))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(json.loads(path.read_text())["returncode"] is None for path in infos):
+        time.sleep(0.2)
 
 
 @contextmanager
