@@ -1,8 +1,9 @@
-"""The study's tables in the documents, made again from the committed ones.
+"""The studies' tables in the documents, made again from the committed ones.
 
     python -m studies.pages
 
-puts the claims into docs/reproduction.md and the accuracies into docs/results.md, each between its two comments.
+puts the claims into docs/reproduction.md, the accuracies into docs/results.md and the leaderboard into
+docs/leaderboard.md, each between its two comments.
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ from studies.paper.table import summary as means
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "studies" / "paper" / "results.csv"
+LEADERBOARD = ROOT / "studies" / "leaderboard" / "results.csv"
 COLUMNS = ("experiment", "runs", "validation", "test (95 % interval)")
 
 
@@ -55,6 +57,25 @@ def title(row: Any) -> str:
     return ", ".join(words if row.recipe == "paper" else [*words, f"recipe {row.recipe}"])
 
 
+SCHEMES = ("scheme", "accuracy (95 % interval)", "exactly", "at most", "at least", "SSIM L0", "L1", "L2", "flags")
+
+
+def leaderboard(entries: pd.DataFrame) -> str:
+    """The entries of the leaderboard as a table in Markdown, the most accurate first.
+
+    Args:
+        entries: columns as `studies.leaderboard.page.TABLE`.
+    """
+    lines = [f"| {' | '.join(SCHEMES)} |", "|---" * len(SCHEMES) + "|"]
+    for row in entries.itertuples():
+        interval = f"{100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}"
+        told = ["" if pd.isna(value) else f"{100 * value:.1f} %" for value in (row.exactly, row.at_most, row.at_least)]
+        ssim = ["" if pd.isna(value) else f"{value:.2f}" for value in (row.l0_ssim, row.l1_ssim, row.l2_ssim)]
+        cells = [row.scheme, f"{100 * row.accuracy:.1f} % ({interval})", *told, *ssim, row.flags or ""]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
 def filled(page: str, name: str, text: str) -> str:
     """A page with other text between `<!-- name -->` and `<!-- /name -->`.
 
@@ -68,18 +89,23 @@ def filled(page: str, name: str, text: str) -> str:
     return before + start + text + end + rest.partition(end)[2]
 
 
-def documents(results: pd.DataFrame) -> dict[Path, str]:
-    """The documents as they should be, by their files."""
+def documents(results: pd.DataFrame, entries: pd.DataFrame) -> dict[Path, str]:
+    """The documents as they should be, by their files.
+
+    Args:
+        results, entries: see `accuracies` and `leaderboard`.
+    """
     blocks = {
         ROOT / "docs" / "reproduction.md": ("claims", claims_page(results)),
         ROOT / "docs" / "results.md": ("accuracies", accuracies(results)),
+        ROOT / "docs" / "leaderboard.md": ("leaderboard", leaderboard(entries)),
     }
     return {path: filled(path.read_text(encoding="utf-8"), *block) for path, block in blocks.items()}
 
 
 @click.command(help=__doc__)
 def main() -> None:
-    for path, text in documents(load_results(TABLE)).items():
+    for path, text in documents(load_results(TABLE), pd.read_csv(LEADERBOARD)).items():
         write_text(path, text)
         click.echo(path.relative_to(ROOT))
 

@@ -7,8 +7,17 @@ import click
 from privpipe.files import write_csv
 from privpipe.pipeline.entries import load_runs, make_entry
 from privpipe.report.leaderboard import COLUMNS, cells, load_entries, write_leaderboard
-from privpipe.scores.entry import save_entry
+from privpipe.scores.entry import Entry, save_entry
 from stages import in_path, out_path, stage
+
+TABLE = (*(column.name for column in COLUMNS), "accuracy_low", "accuracy_high", "suite", "size", "code")
+
+
+def row(entry: Entry) -> list[str | float | None]:
+    """The values of `TABLE`."""
+    shown, accuracy = cells(entry), entry.accuracy
+    values = [shown[column.name].value for column in COLUMNS]
+    return [*values, accuracy.low, accuracy.high, entry.suite.title, entry.suite.size, entry.code[:16]]
 
 
 @click.command(help=__doc__)
@@ -25,8 +34,7 @@ def main(rows: str, images: str, public: str, records: Path, page: str, table: s
             paths.append(records / f"{name}.json")
             save_entry(paths[-1], make_entry(runs, images, public))
         write_leaderboard(paths, page)
-        shown = [cells(entry) for entry in load_entries(paths)]
-        write_csv(table, [column.name for column in COLUMNS], [[row[c.name].value for c in COLUMNS] for row in shown])
+        write_csv(table, TABLE, map(row, load_entries(paths)))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
 import pytest
 
 from privpipe.errors import PrivpipeError
-from studies.pages import TABLE, accuracies, filled, title
+from studies.leaderboard.page import TABLE as OF_ENTRIES
+from studies.pages import TABLE, accuracies, filled, leaderboard, title
 from studies.paper.table import load_results
 
 
@@ -46,6 +48,16 @@ def test_accuracies_have_a_row_for_each_experiment_with_its_interval() -> None:
     one = one.assign(val_accuracy=0.75, test_accuracy=0.7406)
     assert accuracies(one).splitlines()[2:] == [f"| unperturbed | 1 seed | 75.0 % | 74.1 % ({wilson}) |"]
     assert len(set(accuracies(results).splitlines())) == len(accuracies(results).splitlines()) > 3
+
+
+def test_the_leaderboard_has_a_row_for_each_entry_and_nothing_where_there_is_no_number() -> None:
+    one = dict.fromkeys(OF_ENTRIES, float("nan")) | {"scheme": "some k=4 image, vit", "flags": 2, "l0_ssim": 0.126}
+    one |= {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.555, "exactly": 1.0, "at_least": 0.998}
+    page = leaderboard(pd.DataFrame([one, one | {"flags": 0}]))
+    assert page.splitlines()[2:] == [
+        "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  | 2 |",
+        "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  |  |",
+    ]
 
 
 def test_a_page_is_filled_between_its_comments() -> None:

@@ -47,4 +47,5 @@ def test_rows_become_records_a_page_and_a_table(tmp_path: Path) -> None:
         first, second = csv.DictReader(file)
     assert first["scheme"] == "block_scramble k=4 dataset, baseline" and second["accuracy"] == "0.5"
     assert (first["at_most"], float(first["l1_ssim"]), first["runs"]) == ("", pytest.approx(0.205), "2")
+    assert float(first["accuracy_low"]) <= 0.5 <= float(first["accuracy_high"])
     assert (tmp_path / "page.html").read_text().count("<tbody") == 2
