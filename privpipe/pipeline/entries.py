@@ -159,12 +159,13 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
     """The record of one method.
 
     Args:
-        runs: of all keys and training seeds; at least one of them attacked.
+        runs: of all keys and training seeds, in any order; at least one of them attacked.
         images, public: the files that they were measured on.
 
     Raises:
         PrivpipeError: a file cannot be read.
     """
+    runs = sorted(runs, key=lambda run: (run["params"]["key"]["seed"], run["params"]["train"]["seed"]))
     params = [check_params(run["params"], "a run") for run in runs]
     first, attacked = params[0], [run["attacked"] for run in runs if run["attacked"] is not None]
     privacy, names = [one["privacy"] for one in attacked], attacked[0]["attacks"]
@@ -190,7 +191,7 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
         "code": code_of(RUN, first.perturb.method),
         "keys": sorted({run["params"]["key"]["seed"] for run in runs}),
         "seeds": sorted({run.train.seed for run in params}),
-        "accuracy": accuracy([run["evaluate"]["test_accuracy"] for run in runs], runs[0]["counts"]["test"]),
+        "accuracy": accuracy(_by_key(runs), runs[0]["counts"]["test"]),
         "identified": _identified(privacy),
         "privacy": _ranges(privacy),
         "attempts": [attempt | {"run": number} for number, one in enumerate(attacked) for attempt in one["attempts"]],
@@ -202,16 +203,33 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
     return Entry.model_validate(content)
 
 
-def accuracy(values: Sequence[float], count: int) -> dict[str, float]:
-    """The mean with a 95 % interval: Wilson's of one run on `count` images, Student's t over several runs."""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
+def _by_key(runs: Sequence[Measured]) -> list[list[float]]:
+    """Test accuracies, those of each key together."""
+    keys: dict[int, list[float]] = {}
+    for run in runs:
+        keys.setdefault(run["params"]["key"]["seed"], []).append(run["evaluate"]["test_accuracy"])
+    return list(keys.values())
+
+
+def accuracy(by_key: Sequence[Sequence[float]], count: int) -> dict[str, float]:
+    """The mean with a 95 % interval.
+
+    Student's t over the keys, each with the mean of its training seeds, which are alike; over the seeds where there is
+    one key, or all keys gave the same, as they do where a method has none. Wilson's for one run on `count` images.
+
+    Args:
+        by_key: 0..1, the seeds of each key in one order.
+    """
+    distinct = list(dict.fromkeys(tuple(values) for values in by_key))
+    sample = [sum(values) / len(values) for values in distinct] if len(distinct) > 1 else list(distinct[0])
+    mean, runs = sum(sample) / len(sample), sum(len(values) for values in by_key)
+    if len(sample) == 1:
         low, high = wilson_interval(round(mean * count), count)
     else:
-        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
-        reach = float(stdtrit(len(values) - 1, 0.975)) * spread
+        spread = math.sqrt(sum((value - mean) ** 2 for value in sample) / (len(sample) - 1) / len(sample))
+        reach = float(stdtrit(len(sample) - 1, 0.975)) * spread
         low, high = max(0.0, mean - reach), min(1.0, mean + reach)
-    return {"mean": mean, "low": low, "high": high, "runs": len(values)}
+    return {"mean": mean, "low": low, "high": high, "runs": runs}
 
 
 def _ranges(privacy: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -87,8 +87,8 @@ class Machine(Part):
 class Interval(Part):
     """A number over several runs.
 
-    `low` and `high`: of an accuracy, a 95 % interval: Wilson's for one run, Student's t over several; of all else, the
-    least and the greatest of the runs.
+    `low` and `high`: of an accuracy, a 95 % interval: Wilson's for one run, else Student's t over the keys, or over the
+    training seeds where there is one key or keys change nothing; of all else, the least and the greatest of the runs.
     """
 
     mean: float

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import t
 from small_entry import SIZE, run
@@ -32,18 +33,30 @@ def record(files: tuple[Path, Path], runs: list[dict[str, Any]]) -> Entry:
     return make_entry(runs, *files)
 
 
-def test_accuracy_of_several_runs_has_students_interval() -> None:
-    values = [value for *_, value in GRID]
-    measured = accuracy(values, 500)
-    mean = sum(values) / 9
-    deviation = (sum((value - mean) ** 2 for value in values) / 8) ** 0.5
-    low, high = t.interval(0.95, 8, mean, deviation / 3)
-    assert measured == {"mean": pytest.approx(mean), "low": pytest.approx(low), "high": pytest.approx(high), "runs": 9}
+def test_accuracy_of_several_keys_has_students_interval_over_their_means() -> None:
+    values = [[0.40, 0.42, 0.44], [0.50, 0.51, 0.52], [0.45, 0.45, 0.45]]
+    low, high = t.interval(0.95, 2, 0.46, np.std([0.42, 0.51, 0.45], ddof=1) / 3**0.5)
+    assert accuracy(values, 500) == pytest.approx({"mean": 0.46, "low": low, "high": high, "runs": 9})
+
+
+@pytest.mark.parametrize("keys", [1, 3])
+def test_accuracy_of_one_key_or_of_a_method_without_has_students_interval_over_the_seeds(keys: int) -> None:
+    low, high = t.interval(0.95, 2, 0.42, 0.02 / 3**0.5)
+    measured = accuracy([[0.40, 0.42, 0.44]] * keys, 500)
+    assert measured == pytest.approx({"mean": 0.42, "low": low, "high": high, "runs": 3 * keys})
 
 
 def test_accuracy_of_one_run_has_wilsons_interval() -> None:
     low, high = wilson_interval(210, 500)
-    assert accuracy([0.42], 500) == {"mean": 0.42, "low": low, "high": high, "runs": 1}
+    for keys in (1, 3):
+        assert accuracy([[0.42]] * keys, 500) == {"mean": 0.42, "low": low, "high": high, "runs": keys}
+
+
+def test_the_order_in_which_runs_ended_changes_nothing(files: tuple[Path, Path]) -> None:
+    runs = [run(*one) for one in GRID]
+    assert record(files, runs[::-1]) == record(files, runs)
+    same = [run(key, seed, 0.4 + 0.01 * seed) for key, seed in ((0, 1), (0, 0), (0, 2), (1, 2), (1, 0), (1, 1))]
+    assert record(files, same).accuracy.low == record(files, same[:3]).accuracy.low
 
 
 def test_a_record_has_the_range_over_the_keys_and_the_adversarys_best(files: tuple[Path, Path]) -> None:
