@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from privpipe.pipeline.grid import Task, load_grid
-from studies.pages import documents
+from studies.pages import LEADERBOARD, documents
 from studies.paper.claims import claims_page
 from studies.paper.table import load_results, summary
 
@@ -37,5 +39,5 @@ def test_means_claims_and_page_are_of_the_table() -> None:
     assert (STUDY / "summary.csv").read_text() == expected
     claims = claims_page(table)
     assert (STUDY / "claims.md").read_text() == claims
-    for path, text in documents(table).items():
+    for path, text in documents(table, pd.read_csv(LEADERBOARD)).items():
         assert path.read_text() == text  # else: python -m studies.pages
