@@ -388,6 +388,10 @@ def test_blocks_are_row_major(k: int) -> None:
         block, pixel = y // k * (6 // k) + x // k, y % k * k + x % k
         np.testing.assert_array_equal(blocks[:, block, pixel], images[:, y, x])
     np.testing.assert_array_equal(from_blocks(blocks, 6, k), images)
+    for other in (images[..., 1:], images[:, :, ::-1], images.swapaxes(1, 2), images[:0], images / 255):
+        cut = to_blocks(other, k)
+        np.testing.assert_array_equal(cut[:, 0, 0], other[:, 0, 0])
+        np.testing.assert_array_equal(from_blocks(cut[:, ::-1], 6, k)[:, :k, :k], other[:, 6 - k :, 6 - k :])
 
 
 def test_float16_keeps_what_it_can_hold() -> None:
