@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +37,9 @@ ORDER_BYTES, NUMBER_BYTES, NOISE_BYTES = 8, 2, 2
 FLOAT_BYTES, DOUBLE_BYTES = 4, 8
 APART = 2.0**-20  # vectors that came out the same differ by so much
 FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
+# A sum of fewer numbers comes out the same however they lie in memory: NumPy adds them one after the other. A product
+# of matrices of fewer rows takes less time than the call of BLAS for it.
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,17 @@ class DisguisedRmt(BlockPerturbation):
         own = self._own(images, copies)
         for rows in self._rows(images):
             stream = own.draw(images[rows])
-            keys = self._keys(stream[:, : self._key_size])
+            permutations, matrices = self._drawn(stream[:, : self._key_size])
             blocks = to_blocks(images[rows], self.k)
             if self.noise:
                 blocks = blocks + to_blocks(
                     self._noise(stream[:, self._key_size :]).reshape(images[rows].shape), self.k
                 )
             # Blocks as rows of all images, which are found faster than along an axis.
-            sources = keys[:, :, 0].astype(np.intp) + self.n_blocks * np.arange(len(keys))[:, None]
-            moved = blocks.reshape(len(keys) * self.n_blocks, -1).take(sources, axis=0).reshape(blocks.shape)
-            turned = self._times(moved.astype(np.float32), self._matrices(keys))
-            out[rows] = from_blocks(self._stored(np.ascontiguousarray(turned)), self.image_size, self.k)
+            sources = permutations + self.n_blocks * np.arange(len(stream))[:, None]
+            moved = blocks.reshape(sources.size, -1).take(sources.ravel(), axis=0)
+            stored = self._turned(moved, matrices).reshape(blocks.shape)
+            out[rows] = from_blocks(stored, self.image_size, self.k)
         return out
 
     def invert(self, perturbed: Array, keys: Array | None = None) -> Array:
@@ -139,19 +143,28 @@ class DisguisedRmt(BlockPerturbation):
         return self.own_streams(images, (self._key_size if self.scope == "image" else 0) + noise, copies)
 
     def _rows(self, images: Images) -> Iterator[slice]:
-        return cached(len(images), DOUBLE_BYTES * math.prod(images.shape[1:]))
+        return cached(len(images), FLOAT_BYTES * math.prod(images.shape[1:]))
 
     def _keys(self, stream: Bytes) -> Floats:
         """p and R, (n, blocks, 1 + k·k), from random bytes (n, `_key_size`)."""
+        permutations, matrices = self._drawn(stream)
+        rows = matrices.transpose(2, 0, 1).reshape(len(stream), self.n_blocks, -1)
+        return np.concatenate([permutations[:, :, None], rows], axis=2, dtype=np.float32)
+
+    def _drawn(self, stream: Bytes) -> tuple[NDArray[np.int32], Floats]:
+        """p (n, blocks) and R (k, k, n * blocks) from random bytes (n, `_key_size`)."""
         places = ORDER_BYTES * self.n_blocks
         permutations = order(np.ascontiguousarray(stream[:, :places]))
-        numbers = looked_up(np.ascontiguousarray(stream[:, places:]), half_quantiles(1.0))
-        vectors = numbers.reshape(-1, self.k, self.k).transpose(1, 2, 0).astype(np.float64)
-        vectors += APART * np.eye(self.k)[:, :, None]
+        numbers = looked_up(np.ascontiguousarray(stream[:, places:]), half_quantiles(1.0)).reshape(-1, self.k**2)
+        # The numbers of one place in all matrices side by side, if that leaves the sums of `orthogonal` as they are.
+        aside = cv2.transpose(numbers) if self.k < FEW else numbers.T
+        vectors = aside.astype(np.float64).reshape(self.k, self.k, -1)
+        diagonal = np.arange(self.k)
+        vectors[diagonal, diagonal] += APART
         step = 2.0 ** math.ceil(math.log2(2 * WHITE * self.k / FLOAT_WHOLE))
-        matrices = np.rint(orthogonal(vectors) / step) * step
-        matrices = matrices.transpose(2, 0, 1).reshape(len(stream), self.n_blocks, -1)
-        return np.concatenate([permutations[:, :, None], matrices], axis=2).astype(np.float32)
+        steps = orthogonal(vectors)
+        steps *= 1 / step
+        return permutations, np.rint(steps, out=steps).astype(np.float32) * np.float32(step)
 
     def _matrices(self, keys: Array) -> Array:
         """R of keys (n, blocks, 1 + k·k), (n, blocks, k, k)."""
@@ -173,6 +186,18 @@ class DisguisedRmt(BlockPerturbation):
         """Grey levels as they are stored."""
         turned *= LEVEL
         return to_unit_float16(turned, self.name, 1.001 * math.sqrt(self.k) * (1 + self.noise / WHITE))
+
+    def _turned(self, blocks: Array, matrices: Floats) -> Array:
+        """Blocks of whole levels (m, k·k·C), the rows of each times its matrix (k, k, m), as they are stored.
+
+        Sums are exact, so whatever adds them gives the same.
+        """
+        if self.k < FEW:  # the values of one place in all blocks side by side
+            values = cv2.transpose(blocks).astype(np.float32)
+            turned = np.einsum("rjcm,jim->ricm", values.reshape(self.k, self.k, -1, len(blocks)), matrices)
+            return cv2.transpose(self._stored(turned).reshape(values.shape))
+        rows = blocks.reshape(1, len(blocks), self.k**2, -1).astype(np.float32)
+        return self._stored(np.ascontiguousarray(self._times(rows, matrices.transpose(2, 0, 1)[None])))
 
     def _times(self, blocks: Array, matrices: Array) -> Array:
         """Each block (n, blocks, k*k, C), its rows times a matrix (1 or n, blocks, k, k)."""

@@ -1,5 +1,6 @@
 """DisguisedNets' RMT against its formula, block by block, and what it says of itself."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,21 +10,22 @@ from privpipe.attacks.linkage import method_similarity
 from privpipe.data.synthetic import draw
 from privpipe.perturb import KeyStream
 from privpipe.perturb.disguised_rmt import DisguisedRmt, orthogonal
-from privpipe.perturb.keystream import Copies
+from privpipe.perturb.keystream import Copies, half_quantiles
 
 KEY = KeyStream(bytes(range(32)))
 IMAGES = draw(40, 16, rng=np.random.default_rng(0)).images
 
 
 def by_hand(image: np.ndarray, key: np.ndarray, k: int) -> np.ndarray:
-    """Block b is block p[b] times R[b], one block and colour at a time."""
-    out, side = np.empty(image.shape), len(image) // k
+    """Block b is block p[b] times R[b], one block and colour at a time: exact sums, made float32, then float16."""
+    out, side = np.empty(image.shape, np.float16), len(image) // k
     for b, (source, *numbers) in enumerate(key.tolist()):
         (top, left), (y, x) = divmod(b, side), divmod(int(source), side)
         matrix = np.array(numbers).reshape(k, k)
         for c in range(image.shape[2]):
             block = image[y * k : y * k + k, x * k : x * k + k, c]
-            out[top * k : top * k + k, left * k : left * k + k, c] = block @ matrix / 255
+            turned = (block @ matrix).astype(np.float32) * np.float32(1 / 255)
+            out[top * k : top * k + k, left * k : left * k + k, c] = turned
     return out
 
 
@@ -34,7 +36,7 @@ def test_each_block_is_moved_and_turned(k: int, scope: str) -> None:
     keys = method.image_keys(IMAGES[:5]) if scope == "image" else [method.dataset_key] * 5
     expected = np.stack([by_hand(image, key, k) for image, key in zip(IMAGES[:5], keys, strict=True)])
     perturbed = method.apply(IMAGES[:5])
-    np.testing.assert_allclose(perturbed, expected, rtol=2**-11, atol=1e-6)
+    np.testing.assert_array_equal(perturbed, expected)
     back = method.invert(perturbed, method.dataset_key if scope == "dataset" else np.asarray(keys))
     assert np.abs(back - IMAGES[:5]).max() < 0.5
 
@@ -47,6 +49,23 @@ def test_the_key_is_a_permutation_and_orthogonal_matrices(k: int) -> None:
     identity = np.broadcast_to(np.eye(k), matrices.shape)
     np.testing.assert_allclose(matrices @ matrices.swapaxes(1, 2), identity, atol=2e-3)
     assert ((np.linalg.det(matrices) > 0).any() and (np.linalg.det(matrices) < 0).any()) or len(matrices) < 4
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_matrices_are_those_of_gram_and_schmidt_a_number_at_a_time(k: int) -> None:
+    method = DisguisedRmt(16, k, "image", 0.0, KEY)
+    stream = method.own_streams(IMAGES[:3], 256 // k**2 * 8 + 512, None).draw(IMAGES[:3])
+    numbers = half_quantiles(1.0)[stream[:, -512:].copy().view("<u2")].reshape(-1, k, k)
+    for vectors, found in zip(numbers.tolist(), method.image_keys(IMAGES[:3])[..., 1:].reshape(-1, k, k), strict=True):
+        done: list[list[float]] = []
+        for i, vector in enumerate(vectors):
+            vector[i] += 2**-20
+            for other in done:
+                along = sum(a * b for a, b in zip(vector, other, strict=True))
+                vector = [a - along * b for a, b in zip(vector, other, strict=True)]
+            length = math.sqrt(sum(a * a for a in vector))
+            done.append([a / length for a in vector])
+        np.testing.assert_array_equal(found, np.rint(np.array(done) * 2**15 / k) * k / 2**15)
 
 
 def test_matrices_are_uniform_among_the_orthogonal_ones() -> None:
