@@ -21,10 +21,10 @@ COMPARED = 1 << 24  # comparisons at a time
 
 @dataclass(frozen=True)
 class Substitution(Change):
-    """At some places of a block, a bijection of 0..255.
+    """At some places, a bijection of 0..255.
 
     Args:
-        places: bool (1, n) or (images, n).
+        places: uint8 (1, Q) or (images, Q): 255 where values are encrypted, else 0.
         tables: uint8 (1, 256) or (images, 256).
     """
 
@@ -35,16 +35,14 @@ class Substitution(Change):
         return self if len(self.places) == 1 else Substitution(self.places[rows], self.tables[rows])
 
     def apply(self, values: Bytes) -> Bytes:
-        out = values.copy()
-        if len(self.places) == 1:
-            places = self.places[0]
-            out[:, places] = cv2.LUT(values[:, places].reshape(-1, values.shape[2]), self.tables[0]).reshape(
-                len(values), -1, values.shape[2]
-            )
-            return out
-        for own, places, table in zip(out, self.places, self.tables, strict=True):
-            own[places] = cv2.LUT(own[places], table)
-        return out
+        lines = np.ascontiguousarray(values.swapaxes(1, 2)).reshape(len(self.tables), -1, values.shape[1])
+        # The bits that encryption changes, of all values; those at other places are then left as they are.
+        bits = np.empty_like(lines)
+        for own, table, changed in zip(lines, self.tables ^ np.arange(LEVELS, dtype=np.uint8), bits, strict=True):
+            cv2.LUT(own, table, changed)
+        bits &= self.places[:, None]
+        bits ^= lines
+        return bits.reshape(len(values), -1, values.shape[1]).swapaxes(1, 2)
 
     def inverse(self) -> "Substitution":
         return Substitution(self.places, np.argsort(self.tables, axis=1).astype(np.uint8))
@@ -68,7 +66,7 @@ class FormatPreserving(KeyedValues):
 
     name = "format_preserving"
     summary = "at half of the places of a block values are replaced by a secret bijection of 0..255 (FFX)"
-    alike = True
+    alike = standing = True
     usual_sizes = (2, 4, 8)
     colour = "#22543d"
 
@@ -81,7 +79,7 @@ class FormatPreserving(KeyedValues):
 
     def change(self, keys: Array, channels: int) -> Substitution:
         places, tables = np.split(keys, [self.block_values(channels)], axis=1)
-        return Substitution(places == 1, np.ascontiguousarray(tables))
+        return Substitution(self.across(places * np.uint8(255)), tables)
 
     def key_form(self, channels: int) -> tuple[int, ...] | None:
         return (self.block_values(channels) + LEVELS,)

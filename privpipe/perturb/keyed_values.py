@@ -86,6 +86,8 @@ class KeyedValues(BlockPerturbation):
     Attributes:
         nibbles: whether the values are nibbles rather than bytes.
         alike: whether one key moves the values of all blocks; else it moves those of the whole image.
+        standing: whether values, bytes of blocks that are `alike`, stay where they are. Then they are changed as they
+            lie in an image, by rows of blocks.
     """
 
     keyed = True
@@ -93,6 +95,7 @@ class KeyedValues(BlockPerturbation):
     undone_by_key = True
     nibbles: ClassVar[bool] = False
     alike: ClassVar[bool] = False
+    standing: ClassVar[bool] = False
 
     @abstractmethod
     def key_bytes(self, channels: int) -> int:
@@ -104,7 +107,10 @@ class KeyedValues(BlockPerturbation):
 
     @abstractmethod
     def change(self, keys: Array, channels: int) -> Change:
-        """What keys (n, ...) do to the values of a block where blocks are `alike`, else to those of an image."""
+        """What keys (n, ...) do to the values of a block where blocks are `alike`, else to those of an image.
+
+        Where values are `standing`, what they do to those of a row of blocks (`across`).
+        """
 
     @property
     def block_size(self) -> int:
@@ -181,6 +187,11 @@ class KeyedValues(BlockPerturbation):
         """`values` in another order: what stands at each place of a block, in all blocks, (N, n, blocks)."""
         return np.ascontiguousarray(self.values(images).swapaxes(1, 2))
 
+    def across(self, places: Bytes) -> Bytes:
+        """What is said of each value of a block (n, k²·C), of each of a row of blocks, as they lie in an image."""
+        lines = places.reshape(len(places), self.block_size, -1)
+        return np.tile(lines, self.image_size // self.block_size).reshape(len(places), -1)
+
     def folded(self, images: Array) -> Bytes:
         """`values`, of v and its reverse the smaller one: what no reversal changes."""
         values = self.values(images)
@@ -204,16 +215,21 @@ class KeyedValues(BlockPerturbation):
     def _rows(self, images: Array) -> Iterator[slice]:
         """Images to handle at a time where each has a key of its own."""
         moved = self.block_values(images.shape[-1]) * (1 if self.alike else self.n_blocks)
-        return cached(len(images), INDEX_BYTES * moved)
+        image = math.prod(images.shape[1:])
+        return cached(len(images), max(INDEX_BYTES * moved, self.key_bytes(images.shape[-1]), image))
 
     def _moved(self, images: Array, change: Change) -> Array:
         out = np.empty_like(images)
         for rows in cached(len(images), 4 * math.prod(images.shape[1:])):
-            own = change.of(rows)
-            if self.alike:
-                moved = own.apply(self.columns(images[rows])).swapaxes(1, 2)
+            own, some = change.of(rows), images[rows]
+            if self.standing:
+                lines = some.astype(np.uint8, copy=False).reshape(len(some), self.image_size // self.block_size, -1)
+                out[rows] = own.apply(lines.swapaxes(1, 2)).swapaxes(1, 2).reshape(some.shape)
+            elif self.alike:
+                moved = own.apply(self.columns(some)).swapaxes(1, 2)
+                out[rows] = self.images(moved, images.shape[-1])
             else:
-                values = self.values(images[rows])
+                values = self.values(some)
                 moved = own.apply(values.reshape(len(values), -1, 1)).reshape(values.shape)
-            out[rows] = self.images(moved, images.shape[-1])
+                out[rows] = self.images(moved, images.shape[-1])
         return out

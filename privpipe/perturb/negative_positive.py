@@ -1,5 +1,6 @@
 """NP of AprilPyone and Kiya: half of the places of a block are made negative, the same ones in all blocks."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
-from privpipe.perturb.keyed_values import COLOURS, KeyedValues, Moves
+from privpipe.perturb.keyed_values import COLOURS, Change, KeyedValues
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, order
 from privpipe.perturb.method import Drawing
@@ -27,6 +28,27 @@ def half_of_places(stream: Bytes) -> Bytes:
     return places
 
 
+@dataclass(frozen=True)
+class Flips(Change):
+    """Values that are reversed where they stand.
+
+    Args:
+        flips: uint8 (1, Q) or (images, Q): 255 where a value is reversed, else 0.
+    """
+
+    flips: Bytes
+
+    def of(self, rows: slice) -> "Flips":
+        return self if len(self.flips) == 1 else Flips(self.flips[rows])
+
+    def apply(self, values: Bytes) -> Bytes:
+        flipped: Bytes = values ^ self.flips[..., None]
+        return flipped
+
+    def inverse(self) -> "Flips":
+        return self
+
+
 class NegativePositive(KeyedValues):
     """NP: value j of each block becomes 255 - v where `key[j]` is 1; key is uint8 (k²·C,), half of it ones.
 
@@ -40,7 +62,7 @@ class NegativePositive(KeyedValues):
 
     name = "negative_positive"
     summary = "half of the places of a block, the same in all blocks, are made negative by one secret key (NP)"
-    alike = True
+    alike = standing = True
     usual_sizes = (2, 4, 8)
     colour = "#553c9a"
 
@@ -50,8 +72,8 @@ class NegativePositive(KeyedValues):
     def drawn(self, stream: Bytes, channels: int) -> Array:
         return half_of_places(stream)
 
-    def change(self, keys: Array, channels: int) -> Moves:
-        return Moves(np.broadcast_to(np.arange(keys.shape[1]), keys.shape), keys * np.uint8(255))
+    def change(self, keys: Array, channels: int) -> Flips:
+        return Flips(self.across(keys * np.uint8(255)))
 
     def key_form(self, channels: int) -> tuple[int, ...] | None:
         return (self.block_values(channels),)

@@ -34,6 +34,12 @@ def test_as_the_definition_a_value_at_a_time(scope: str, k: int) -> None:
         np.testing.assert_array_equal(perturbed, expected)
 
 
+def test_half_of_a_single_value_is_none() -> None:
+    grey = IMAGES[..., :1]
+    for scope in ("dataset", "image"):
+        np.testing.assert_array_equal(scheme(NAME, scope, k=1).apply(grey), grey)
+
+
 def test_values_are_encrypted_by_one_bijection() -> None:
     key = scheme(NAME).dataset_key
     assert key is not None and sorted(key[-256:]) == list(range(256)) and key[:-256].sum() == 24
