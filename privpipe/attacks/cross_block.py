@@ -33,6 +33,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
 from privpipe.attacks.moments import parts_of, squares
@@ -49,6 +50,7 @@ MAX_PIXELS = 64 * 64
 MIN_IMAGES = 4  # two in each half
 CHUNK_VALUES = 2 << 20  # values turned to float64 at a time: 16 MB
 FLOOR = 1e-10  # of an eigenvalue, against the largest of its block: keeps pixels that never change finite
+STILL = 1e-12  # of a block's mean square: less variance than that is rounding
 CONTRAST = 0.2  # mean square of a whitened block (1 on average) from which it is divided by its own
 STRICT, LENIENT = 3.0, 1 / 3  # the sampling error is overstated by this at first, and by that at the end
 ANNEALING, MAX_ROUNDS = 60, 160  # rounds of iteration
@@ -176,6 +178,7 @@ class _View:
         mean, covariances = _block_moments(images, k, colours)
         plain = _root(covariances)
         whiten = np.asarray(np.linalg.inv(plain))
+        whiten[_still(mean, covariances)] = 0  # else rounding would be whitened to something that both halves share
         first, second = (_contrast_moments(images[i::2], k, colours, mean, whiten) for i in (0, 1))
         blocks, n = whiten.shape[:2]
         tiles = (first + second).reshape(-1, blocks, n, blocks, n)
@@ -295,6 +298,12 @@ def _root(covariances: Doubles) -> Doubles:
     values, axes = np.linalg.eigh(covariances)
     values = np.maximum(values, FLOOR * values[:, -1:] + 1e-12)
     return np.asarray((axes * np.sqrt(values)[:, None]) @ axes.swapaxes(1, 2))
+
+
+def _still(mean: Doubles, covariances: Doubles) -> NDArray[np.bool_]:
+    """Which blocks never change, (blocks,), from what `_block_moments` gives."""
+    variance = np.trace(covariances, axis1=1, axis2=2) / covariances.shape[1]
+    return np.asarray(variance <= STILL * np.square(mean).mean(axis=(1, 2)))
 
 
 def _transform(moments: Floats, maps: Doubles) -> None:

@@ -97,9 +97,20 @@ def test_noise_gives_no_confidence(public: Pixels) -> None:
     assert attack(noise, 2, public[:500]).confidence < 0.05
 
 
-@pytest.mark.parametrize("level", [0, 200])
+@pytest.mark.parametrize("level", [0, 1, 77, 200, 255])
 def test_images_of_one_colour_give_no_confidence(public: Pixels, level: int) -> None:
-    assert attack(np.full((8, SIZE, SIZE, 3), level, np.uint8), 2, public).confidence < 0.05
+    """Not even what rounding leaves of them, which is the same in both halves."""
+    assert attack(np.full((8, SIZE, SIZE, 3), level, np.uint8), 2, public).confidence == 0
+
+
+def test_a_part_of_one_colour_takes_nothing_from_the_rest(private: Pixels, public: Pixels) -> None:
+    still = private.copy()
+    still[:, :8] = 200
+    half = public.copy()
+    half[:, :8] = 200
+    recovered = attack(mix(2).apply(still), 2, half)
+    assert np.isfinite(recovered.matrices).all()
+    assert recovered.confidence > 0.9
 
 
 def test_a_single_block_gives_no_confidence_in_grey(private: Pixels, public: Pixels) -> None:
