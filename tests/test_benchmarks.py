@@ -29,6 +29,7 @@ from benchmarks.results import (
 )
 from benchmarks.timing import Spread, Timing, faster, power_law, side_by_side
 from benchmarks.topics import sizes
+from benchmarks.topics.builds import least
 
 ROOT = Path(__file__).parents[1]
 
@@ -196,6 +197,13 @@ def test_two_builds_are_compared_within_each_round() -> None:
     # Seconds by the clock on the wall and of CPU; the second round was slow for both.
     line = row("a case", [(1e-6, 1e-6), (9e-6, 1e-6), (1e-6, 1e-6)], [(2e-6, 4e-6), (18e-6, 4e-6), (3e-6, 4e-6)])
     assert line.split() == ["a", "case", "1.00", "3.00", "2.00", "2.00", "..", "2.50", "4.00", "4.00", "..", "4.00"]
+
+
+def test_what_is_wanted_of_bfloat16_depends_on_the_processor() -> None:
+    intel, amd = "Intel(R) Xeon(R) Processor (avx512_bf16, amx_bf16)", "AMD EPYC (avx512_bf16)"
+    assert [least("baseline, bfloat16", on) for on in (intel, amd)] == [1.5, 1.15]
+    assert {least("baseline, float32", on) for on in (intel, amd)} == {1.0}
+    assert {least("8 models, precision auto", on) for on in (intel, amd)} == {1.5}
 
 
 def test_builds_take_turns_and_change_the_order() -> None:
