@@ -71,8 +71,8 @@ def leaderboard(entries: pd.DataFrame) -> str:
         interval = f"{100 * row.accuracy_low:.1f} to {100 * row.accuracy_high:.1f}"
         told = ["" if pd.isna(value) else f"{100 * value:.1f} %" for value in (row.exactly, row.at_most, row.at_least)]
         ssim = ["" if pd.isna(value) else f"{value:.2f}" for value in (row.l0_ssim, row.l1_ssim, row.l2_ssim)]
-        cells = [row.scheme, f"{100 * row.accuracy:.1f} % ({interval})", *told, *ssim, row.flags or ""]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        flags = "" if pd.isna(row.flags) else row.flags
+        lines.append(f"| {' | '.join([row.scheme, f'{100 * row.accuracy:.1f} % ({interval})', *told, *ssim, flags])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -57,6 +57,7 @@ class Cell:
 def cells(entry: Entry) -> dict[str, Cell]:
     """The cells of an entry, by the names of `COLUMNS`."""
     told, cost = entry.identified, entry.cost
+    flags = ", ".join(dict.fromkeys(flag.partition(":")[0] for flag in entry.flags))  # of several keys each kind once
     out = {
         "scheme": Cell(entry.title, entry.title),
         "accuracy": Cell(interval(entry.accuracy), entry.accuracy.mean),
@@ -72,7 +73,7 @@ def cells(entry: Entry) -> dict[str, Cell]:
         "cloud": Cell(f"{cost.cloud_seconds:.1f}", cost.cloud_seconds),
         "bytes": Cell(f"{cost.bytes / 1e6:.1f}", cost.bytes),
         "runs": Cell(f"{len(entry.keys)} × {len(entry.seeds)}", len(entry.keys) * len(entry.seeds)),
-        "flags": Cell(str(len(entry.flags)), len(entry.flags)),
+        "flags": Cell(flags, flags or None),
     }
 
 

@@ -50,7 +50,7 @@ def order(document: str) -> list[str]:
 def test_the_page_says_what_the_records_say(page: Path) -> None:
     text = page.read_text()
     assert order(text) == ["blur", "mix", "scramble"]
-    for said in ("30.0 % (28.0 to 32.0 %, 1 run)", "2.00 %", "no number", "3 × 3", "0.200", "20.0", "3.0"):
+    for said in ("30.0 % (28.0 to 32.0 %, 1 run)", "2.00 %", "no number", "3 × 3", "0.200", "20.0", "3.0", "network"):
         assert f">{said}</td>" in text
     assert "network: &lt;b&gt;still&lt;/b&gt; learning." in text
     assert text.count('class="few" title=') == 2  # of three, those with one key and one seed

@@ -51,11 +51,15 @@ def test_accuracies_have_a_row_for_each_experiment_with_its_interval() -> None:
 
 
 def test_the_leaderboard_has_a_row_for_each_entry_and_nothing_where_there_is_no_number() -> None:
-    one = dict.fromkeys(OF_ENTRIES, float("nan")) | {"scheme": "some k=4 image, vit", "flags": 2, "l0_ssim": 0.126}
+    one = dict.fromkeys(OF_ENTRIES, float("nan")) | {
+        "scheme": "some k=4 image, vit",
+        "flags": "network, not run",
+        "l0_ssim": 0.126,
+    }
     one |= {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.555, "exactly": 1.0, "at_least": 0.998}
-    page = leaderboard(pd.DataFrame([one, one | {"flags": 0}]))
+    page = leaderboard(pd.DataFrame([one, one | {"flags": float("nan")}]))
     assert page.splitlines()[2:] == [
-        "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  | 2 |",
+        "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  | network, not run |",
         "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  |  |",
     ]
 
