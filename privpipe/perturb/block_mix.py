@@ -24,6 +24,7 @@ from privpipe.perturb.base import (
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, looked_up, rounded_quantiles
+from privpipe.perturb.knowledge import CONTINUUM
 from privpipe.perturb.linear import block_diagonal, block_places
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import ROUNDING_NEAR_WHITE, Doubles
@@ -61,6 +62,7 @@ class BlockMix(BlockPerturbation):
     keyed = True
     falls_up_to = 4
     usual_sizes = (2, 4, 8)
+    not_counted = CONTINUUM
     colour = "#b83280"
 
     @cached_property

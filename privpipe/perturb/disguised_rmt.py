@@ -24,6 +24,7 @@ from privpipe.perturb.base import (
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, OwnStreams, half_quantiles, looked_up, order
+from privpipe.perturb.knowledge import CONTINUUM
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
 from privpipe.perturb.values import Doubles, Floats, pixel_values
@@ -66,6 +67,7 @@ class DisguisedRmt(BlockPerturbation):
     undone_by_key = True
     pairs_attack = "row_products"
     usual_sizes = (2, 4, 8)
+    not_counted = CONTINUUM
     colour = "#97266d"
 
     @property

@@ -7,11 +7,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, to_blocks
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies
+from privpipe.perturb.knowledge import ANY_OUTPUT
 from privpipe.perturb.linear import block_means
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
@@ -48,6 +48,7 @@ class DpPix(BlockPerturbation):
     operator_without_key = True
     falls_up_to = 10**6  # shared noise is what all images have in common
     usual_sizes = (2, 4, 8)
+    not_counted = ANY_OUTPUT
     colour = "#00838f"
 
     @property
@@ -152,12 +153,6 @@ class DpPix(BlockPerturbation):
         """By the sum of the distances of the cells; of a clipped value the law gives the same, to the end."""
         seen, asked = (to_blocks(images, self.k).mean(axis=2).reshape(len(images), -1) for images in (targets, gallery))
         return np.asarray(-cdist(seen, asked, "cityblock") / self.scale)
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
-            "counted."
-        )
 
     def epsilons(self, channels: int) -> tuple[float, float] | None:
         pixel = channels * self.epsilon / self.m

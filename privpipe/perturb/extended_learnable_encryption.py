@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, from_blocks, to_blocks
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Nested, Permuted
 from privpipe.perturb.keyed_values import COLOURS, NIBBLE, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery, of_permutations
 from privpipe.perturb.keystream import Bytes, Copies, order
+from privpipe.perturb.knowledge import NO_GROUP
 from privpipe.perturb.learnable_encryption import NUMBER_BYTES, chance_of_signed_order, signed_orders
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles
@@ -35,6 +35,7 @@ class ExtendedLearnableEncryption(KeyedValues):
     summary = "blocks change places, then the nibbles of each are reversed and permuted by a key of its place (ELE)"
     nibbles = True
     usual_sizes = (2, 4, 8)
+    not_counted = NO_GROUP.format("a nibble that keeps its place is never reversed")
     colour = "#702459"
 
     def key_bytes(self, channels: int) -> int:
@@ -127,12 +128,6 @@ class ExtendedLearnableEncryption(KeyedValues):
     def _unchanged(self, images: Array) -> Bytes:
         blocks = np.sort(self.folded(images), axis=2)
         return np.stack([own[np.lexsort(own.T)] for own in blocks])
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} has keys that do not form a group: a nibble that keeps its place is never reversed, so that "
-            "two images can have an output in common and yet not be equally likely to be its original."
-        )
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Nothing is known of the image but its nibbles; the guess is the mean of all, at all places."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.equations import Equations, Substituted
 from privpipe.perturb.keyed_values import COLOURS, Change, KeyedValues
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, order
+from privpipe.perturb.knowledge import NO_GROUP
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.negative_positive import NUMBER_BYTES, half_of_places
 from privpipe.perturb.values import Doubles
@@ -68,6 +68,7 @@ class FormatPreserving(KeyedValues):
     summary = "at half of the places of a block values are replaced by a secret bijection of 0..255 (FFX)"
     alike = standing = True
     usual_sizes = (2, 4, 8)
+    not_counted = NO_GROUP.format("half of the places are never encrypted")
     colour = "#22543d"
 
     def key_bytes(self, channels: int) -> int:
@@ -114,12 +115,6 @@ class FormatPreserving(KeyedValues):
         """A number for what stands at each place in all blocks, uint64 (N, n); equal ones have equal numbers."""
         weights = np.random.default_rng(0).integers(0, 1 << 64, self.n_blocks, np.uint64)
         return np.asarray((self.columns(images) * weights).sum(axis=2, dtype=np.uint64))
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} has keys that do not form a group: half of the places are never encrypted, so that two "
-            "images can have an output in common and yet not be equally likely to be its original."
-        )
 
     def weakness(self) -> str | None:
         return None if self.k > 1 else "A colour is encrypted, in all pixels alike: the others show the image as it is."

@@ -20,6 +20,14 @@ from privpipe.perturb.values import Array, Doubles, Floats, Images
 if TYPE_CHECKING:  # torch is imported by what needs it, when it is called
     from torch import Tensor
 
+# Why outputs are not counted.
+ANY_OUTPUT = "can turn any image into any output, more or less likely: what it tells is bounded, not counted"
+CONTINUUM = "draws its key from a continuum, and nobody has summed the probabilities of its rounded outputs"
+NO_GROUP = (
+    "has keys that do not form a group: {}, so that two images can have an output in common and yet not be equally "
+    "likely to be its original"
+)
+
 
 class Knowledge(Method):
     """What is known of a method with its settings; `privpipe.perturb.base.Perturbation` adds what it does.
@@ -39,6 +47,7 @@ class Knowledge(Method):
             is that kernel, (k, k).
         falls_up_to: the largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under
             `scope: dataset`; 0 where none is known. Measured by the survey (survey/results.csv) and the benchmarks.
+        not_counted: why `orbit` has no answer, as what follows the method's name; None: it has one, or does not say.
         usual_sizes: values of k that example figures show.
     """
 
@@ -58,6 +67,7 @@ class Knowledge(Method):
     permutes_within_blocks: ClassVar[bool] = False
     keeps_block_means: ClassVar[bool] = False
     kernel_is_key: ClassVar[bool] = False
+    not_counted: ClassVar[str | None] = None
     falls_up_to: ClassVar[int] = 0
     usual_sizes: ClassVar[tuple[int, ...]] = ()
 
@@ -225,16 +235,10 @@ class Knowledge(Method):
         Raises:
             PrivpipeError: there is no such division of the images, or the method does not say it.
         """
-        if self.noisy:
-            raise PrivpipeError(
-                f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
-                "counted."
-            )
+        if reason := ANY_OUTPUT if self.noisy else self.not_counted:
+            raise PrivpipeError(f"{self.name} {reason}.")
         if self.keyed:
-            raise PrivpipeError(
-                f"{self.name} draws its key from a continuum, and nobody has summed the probabilities of its rounded "
-                f"outputs. Define {type(self).__name__}.orbit if images fall into classes that no key tells apart."
-            )
+            raise self._lacks("orbit", "does not say which images its keys turn into the same outputs")
         outputs: Array = self.apply(images)
         return outputs.reshape(len(images), -1)
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import ZERO, Array, Images, Perturbation, cached
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, Copies
+from privpipe.perturb.knowledge import ANY_OUTPUT
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
 from privpipe.perturb.values import Doubles
@@ -55,6 +55,7 @@ class LdpSlicing(Perturbation):
     keyed = True
     pairs_attack = None  # cutting and rounding to colours leaves in doubt which bits of a pair were flipped
     exact = True
+    not_counted = ANY_OUTPUT
     colour = "#285e61"
 
     @staticmethod
@@ -145,12 +146,6 @@ class LdpSlicing(Perturbation):
         if gallery.shape[3] == COLOURS:
             expected = (expected - [0, GREY, GREY]) @ TO_RGB.T
         return -squared_distances(targets, expected)
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} can turn any image into any output, more or less likely: what it tells is bounded, not "
-            "counted."
-        )
 
     def epsilons(self, channels: int) -> tuple[float, float] | None:
         flipped = self.thresholds(channels) / (1 << DIGITS)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import COLOURS, KeyedValues, Moves
 from privpipe.perturb.keys import KeyRecovery, of_permutations
 from privpipe.perturb.keystream import Bytes, order
+from privpipe.perturb.knowledge import NO_GROUP
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.sorting import sorted_second
 from privpipe.perturb.values import Doubles
@@ -54,6 +54,7 @@ class LearnableEncryption(KeyedValues):
     summary = "the nibbles of each block are reversed and permuted by one secret key for all blocks (LE)"
     nibbles = alike = True
     usual_sizes = (2, 4, 8)
+    not_counted = NO_GROUP.format("a nibble that keeps its place is never reversed")
     colour = "#d53f8c"
 
     def key_bytes(self, channels: int) -> int:
@@ -85,12 +86,6 @@ class LearnableEncryption(KeyedValues):
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the nibbles of each block, of v and 15 - v the smaller one, sorted: no key changes these."""
         return -squared_distances(*(sorted_second(self.folded(images), 2) for images in (targets, gallery)))
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} has keys that do not form a group: a nibble that keeps its place is never reversed, so that "
-            "two images can have an output in common and yet not be equally likely to be its original."
-        )
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Nothing is known of the image but its nibbles; the guess is the perturbed block's mean, for its place."""

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import COLOURS, Change, KeyedValues
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, order
+from privpipe.perturb.knowledge import NO_GROUP
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles
 
@@ -64,6 +64,7 @@ class NegativePositive(KeyedValues):
     summary = "half of the places of a block, the same in all blocks, are made negative by one secret key (NP)"
     alike = standing = True
     usual_sizes = (2, 4, 8)
+    not_counted = NO_GROUP.format("exactly half of the places are negative")
     colour = "#553c9a"
 
     def key_bytes(self, channels: int) -> int:
@@ -100,12 +101,6 @@ class NegativePositive(KeyedValues):
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """By the smaller one of v and 255 - v at each place."""
         return -squared_distances(self.folded(targets), self.folded(gallery))
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} has keys that do not form a group: exactly half of the places are negative, so that two "
-            "images can have an output in common and yet not be equally likely to be its original."
-        )
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is how far a value is from grey."""

@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, to_blocks, to_unit_float16
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies, KeyStream, OwnStreams, looked_up, order, rounded_quantiles
+from privpipe.perturb.knowledge import CONTINUUM
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.patch_order import matched
 from privpipe.perturb.settings import setting
@@ -61,6 +61,7 @@ class Neuracrypt(BlockPerturbation):
     pairs_attack = None
     falls_up_to = 4
     usual_sizes = (4, 8)
+    not_counted = CONTINUUM
     colour = "#3c366b"
 
     def output_shape(self, channels: int) -> tuple[int, int, int]:
@@ -216,12 +217,6 @@ class Neuracrypt(BlockPerturbation):
     def in_places(self) -> bool:
         """Whether there are few enough patches to compare all of them with each other, and more than one."""
         return 1 < self.n_blocks <= MOST_PLACES
-
-    def orbit(self, images: Images) -> Array:
-        raise PrivpipeError(
-            f"{self.name} draws its key from a continuum, up to rounding, and nobody has summed the probabilities of "
-            "its outputs."
-        )
 
     def drawing(self) -> Drawing:
         weights = self._frozen(self.shared_bytes(self._key_size(COLOURS)), COLOURS).parts[0][0]

@@ -19,6 +19,7 @@ from privpipe.perturb.distances import EXACT_SQUARES, MIDDLE, Digits, Whole, cen
 from privpipe.perturb.equations import Equations, Linear
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import NORMAL_END, Copies, OwnStreams, normal
+from privpipe.perturb.knowledge import CONTINUUM
 from privpipe.perturb.linear import correlation
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.values import Doubles, Floats
@@ -53,6 +54,7 @@ class RandomFilter(FilterPerturbation):
     keyed = kernel_is_key = True
     falls_up_to = 7
     usual_sizes = (3, 5, 7)
+    not_counted = CONTINUUM
     colour = "#c05621"
 
     @cached_property

@@ -194,6 +194,17 @@ def test_the_metrics_have_a_number_or_a_reason() -> None:
     assert (counted["identified_exactly"], counted["identified_bits"], counted["identified_guesses"]) == (1, 4.91, 1)
 
 
+def test_a_method_that_gives_no_orbit_is_not_said_to_have_none() -> None:
+    class Silent(PERTURBATIONS["block_scramble"]):  # type: ignore[misc]  # a registry's values are classes
+        orbit = Perturbation.orbit
+
+    why = identified(Silent(8, 2, "image", 0.0, KEY), sample_images(4, 8), np.zeros(4, np.int64)).why["exactly"]
+    assert why == (
+        "block_scramble does not say which images its keys turn into the same outputs. Define Silent.orbit if there is "
+        "one."
+    )
+
+
 def test_a_method_that_gives_no_likelihood_says_so() -> None:
     class Silent(PERTURBATIONS["block_scramble"]):  # type: ignore[misc]  # a registry's values are classes
         def log_likelihood(self, targets: np.ndarray, gallery: np.ndarray) -> np.ndarray:
