@@ -6,6 +6,7 @@ puts the claims into docs/reproduction.md, the accuracies into docs/results.md a
 docs/leaderboard.md, each between its two comments.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pandas as pd
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
 from privpipe.perturb import PERTURBATIONS
+from privpipe.pipeline.entries import scheme_of
+from privpipe.pipeline.grid import load_grid
 from studies.paper.claims import claims_page
 from studies.paper.table import load_results
 from studies.paper.table import summary as means
@@ -60,11 +63,12 @@ def title(row: Any) -> str:
 SCHEMES = ("scheme", "accuracy (95 % interval)", "exactly", "at most", "at least", "SSIM L0", "L1", "L2", "flags")
 
 
-def leaderboard(entries: pd.DataFrame) -> str:
-    """The entries of the leaderboard as a table in Markdown, the most accurate first.
+def leaderboard(entries: pd.DataFrame, wanted: Iterable[str]) -> str:
+    """The entries of the leaderboard as a table in Markdown, the most accurate first, and what is missing of it.
 
     Args:
         entries: columns as `studies.leaderboard.page.TABLE`.
+        wanted: titles of all entries.
     """
     lines = [f"| {' | '.join(SCHEMES)} |", "|---" * len(SCHEMES) + "|"]
     for row in entries.itertuples():
@@ -73,7 +77,15 @@ def leaderboard(entries: pd.DataFrame) -> str:
         ssim = ["" if pd.isna(value) else f"{value:.2f}" for value in (row.l0_ssim, row.l1_ssim, row.l2_ssim)]
         flags = "" if pd.isna(row.flags) else row.flags
         lines.append(f"| {' | '.join([row.scheme, f'{100 * row.accuracy:.1f} % ({interval})', *told, *ssim, flags])} |")
+    missing = [title for title in wanted if title not in set(entries["scheme"])]
+    lines += ["", f"Not run yet: {'; '.join(missing)}."] if missing else []
     return "\n".join(lines) + "\n"
+
+
+def titles() -> list[str]:
+    """Of all entries that the leaderboard is to have."""
+    grid = load_grid(LEADERBOARD.parent / "params.yaml", LEADERBOARD.parent / "common.yaml")
+    return [scheme_of(tasks[0].params).title for tasks in grid.groups.values()]
 
 
 def filled(page: str, name: str, text: str) -> str:
@@ -98,7 +110,7 @@ def documents(results: pd.DataFrame, entries: pd.DataFrame) -> dict[Path, str]:
     blocks = {
         ROOT / "docs" / "reproduction.md": ("claims", claims_page(results)),
         ROOT / "docs" / "results.md": ("accuracies", accuracies(results)),
-        ROOT / "docs" / "leaderboard.md": ("leaderboard", leaderboard(entries)),
+        ROOT / "docs" / "leaderboard.md": ("leaderboard", leaderboard(entries, titles())),
     }
     return {path: filled(path.read_text(encoding="utf-8"), *block) for path, block in blocks.items()}
 

@@ -19,7 +19,7 @@ from privpipe.pipeline.evaluation import measure
 from privpipe.pipeline.fingerprint import Measurement, code_of
 from privpipe.pipeline.grid import Task
 from privpipe.pipeline.ledger import read_rows
-from privpipe.scores.entry import SHOWABLE, Entry
+from privpipe.scores.entry import SHOWABLE, Entry, Scheme
 
 COLUMNS = ("group", "measured", "fingerprint")
 RUN = Measurement(measure, COLUMNS)
@@ -170,14 +170,7 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
     first, attacked = params[0], [run["attacked"] for run in runs if run["attacked"] is not None]
     privacy, names = [one["privacy"] for one in attacked], attacked[0]["attacks"]
     content = {
-        "scheme": {
-            "name": first.perturb.method,
-            "package": package_of(first.perturb.method),
-            **{name: getattr(first.perturb, name) for name in COMMON},
-            "settings": {name: float(value) for name, value in first.perturb.own.items()},
-            "network": first.model.arch,
-            "recipe": first.train.recipe,
-        },
+        "scheme": scheme_of(first).model_dump(),
         "suite": {"title": NEWEST.with_others(names), "size": size_of(params), "attacks": names},
         "budget": {
             **runs[0]["counts"],
@@ -201,6 +194,18 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
         "figure": attacked[0]["figure"] if first.data.source in SHOWABLE else None,
     }
     return Entry.model_validate(content)
+
+
+def scheme_of(params: Params) -> Scheme:
+    """What is evaluated."""
+    return Scheme(
+        name=params.perturb.method,
+        package=package_of(params.perturb.method),
+        **{name: getattr(params.perturb, name) for name in COMMON},
+        settings={name: float(value) for name, value in params.perturb.own.items()},
+        network=params.model.arch,
+        recipe=params.train.recipe,
+    )
 
 
 def _by_key(runs: Sequence[Measured]) -> list[list[float]]:

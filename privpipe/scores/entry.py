@@ -43,6 +43,13 @@ class Scheme(Part):
     network: Text = Field(description="that the cloud trained, as model.arch")
     recipe: Text = Field(description="how it was trained, as train.recipe")
 
+    @property
+    def title(self) -> str:
+        """Name and settings, such as "block_scramble k=4 dataset, baseline"."""
+        more = {"sigma": self.sigma, **self.settings} if self.sigma else self.settings
+        said = "".join(f" {name}={value:g}" for name, value in more.items())
+        return f"{self.name} k={self.k}{said} {self.scope}, {self.network}"
+
 
 class SuiteUsed(Part):
     """What it was attacked with."""
@@ -150,11 +157,8 @@ class Entry(Part):
 
     @property
     def title(self) -> str:
-        """Name and settings, such as "block_scramble k=4 dataset, baseline"."""
-        scheme = self.scheme
-        more = {"sigma": scheme.sigma, **scheme.settings} if scheme.sigma else scheme.settings
-        said = "".join(f" {name}={value:g}" for name, value in more.items())
-        return f"{scheme.name} k={scheme.k}{said} {scheme.scope}, {scheme.network}"
+        """That of the scheme."""
+        return self.scheme.title
 
 
 def digest_of(content: dict[str, Any]) -> str:

@@ -57,10 +57,12 @@ def test_the_leaderboard_has_a_row_for_each_entry_and_nothing_where_there_is_no_
         "l0_ssim": 0.126,
     }
     one |= {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.555, "exactly": 1.0, "at_least": 0.998}
-    page = leaderboard(pd.DataFrame([one, one | {"flags": float("nan")}]))
+    page = leaderboard(pd.DataFrame([one, one | {"flags": float("nan")}]), ["other", "some k=4 image, vit"])
     assert page.splitlines()[2:] == [
         "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  | network, not run |",
         "| some k=4 image, vit | 50.0 % (45.0 to 55.5) | 100.0 % |  | 99.8 % | 0.13 |  |  |  |",
+        "",
+        "Not run yet: other.",
     ]
 
 
