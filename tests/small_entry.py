@@ -52,6 +52,7 @@ def run(
         "counts": {"train": 2000, "test": 500},
         "machine": machine,
         "attacked": attacked if seed == 0 else None,
+        "code": "c" * 16,
     }
 
 
@@ -74,7 +75,7 @@ def entry(**changed: Any) -> Entry:
         },
         "images": {"source": "cifar10", "digest": "a" * 64, "public_digest": "b" * 64},
         "machine": {"processor": "a processor", "device": "cpu, 1 threads", "versions": {"python": "3.11"}},
-        "code": "c" * 64,
+        "code": "c" * 16,
         "keys": [0],
         "seeds": [0],
         "accuracy": {"mean": 0.5, "low": 0.45, "high": 0.55, "runs": 1},

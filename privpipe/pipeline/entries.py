@@ -16,12 +16,12 @@ from privpipe.nn.statistics import wilson_interval
 from privpipe.params import CIFAR10_SIZE, CIFAR10_TRAIN, Params, check_params
 from privpipe.perturb import METHODS
 from privpipe.pipeline.evaluation import measure
-from privpipe.pipeline.fingerprint import Measurement, code_of
+from privpipe.pipeline.fingerprint import Measurement
 from privpipe.pipeline.grid import Task
 from privpipe.pipeline.ledger import read_rows
 from privpipe.scores.entry import SHOWABLE, Entry, Scheme
 
-COLUMNS = ("group", "measured", "fingerprint")
+COLUMNS = ("group", "measured", "code", "fingerprint")
 RUN = Measurement(measure, COLUMNS)
 KINDS = ("exactly", "at_most", "at_least")
 COMMON = ("k", "scope", "sigma")  # settings of all methods
@@ -139,15 +139,15 @@ def _decides(params: Params) -> dict[str, Any]:
 
 
 def load_runs(path: str | Path) -> dict[str, list[Measured]]:
-    """The runs of a sweep's table, by their group, in order.
+    """The runs of a sweep's table with the code that they are of, by their group, in order.
 
     Raises:
         PrivpipeError: the file is missing or holds no runs.
     """
     groups: dict[str, list[Measured]] = {}
     try:
-        for group, measured, _ in read_rows(Path(path), COLUMNS):
-            groups.setdefault(group, []).append(json.loads(measured))
+        for group, measured, code, _ in read_rows(Path(path), COLUMNS):
+            groups.setdefault(group, []).append(json.loads(measured) | {"code": code})
     except ValueError as error:
         raise PrivpipeError(f"cannot read {path}: {error}. Remove it, and evaluate again.") from error
     if not groups:
@@ -181,7 +181,7 @@ def make_entry(runs: Sequence[Measured], images: str | Path, public: str | Path)
         },
         "images": {"source": first.data.source, "digest": _sha256(images), "public_digest": _sha256(public)},
         "machine": runs[0]["machine"],
-        "code": code_of(RUN, first.perturb.method),
+        "code": runs[0]["code"],
         "keys": sorted({run["params"]["key"]["seed"] for run in runs}),
         "seeds": sorted({run.train.seed for run in params}),
         "accuracy": accuracy(_by_key(runs), runs[0]["counts"]["test"]),

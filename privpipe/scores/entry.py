@@ -143,7 +143,9 @@ class Entry(Part):
     budget: Budget
     images: ImagesUsed
     machine: Machine
-    code: Digest = Field(description="of the code that decides the numbers, without comments")
+    code: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] = Field(
+        description="the first digits of the digest of the code that decided the numbers, without comments"
+    )
     keys: list[Count] = Field(min_length=1, description="seeds of the research keys")
     seeds: list[Count] = Field(min_length=1, description="of the training")
     accuracy: Interval = Field(description="on the test uploads")

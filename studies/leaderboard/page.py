@@ -17,7 +17,7 @@ def row(entry: Entry) -> list[str | float | None]:
     """The values of `TABLE`."""
     shown, accuracy = cells(entry), entry.accuracy
     values = [shown[column.name].value for column in COLUMNS]
-    return [*values, accuracy.low, accuracy.high, entry.suite.title, entry.suite.size, entry.code[:16]]
+    return [*values, accuracy.low, accuracy.high, entry.suite.title, entry.suite.size, entry.code]
 
 
 @click.command(help=__doc__)

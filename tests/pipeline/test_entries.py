@@ -14,7 +14,6 @@ from privpipe.attacks.standard import NEWEST
 from privpipe.errors import PrivpipeError
 from privpipe.nn.statistics import wilson_interval
 from privpipe.params import check_params
-from privpipe.pipeline import entries
 from privpipe.pipeline.entries import COLUMNS, accuracy, data_of, load_runs, make_entry, params_of, size_of, tasks_of
 from privpipe.scores.entry import Entry
 
@@ -22,8 +21,7 @@ GRID = [(key, seed, 0.4 + 0.02 * key + 0.01 * seed) for key in range(3) for seed
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    monkeypatch.setattr(entries, "code_of", lambda run, method: "c" * 64)  # tests/pipeline/test_code.py
+def files(tmp_path: Path) -> tuple[Path, Path]:
     for name in ("images", "public"):
         (tmp_path / name).write_text(name)
     return tmp_path / "images", tmp_path / "public"
@@ -108,10 +106,12 @@ def test_runs_are_of_the_size_that_they_were_made_for(name: str, source: str) ->
 
 def test_runs_are_read_by_group(tmp_path: Path) -> None:
     with (tmp_path / "runs.csv").open("w", newline="") as file:
-        rows = [("a", json.dumps(run(seed=seed)), "f" * 16) for seed in (0, 1)]
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows, ("b", json.dumps(run()), "f" * 16)])
+        rows = [("a", json.dumps(run(seed=seed)), "c" * 16, "f" * 16) for seed in (0, 1)]
+        rows.append(("b", json.dumps(run()), "d" * 16, "f" * 16))
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     groups = load_runs(tmp_path / "runs.csv")
     assert {name: len(runs) for name, runs in groups.items()} == {"a": 2, "b": 1}
     assert groups["a"][1] == run(seed=1)
+    assert groups["b"] == [run() | {"code": "d" * 16}]
     with pytest.raises(PrivpipeError, match=r"other\.csv holds no runs"):
         load_runs(tmp_path / "other.csv")

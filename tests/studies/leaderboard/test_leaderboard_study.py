@@ -33,7 +33,7 @@ def test_rows_become_records_a_page_and_a_table(tmp_path: Path) -> None:
         for group, scope, key in rows:
             measured = run(key)
             measured["params"]["perturb"]["scope"] = scope
-            table.writerow([group, json.dumps(measured), "f" * 16])
+            table.writerow([group, json.dumps(measured), "c" * 16, "f" * 16])
     words = [f"--{name}={tmp_path / name}.h5" for name in ("images", "public")]
     words += [f"--rows={tmp_path}/runs.csv", f"--records={tmp_path}/records"]
     done = CliRunner().invoke(main, [*words, f"--page={tmp_path}/page.html", f"--table={tmp_path}/results.csv"])
