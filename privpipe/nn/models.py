@@ -48,7 +48,7 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
 def channels_last(model: nn.Sequential) -> nn.Sequential:
     """The same model with its convolutions in the memory layout of the images, the fast one."""
     # torch's stubs know no memory_format of a module, though its documentation does.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs
 
 
 def _initialise(model: nn.Sequential, generator: torch.Generator) -> None:

@@ -102,7 +102,7 @@ def _trained(network: PublicNetwork, images: Images, labels: NDArray[np.int64], 
         for rows in order[: steps * batch].view(steps, batch):
             loss = F.cross_entropy(network(augmented(values[rows])), targets[rows], label_smoothing=SMOOTHING)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs give it no types
             optimizer.step()
             schedule.step()
     return network.eval()
