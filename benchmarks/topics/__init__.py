@@ -18,10 +18,11 @@ TOPICS = (
     "builds",
     "laboratory",
     "overhead",
+    "first_page",
     "growth",
     "scale",
 )
-LONG = ("sizes", "laboratory")  # measured only when named: an hour, a quarter of an hour
+LONG = ("sizes", "laboratory", "first_page")  # measured only when named: an hour, a quarter of an hour, as long
 GPU = "gpu"
 
 

@@ -50,7 +50,8 @@ from privpipe.attacks.moments import Sums, parts_of
 from privpipe.attacks.prefixes import MOST_PIXELS, Prefixes
 from privpipe.attacks.windows import side_for_blocks, windows
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.base import Images, to_blocks
+from privpipe.perturb.base import Array, Images, to_blocks
+from privpipe.perturb.distances import centred, faster_in_8_bits
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Floats
 
 Permutations = NDArray[np.int32]
@@ -158,16 +159,18 @@ def _in_windows(stolen: Images, k: int, public: Images | None, side: int) -> Rec
 def _sums(images: Images, k: int) -> Sums:
     """Sums over images (N, H, W, C), pixels block by block as `to_blocks` orders them, about the middle of the range.
 
-    Products are summed in float32.
+    Products are summed in float32; those of a part are exact where the processor is made for products of 8 bits.
     """
     _, height, width, channels = images.shape
     size = height * width
+    exact = faster_in_8_bits(len(images) * channels * size**2)
 
-    def centred(part: Images) -> Floats:
+    def values(part: Images) -> Array:
         pixels = to_blocks(part, k).reshape(-1, size, channels).transpose(2, 0, 1)
-        return pixels.astype(np.float32, order="C") - np.float32(127.5)
+        whole = centred(np.ascontiguousarray(pixels))
+        return whole if exact else whole.astype(np.float32)
 
-    return Sums.of(map(centred, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
+    return Sums.of(map(values, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from privpipe.perturb.distances import exact_products
 from privpipe.perturb.values import Array, Doubles, Images
 
 CHUNK_IMAGES = 4096  # turned to float32 at a time
@@ -32,7 +33,15 @@ def squares(parts: Iterable[Array], dtype: type[np.floating[Any]] = np.float64) 
 
 def _added(total: Array | None, term: Array, dtype: type[np.floating[Any]]) -> Array:
     """`total` with `term` added in place; a sum of type `dtype` begins with None."""
-    return term.astype(dtype, copy=False) if total is None else np.add(total, term, out=total)
+    term = term.astype(dtype, copy=False)
+    return term if total is None else np.add(total, term, out=total)
+
+
+def _products(part: Array) -> Array:
+    """xᵀ x of each x of a part (C, n, P)."""
+    if part.dtype == np.int8:
+        return np.stack([exact_products(rows.T, rows.T) for rows in part])
+    return np.asarray(part.swapaxes(1, 2) @ part)
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,15 @@ class Sums:
         """Of parts (C, n, P), one at least.
 
         Args:
+            parts: floats, whose products are made in their own type; or int8, whose products are exact, where
+                `privpipe.perturb.distances.faster_in_8_bits`.
             dtype: of the sums of products.
         """
         count, values, products = 0, None, None
         for part in parts:
             count += part.shape[1]
             values = _added(values, part.sum(axis=1, dtype=np.float64), np.float64)
-            products = _added(products, part.swapaxes(1, 2) @ part, dtype)
+            products = _added(products, _products(part), dtype)
         assert values is not None and products is not None
         return cls(count, values, products)
 

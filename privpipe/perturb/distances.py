@@ -78,14 +78,20 @@ def int8_product() -> Callable[[Whole, Whole], NDArray[np.int32]] | None:
     def product(one: Whole, other: Whole) -> NDArray[np.int32]:
         if one.shape[1] == 1:  # torch 2.13 gives other numbers
             return one.astype(np.int32) * other.T
-        a, b = (torch.from_numpy(np.ascontiguousarray(values)) for values in (one, other))
+        a, b = (torch.from_numpy(_in_one_piece(values)) for values in (one, other))
         result: Tensor = multiply(a, b.T)
         return np.asarray(result.numpy())
 
-    # Of sums that instructions of 16 bits would cut off, to be sure.
+    # Of sums that instructions of 16 bits would cut off, and of columns that lie beside each other, to be sure.
     extreme = np.where(np.random.default_rng(0).integers(0, 2, (32, 256)) == 1, 127, -128).astype(np.int8)
     right = extreme.astype(np.int32) @ extreme.T.astype(np.int32)
-    return product if np.array_equal(product(extreme, extreme), right) else None
+    columns = np.asfortranarray(extreme)
+    return product if all(np.array_equal(product(rows, rows), right) for rows in (extreme, columns)) else None
+
+
+def _in_one_piece(values: Whole) -> Whole:
+    """The same values with rows or columns beside each other, as they are where either is so."""
+    return values if values.flags.f_contiguous else np.ascontiguousarray(values)
 
 
 def squared_distances(targets: Array, gallery: Array) -> Doubles:

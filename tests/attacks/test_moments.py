@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from privpipe.attacks.moments import Sums, parts_of, squares
+from privpipe.perturb.distances import int8_product
 
 IMAGES = np.random.default_rng(0).normal(3, 2, (50, 2, 7)).astype(np.float32)  # (N, C, P)
 
@@ -30,6 +31,16 @@ def test_covariances_are_those_of_numpy(step: int, dtype: type[np.floating]) -> 
     assert sums.count == 50 and sums.covariances().dtype == dtype
     np.testing.assert_allclose(sums.mean, IMAGES.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(sums.covariances(), expected, atol=2e-5)
+
+
+@pytest.mark.skipif(int8_product() is None, reason="the processor has no products of 8 bits")
+@pytest.mark.parametrize("step", [1, 8, 50])
+def test_sums_of_bytes_are_exact(step: int) -> None:
+    images = np.random.default_rng(1).choice(np.array([-128, -3, 0, 127], np.int8), (50, 2, 7))
+    sums = Sums.of((part.transpose(1, 0, 2) for part in parts_of(images, step)), np.float64)
+    whole = images.astype(np.int64)
+    np.testing.assert_array_equal(sums.products, np.einsum("ncp,ncq->cpq", whole, whole))
+    np.testing.assert_array_equal(sums.values, whole.sum(axis=0))
 
 
 def test_sums_of_two_halves_are_those_of_the_whole() -> None:

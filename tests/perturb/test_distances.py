@@ -73,6 +73,7 @@ def test_products_of_8_bits_are_exact_to_their_extremes(size: int) -> None:
     one, other = (RNG.choice(np.array([-128, -127, 0, 127], np.int8), (5, size)) for _ in range(2))
     expected = one.astype(np.int64) @ other.T.astype(np.int64)
     assert np.array_equal(exact_products(one, other), expected)
+    assert np.array_equal(exact_products(np.asfortranarray(one), np.asfortranarray(other)), expected)
 
 
 def test_a_processor_whose_products_are_cut_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
