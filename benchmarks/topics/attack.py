@@ -5,7 +5,8 @@ import numpy as np
 from benchmarks.results import Cell, Outcome, Table, Target
 from benchmarks.setting import Setting, hot_spots
 from benchmarks.timing import Spread, side_by_side
-from privpipe.attacks.correlations import CHUNK_VALUES, attack
+from privpipe.attacks.correlations import attack
+from privpipe.attacks.moments import CHUNK_VALUES
 from privpipe.owner.key import new_key
 from privpipe.perturb.base import to_blocks
 from privpipe.perturb.block_scramble import BlockScramble

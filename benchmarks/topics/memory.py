@@ -13,7 +13,8 @@ TITLE = "Memory"
 ABOUT = """
 `perturb_file` (block_scramble k=4, scope dataset) in a fresh process for each number of images: the seconds of the
 call, and the peak of resident memory of the whole process, as the kernel counted it. Then the work of each stage of the
-default experiment (`benchmarks/stage_memory.py`), in the same way: perturbing streams its images, the others hold them.
+default experiment (`benchmarks/stage_memory.py`), in the same way: perturbing streams its images, the others hold them,
+and beside them what does not grow with them, such as a network's work on a batch or correlations of all pixels.
 """
 FREE_GIB = 10  # that a million images and their perturbed file may take, with some to spare
 IMAGE_BYTES = 32 * 32 * 3
@@ -59,30 +60,40 @@ def measure(setting: Setting) -> Outcome:
 
 
 def measure_stages(setting: Setting) -> tuple[list[Target], Table]:
-    """The peak of each stage of the default experiment, against the images that it holds."""
-    count = setting.pick(60_000, 1200)
-    folder = setting.folder("stages")
-    raw = setting.raw_file(folder / "raw.h5", count)
-    arguments = {"raw": str(raw), "perturbed": str(folder / "perturbed.h5"), "model": str(folder / "model")}
-    train, val, test = count * 49 // 60, count // 60, count // 6
-    held = {"perturb": 0, "train": train + val, "evaluate": max(val, test), "attack": train + val + 2000}
-    targets: list[Target] = []
+    """The peak of each stage of the default experiment against the images that it holds, and how it grows with them."""
+    counts = setting.pick((15_000, 60_000), (1200, 2400))
+    base = in_child("benchmarks.stage_memory:nothing", dict.fromkeys(("raw", "perturbed", "model"), "")).peak
+    extra: dict[int, dict[str, int]] = {count: {} for count in counts}
+    size: dict[int, dict[str, int]] = {count: {} for count in counts}
     rows: list[list[Cell]] = []
-    for stage, images in held.items():
-        setting.tell(f"memory of the stage {stage} on {count:,} images")
-        cost = in_child(f"benchmarks.stage_memory:{stage}", arguments)
-        base = in_child("benchmarks.stage_memory:nothing", arguments).peak
-        size, extra = images * IMAGE_BYTES, cost.peak - base
-        ratio = extra / size if size else None
-        rows.append([stage, *(round(value / 2**20) for value in (cost.peak, base, extra, size)), ratio])
-        if ratio is not None:
-            what = f"peak memory of {stage} on {count:,} images, beyond that of Python with its imports: of its images"
-            bound = "" if ratio <= STAGE_LIMIT else f"{extra / 2**20:.0f} MiB beside {size / 2**20:.0f} MiB of images"
-            targets.append(Target(f"memory-{stage}", what, "x", Spread.of([ratio]), at_most=STAGE_LIMIT, bound=bound))
-    columns = ["stage", "peak, MiB", "of that imports, MiB", "beyond them, MiB", "images held, MiB", "ratio"]
-    return targets, Table(
-        f"Stages of the default experiment, {count:,} images of 32x32", columns, rows, "One run each."
-    )
+    for count in counts:
+        folder = setting.folder("stages")
+        raw = setting.raw_file(folder / "raw.h5", count)
+        arguments = {"raw": str(raw), "perturbed": str(folder / "perturbed.h5"), "model": str(folder / "model")}
+        train, val, test = count * 49 // 60, count // 60, count // 6
+        held = {"perturb": 0, "train": train + val, "evaluate": max(val, test), "attack": train + val + 2000}
+        for stage, images in held.items():
+            setting.tell(f"memory of the stage {stage} on {count:,} images")
+            peak = in_child(f"benchmarks.stage_memory:{stage}", arguments).peak
+            extra[count][stage], size[count][stage] = peak - base, images * IMAGE_BYTES
+            cells = (round(value / 2**20) for value in (peak, peak - base, images * IMAGE_BYTES))
+            rows.append([count, stage, *cells, (peak - base) / (images * IMAGE_BYTES) if images else None])
+    few, many = counts
+    targets: list[Target] = []
+    for stage in (stage for stage, held_bytes in size[many].items() if held_bytes):
+        ratio = extra[many][stage] / size[many][stage]
+        growth = (extra[many][stage] - extra[few][stage]) / (size[many][stage] - size[few][stage])
+        fixed = (extra[many][stage] - growth * size[many][stage]) / 2**20
+        what = f"peak memory of {stage} on {many:,} images, beyond that of Python with its imports: of its images"
+        bound = "" if ratio <= STAGE_LIMIT else f"{fixed:.0f} MiB of it do not grow with the number of images"
+        targets.append(Target(f"memory-{stage}", what, "x", Spread.of([ratio]), at_most=STAGE_LIMIT, bound=bound))
+        what = f"peak memory of {stage}, for each byte of images more, from {few:,} to {many:,}"
+        bound = "" if growth <= STAGE_LIMIT else "one run of each number; what an allocator keeps differs between runs"
+        growing = Target(f"memory-{stage}-growth", what, "x", Spread.of([growth]), at_most=STAGE_LIMIT, bound=bound)
+        targets.append(growing)
+    columns = ["images", "stage", "peak, MiB", "beyond imports, MiB", "images held, MiB", "ratio"]
+    note = f"One run each. Python with all that is imported has {base / 2**20:.0f} MiB."
+    return targets, Table("Stages of the default experiment, images of 32x32", columns, rows, note)
 
 
 def _table(rows: list[list[Cell]]) -> list[Table]:

@@ -59,7 +59,6 @@ Permutations = NDArray[np.int32]
 # Correlation matrices of 64x64 pixels in three colours take 200 MB each, and about ten of them are alive at once.
 MAX_PIXELS = 64 * 64
 MIN_IMAGES = 4  # two in each half
-CHUNK_VALUES = 4 << 20  # values turned to float32 at a time: 16 MB
 MAX_ROUNDS = 10  # of refinement; three are usual
 CEILING = 0.9999  # of a correlation: artanh(1) is infinite
 
@@ -170,7 +169,7 @@ def _sums(images: Images, k: int) -> Sums:
         whole = centred(np.ascontiguousarray(pixels))
         return whole if exact else whole.astype(np.float32)
 
-    return Sums.of(map(values, parts_of(images, max(1, CHUNK_VALUES // (size * channels)))), np.float32)
+    return Sums.of(map(values, parts_of(images)), np.float32)
 
 
 @dataclass(frozen=True)

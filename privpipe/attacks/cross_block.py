@@ -280,15 +280,14 @@ def _contrast_moments(images: Array, k: int, colours: Doubles, mean: Doubles, wh
 
 def _chunks(images: Array, k: int, colours: Doubles) -> Iterator[Doubles]:
     """Some images at a time, in the given components of colour: (blocks, k*k, count, C)."""
-    for part in parts_of(images, max(1, CHUNK_VALUES // images[0].size)):
+    for part in parts_of(images, CHUNK_VALUES):
         yield np.ascontiguousarray(to_blocks(pixel_values(part) @ colours, k).transpose(1, 2, 0, 3))
 
 
 def _colour_axes(public: Images) -> Doubles:
     """(C, C): columns make uncorrelated components of variance 1 from the colours of a pixel, the strongest first."""
     mean = public.mean(axis=(0, 1, 2), dtype=np.float64)
-    step = max(1, CHUNK_VALUES // public[0].size)
-    products = squares(part.reshape(-1, len(mean)) - mean for part in parts_of(public, step))
+    products = squares(part.reshape(-1, len(mean)) - mean for part in parts_of(public, CHUNK_VALUES))
     values, axes = np.linalg.eigh(products / (public.size / len(mean)))
     return np.asarray((axes / np.sqrt(np.maximum(values, FLOOR * values[-1] + 1e-12)))[:, ::-1])
 

@@ -9,11 +9,12 @@ import numpy as np
 from privpipe.perturb.distances import exact_products
 from privpipe.perturb.values import Array, Doubles, Images
 
-CHUNK_IMAGES = 4096  # turned to float32 at a time
+CHUNK_VALUES = 4 << 20  # numbers that are worked on at a time: 16 MB of float32
 
 
-def parts_of(images: Array, step: int) -> Iterator[Array]:
-    """`images` (N, ...), at most `step` of them at a time."""
+def parts_of(images: Array, values: int = CHUNK_VALUES) -> Iterator[Array]:
+    """`images` (N, ...), as many at a time as have at most `values` numbers, and one at least."""
+    step = max(1, values // max(1, images[:1].size))
     for start in range(0, len(images), step):
         yield images[start : start + step]
 
@@ -91,7 +92,7 @@ class Sums:
 def principal_axes(public: Images, mean: Doubles) -> Doubles:
     """Rows are the principal axes of colour, (C, C), the one with most variance first; `mean` (H, W, C)."""
     middle = mean.astype(np.float32)
-    products = squares((part - middle).reshape(-1, mean.shape[2]) for part in parts_of(public, CHUNK_IMAGES))
+    products = squares((part - middle).reshape(-1, mean.shape[2]) for part in parts_of(public))
     return np.asarray(np.linalg.eigh(products)[1].T[::-1])
 
 
@@ -99,4 +100,4 @@ def products_along(public: Images, mean: Doubles, axis: Doubles) -> Doubles:
     """Sums over images of the products of two pixels' deviations along an axis of colour, (P, P)."""
     weights = axis.astype(np.float32)
     middle = mean.astype(np.float32) @ weights
-    return squares((part @ weights - middle).reshape(-1, middle.size) for part in parts_of(public, CHUNK_IMAGES))
+    return squares((part @ weights - middle).reshape(-1, middle.size) for part in parts_of(public))

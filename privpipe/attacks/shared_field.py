@@ -36,7 +36,6 @@ from privpipe.perturb.base import Array
 from privpipe.perturb.values import ROUNDING_OF_INTEGERS, Doubles, pixel_values
 
 MIN_IMAGES = 4  # two in each half
-CHUNK_IMAGES = 4096
 SMALLEST_FRACTION = 1e-12  # without noise (sigma 0) there is nothing to share
 # The mean image at level L0, about the generic prior's grey: variances, in squared grey levels of the components of
 # colour, of its brightness and of smooth shading over a quarter of the image's width. Round numbers, meant to be loose.
@@ -107,7 +106,7 @@ def _error(view: AdversaryView, prior: Prior, component: int) -> Doubles:
 
 def _mean(images: Array) -> Doubles:
     """Mean of stored images in grey levels, (H, W, C)."""
-    total = sum(pixel_values(part).sum(axis=0, dtype=np.float64) for part in parts_of(images, CHUNK_IMAGES))
+    total = sum(pixel_values(part).sum(axis=0, dtype=np.float64) for part in parts_of(images))
     return np.asarray(total / len(images))
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 logger = logging.getLogger(__name__)
 
+CHUNK_VALUES = 1 << 20  # 8 MB of float64
 EVALUATION_BATCH = {"cpu": 64, "cuda": 1000}  # on a CPU, what stays in its cache: 1.5 times as fast as 1,000
 EVALUATION_BYTES = 12_288_000  # of a batch as float32: 1,000 images of 32x32; what a layer puts out is many times that
 
@@ -32,17 +33,17 @@ class Normalisation:
         return values.div_(self.std.repeat(pixels)).view(images.shape).permute(0, 3, 1, 2)
 
 
-def measure(images: Tensor | Iterable[Tensor], chunk: int = 4096) -> Normalisation:
+def measure(images: Tensor | Iterable[Tensor], chunk: int = CHUNK_VALUES) -> Normalisation:
     """Mean and standard deviation of images (N, H, W, C) per colour, summed in float64.
 
     Args:
         images: one tensor, or the parts of a set that is too large for one, at least one part.
-        chunk: images converted to float64 at a time.
+        chunk: numbers converted to float64 at a time; one image at least.
     """
     sums, values = torch.zeros(2, 1, dtype=torch.float64), 0
     for whole in [images] if isinstance(images, Tensor) else images:
         values += whole[..., 0].numel()
-        for part in torch.split(whole, chunk):
+        for part in torch.split(whole, max(1, chunk // max(1, whole[:1].numel()))):
             pixels = part.reshape(-1, part.shape[-1]).double()
             sums = sums.to(part.device) + torch.stack([pixels.sum(0), pixels.square().sum(0)])
     mean, square = sums / values
@@ -61,18 +62,20 @@ def predict(model: nn.Module, normalise: Normalisation, images: Tensor) -> Tenso
     model.eval()
     device = normalise.mean.device
     batch = max(1, min(EVALUATION_BATCH[device.type], EVALUATION_BYTES // max(1, 4 * images[:1].numel())))
-    scores: list[Tensor] = []
+    scores: Tensor | None = None
     done = 0
-    while done < len(images) or not scores:
+    while done < len(images) or scores is None:
         part = _scores(model, normalise, images[done : done + batch], last=batch == 1)
         if part is None:
             torch.cuda.empty_cache()  # of the pieces that the larger batch left
             logger.warning("out of memory with batches of %d images: going on with %d", batch, batch // 2)
             batch //= 2
-        else:
-            scores.append(part)
-            done += batch
-    return torch.cat(scores)
+            continue
+        if scores is None:  # of all images: small pieces that stay would split the memory of what comes and goes
+            scores = part.new_empty(len(images), *part.shape[1:])
+        scores[done : done + len(part)] = part
+        done += batch
+    return scores
 
 
 def _scores(model: nn.Module, normalise: Normalisation, images: Tensor, last: bool) -> Tensor | None:
