@@ -34,7 +34,7 @@ survey: setup  ## accuracy against measured privacy for many perturbations (more
 	dvc --cd studies/survey repro
 	cp studies/survey/results.csv metrics/survey.csv
 
-study: setup  ## the paper's whole grid and its figures (a GPU, or days on 2 cores; goes on where it stopped)
+study: setup  ## the paper's whole grid and its figures (a GPU, or hours on 2 cores; goes on where it stopped)
 	dvc --cd studies/paper repro
 
 leaderboard: setup  ## methods under the standard suite, 3 keys and 3 seeds each, as one page (hours on 2 cores; goes on where it stopped)

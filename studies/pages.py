@@ -2,11 +2,11 @@
 
     python -m studies.pages
 
-puts the claims into docs/reproduction.md, the accuracies into docs/results.md and the leaderboard into
-docs/leaderboard.md, each between its two comments.
+puts the claims, the readings, the two precisions and the two recipes into docs/reproduction.md, the accuracies into
+docs/results.md and the leaderboard into docs/leaderboard.md, each between its two comments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from privpipe.perturb import PERTURBATIONS
 from privpipe.pipeline.entries import scheme_of
 from privpipe.pipeline.grid import load_grid
 from studies.paper.claims import claims_page
+from studies.paper.modern import modern_page
+from studies.paper.precision import precision_page
+from studies.paper.readings_page import readings_page, strengths_page
 from studies.paper.table import load_results
 from studies.paper.table import summary as means
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "studies" / "paper" / "results.csv"
+STUDY = ROOT / "studies" / "paper"
+TABLE = STUDY / "results.csv"
+BESIDE = ("precision", "penalty", "modern", "readings")  # grids
 LEADERBOARD = ROOT / "studies" / "leaderboard" / "results.csv"
 COLUMNS = ("experiment", "runs", "validation", "test (95 % interval)")
 
@@ -101,23 +106,37 @@ def filled(page: str, name: str, text: str) -> str:
     return before + start + text + end + rest.partition(end)[2]
 
 
-def documents(results: pd.DataFrame, entries: pd.DataFrame) -> dict[Path, str]:
+def load_beside() -> dict[str, pd.DataFrame]:
+    """The tables of the grids beside the paper's, by their names."""
+    return {name: load_results(STUDY / f"{name}.csv") for name in BESIDE}
+
+
+def documents(results: pd.DataFrame, beside: Mapping[str, pd.DataFrame], entries: pd.DataFrame) -> dict[Path, str]:
     """The documents as they should be, by their files.
 
     Args:
         results, entries: see `accuracies` and `leaderboard`.
+        beside: the grids beside the paper's, by their names.
     """
-    blocks = {
-        ROOT / "docs" / "reproduction.md": ("claims", claims_page(results)),
-        ROOT / "docs" / "results.md": ("accuracies", accuracies(results)),
-        ROOT / "docs" / "leaderboard.md": ("leaderboard", leaderboard(entries, titles())),
-    }
-    return {path: filled(path.read_text(encoding="utf-8"), *block) for path, block in blocks.items()}
+    blocks = (
+        ("reproduction.md", "claims", claims_page(results)),
+        ("reproduction.md", "precision", precision_page(beside["precision"])),
+        ("reproduction.md", "readings", readings_page(results, beside["readings"])),
+        ("reproduction.md", "penalty", strengths_page(results, beside["penalty"])),
+        ("reproduction.md", "modern", modern_page(results, beside["modern"])),
+        ("results.md", "accuracies", accuracies(results)),
+        ("leaderboard.md", "leaderboard", leaderboard(entries, titles())),
+    )
+    pages: dict[Path, str] = {}
+    for document, name, text in blocks:
+        path = ROOT / "docs" / document
+        pages[path] = filled(pages.get(path) or path.read_text(encoding="utf-8"), name, text)
+    return pages
 
 
 @click.command(help=__doc__)
 def main() -> None:
-    for path, text in documents(load_results(TABLE), pd.read_csv(LEADERBOARD)).items():
+    for path, text in documents(load_results(TABLE), load_beside(), pd.read_csv(LEADERBOARD)).items():
         write_text(path, text)
         click.echo(path.relative_to(ROOT))
 

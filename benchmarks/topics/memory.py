@@ -83,7 +83,7 @@ def measure_stages(setting: Setting) -> tuple[list[Target], Table]:
     for stage in (stage for stage, held_bytes in size[many].items() if held_bytes):
         ratio = extra[many][stage] / size[many][stage]
         growth = (extra[many][stage] - extra[few][stage]) / (size[many][stage] - size[few][stage])
-        fixed = (extra[many][stage] - growth * size[many][stage]) / 2**20
+        fixed = (extra[many][stage] - max(growth, 0) * size[many][stage]) / 2**20
         what = f"peak memory of {stage} on {many:,} images, beyond that of Python with its imports: of its images"
         bound = "" if ratio <= STAGE_LIMIT else f"{fixed:.0f} MiB of it do not grow with the number of images"
         targets.append(Target(f"memory-{stage}", what, "x", Spread.of([ratio]), at_most=STAGE_LIMIT, bound=bound))

@@ -4,7 +4,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 PAIRS = ("group", "method", "k", "seed")
-COLUMNS = ("experiment", "seeds", "float32", "bfloat16", "difference in points (95 % interval)")
+COLUMNS = ("experiment", "pairs", "float32", "bfloat16", "difference in points (95 % interval)")
 
 
 def differences(results: pd.DataFrame) -> pd.DataFrame:
@@ -25,18 +25,25 @@ def precision_page(results: pd.DataFrame) -> str:
     """The means of each experiment, and the mean difference with Student's interval over the seeds, in Markdown.
 
     Args:
-        results: see `differences`. An experiment with one pair has no interval and is left out.
+        results: see `differences`. An experiment with one pair has no interval and is left out. Where several are left,
+            a last line has all of them.
     """
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for (_, method, k), pairs in differences(results).groupby(list(PAIRS[:-1]), sort=False):
-        if len(pairs) < 2:
-            continue
+    groups = differences(results).groupby(list(PAIRS[:-1]), sort=False)
+    experiments = [
+        ("unperturbed" if method == "none" else f"{method} k={k}", pairs)
+        for (_, method, k), pairs in groups
+        if len(pairs) > 1
+    ]
+    if len(experiments) > 1:
+        experiments.append(("all of these", pd.concat([pairs for _, pairs in experiments])))
+    for name, pairs in experiments:
         change = 100 * (pairs["bfloat16"] - pairs["float32"])
         half = student.ppf(0.975, len(pairs) - 1) * change.std(ddof=1) / len(pairs) ** 0.5
         cells = [
-            "unperturbed" if method == "none" else f"{method} k={k}",
+            name,
             str(len(pairs)),
-            *(f"{100 * pairs[name].mean():.2f} %" for name in ("float32", "bfloat16")),
+            *(f"{100 * pairs[precision].mean():.2f} %" for precision in ("float32", "bfloat16")),
             f"{change.mean():+.2f} ({change.mean() - half:+.2f} to {change.mean() + half:+.2f})",
         ]
         lines.append(f"| {' | '.join(cells)} |")

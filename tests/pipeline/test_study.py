@@ -30,7 +30,7 @@ PLOTS = {
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after the small study, committed. Tests must leave it as it is: copy it to change it."""
     project = copy_project(tmp_path_factory.mktemp("studied"))
-    for name in ("common.yaml", "params.yaml", "readings.yaml", "precision.yaml"):
+    for name in ("common.yaml", "params.yaml", "readings.yaml", "precision.yaml", "penalty.yaml", "modern.yaml"):
         shutil.copy(project.folder / STUDY / "small" / name, project.folder / STUDY / name)
     for old, new in (("n_train: 400", "n_train: 100"), ("n_val: 100", "n_val: 50"), ("n_test: 100", "n_test: 50")):
         project.edit(f"{STUDY}/common.yaml", old, new)
@@ -65,6 +65,8 @@ def test_one_command_trains_every_model_and_draws_every_figure(studied: Project)
     assert {row["group"] for row in table} == set(grid.groups)
     assert {row["status"] for row in rows(studied, "readings.csv")} == {"done"}
     assert [row["precision"] for row in rows(studied, "precision.csv")] == ["float32", "bfloat16"]
+    assert [(row["reg"], row["status"]) for row in rows(studied, "penalty.csv")] == [("0.01", "done")]
+    assert {(row["recipe"], row["status"]) for row in rows(studied, "modern.csv")} == {("modern", "done")}
     for name in FIGURES:
         assert cv2.imread(str(folder / "figures" / f"{name}.png")).std() > 5
         assert (folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")

@@ -1,5 +1,6 @@
 """The page of guesses and measurements is of the committed tables, and its intervals are what they say."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from privpipe.errors import PrivpipeError
-from studies.outcomes import OUTCOMES, images_for_key, loss_by_scope, main, page, trained
+from studies.outcomes import OUTCOMES, bfloat16_gain, images_for_key, loss_by_scope, main, page, trained
 from studies.paper.table import load_results
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,23 @@ def test_a_loss_has_the_interval_of_a_difference() -> None:
 def test_images_lie_between_two_numbers_tried() -> None:
     result = images_for_key("p")(pd.DataFrame(), survey(point=["p"], images_for_99=[1000.0]))
     assert (result.value, result.low, result.high) == (1000, 100, 1000)
+
+
+def test_a_gain_is_of_the_plain_loop_in_both_precisions(tmp_path: Path) -> None:
+    columns = ["model", "against plain", "against bfloat16 plain"]
+    spreads = [
+        dict(zip(("low", "median", "high"), values, strict=True)) for values in ((0.9, 1.0, 1.1), (1.5, 2.0, 2.2))
+    ]
+    known = {"machine": {"processor": "Xeon (avx512_bf16)"}, "outcome": {"tables": [{"columns": columns}]}}
+    known["outcome"]["tables"][0]["rows"] = [["another", None, None], ["baseline", *spreads]]
+    path = tmp_path / "training.json"
+    path.write_text(json.dumps(known))
+    result = bfloat16_gain(path, "baseline")(pd.DataFrame(), pd.DataFrame())
+    assert (result.value, result.low, result.high) == pytest.approx((0.5, 0.9 / 2.2, 1.1 / 1.5))
+    for other in ("EPYC (avx512_bf16)", "Xeon (avx512_bf16, amx_bf16)"):
+        path.write_text(json.dumps(known | {"machine": {"processor": other}}))
+        with pytest.raises(PrivpipeError, match="must be of a Xeon without AMX"):
+            bfloat16_gain(path, "baseline")(pd.DataFrame(), pd.DataFrame())
 
 
 def test_a_model_that_is_not_there_is_named() -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from privpipe.pipeline.grid import Task, load_grid
-from studies.pages import LEADERBOARD, documents
+from studies.pages import BESIDE, LEADERBOARD, documents, load_beside
 from studies.paper.claims import claims_page
 from studies.paper.table import load_results, summary
 
@@ -13,17 +14,25 @@ STUDY = Path(__file__).parents[3] / "studies" / "paper"
 GRID = load_grid(STUDY / "params.yaml", STUDY / "common.yaml")
 
 
+NAMES = (
+    *("group", "method", "k", "scope", "draw", "seed", "arch", "recipe"),
+    *("epochs", "batch_size", "lr", "lr_decay", "reg", "precision"),
+)
+
+
 def settings(task: Task) -> tuple[object, ...]:
     p = task.params
+    how = p.train
     what = (task.group, p.perturb.method, p.perturb.k, p.perturb.scope, p.key.seed, p.train.seed)
-    return (*what, p.model.arch, p.train.recipe, p.train.epochs, p.train.lr, p.train.lr_decay, p.train.reg)
+    return (*what, p.model.arch, how.recipe, how.epochs, how.batch_size, how.lr, how.lr_decay, how.reg, how.precision)
 
 
-def test_every_row_is_a_model_of_the_grid_and_none_is_there_twice() -> None:
-    legal = {settings(task) for tasks in GRID.groups.values() for task in tasks}
-    table = load_results(STUDY / "results.csv")
-    names = ["group", "method", "k", "scope", "draw", "seed", "arch", "recipe", "epochs", "lr", "lr_decay", "reg"]
-    found = [tuple(row) for row in table[names].itertuples(index=False)]
+@pytest.mark.parametrize("grid, rows", [("params", "results"), *((name, name) for name in BESIDE)])
+def test_every_row_is_a_model_of_its_grid_and_none_is_there_twice(grid: str, rows: str) -> None:
+    groups = load_grid(STUDY / f"{grid}.yaml", STUDY / "common.yaml").groups
+    legal = {settings(task) for tasks in groups.values() for task in tasks}
+    table = load_results(STUDY / f"{rows}.csv")
+    found = [tuple(row) for row in table[list(NAMES)].itertuples(index=False)]
     assert set(found) <= legal and len(set(found)) == len(found)
 
 
@@ -39,5 +48,5 @@ def test_means_claims_and_page_are_of_the_table() -> None:
     assert (STUDY / "summary.csv").read_text() == expected
     claims = claims_page(table)
     assert (STUDY / "claims.md").read_text() == claims
-    for path, text in documents(table, pd.read_csv(LEADERBOARD)).items():
+    for path, text in documents(table, load_beside(), pd.read_csv(LEADERBOARD)).items():
         assert path.read_text() == text  # else: python -m studies.pages

@@ -33,9 +33,11 @@ def test_the_interval_is_of_the_differences_and_not_of_the_accuracies() -> None:
         | {("none", seed, "bfloat16"): value + 0.01 for seed, value in seeds.items()}
         | {("block_scramble", seed, "bfloat16"): value + 0.01 * (seed - 1) for seed, value in seeds.items()}
     )
-    first, second = sorted(precision_page(results).splitlines()[2:])
+    *each, both = precision_page(results).splitlines()[2:]
+    first, second = sorted(each)
     assert first.startswith("| block_scramble k=8 | 3 | 60.00 % | 60.00 % | +0.00 (-2.48 to +2.48) |")  # 4.303 / sqrt 3
     assert second == "| unperturbed | 3 | 60.00 % | 61.00 % | +1.00 (+1.00 to +1.00) |"
+    assert both.startswith("| all of these | 6 | 60.00 % | 60.50 % | +0.50 (-0.38 to +1.38) |")  # t = 2.571
 
 
 @pytest.mark.parametrize("folder", [STUDY, STUDY / "small"])
