@@ -71,7 +71,8 @@ def test_the_committed_study_repeats_draws_and_trainings() -> None:
     assert len(grid.sweep.seeds) >= 3
     for name, tasks in grid.groups.items():
         for one in {experiment(task) for task in tasks} if name != "search" else ():
-            assert {t.params.train.seed for t in tasks if experiment(t) == one} == set(grid.sweep.seeds)
+            # A group may have more of them.
+            assert {t.params.train.seed for t in tasks if experiment(t) == one} >= set(grid.sweep.seeds)
 
 
 def test_the_committed_search_is_a_product_around_the_frozen_setting() -> None:
