@@ -154,7 +154,7 @@ def become(client: socket.socket) -> NoReturn:
             runpy.run_path(str(Path(sys.executable).with_name(name)), run_name="__main__")
     except SystemExit as end:
         code = end.code
-    except BaseException:
+    except BaseException:  # as Python does with what a program leaves uncaught
         traceback.print_exc()
         code = 1
     if not isinstance(code, int | None):

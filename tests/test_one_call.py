@@ -107,4 +107,5 @@ def test_importing_it_costs_nothing_before_the_first_call() -> None:
 
 def test_unknown_names_are_no_attributes() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'perturbed'"):
+        # That there is none is what is tested.
         privpipe.perturbed  # type: ignore[attr-defined]  # noqa: B018

@@ -81,5 +81,6 @@ def attacked(view: SetView, attacks: Sequence[SetAttack], rows: int) -> list[Rec
     for attack in sorted(fitting, key=lambda one: (one.order, one.name)):
         for level in attack.levels:
             known = replace(view, public=None) if level == "L0" else view
+            # mypy infers no types of a lambda whose arguments have defaults.
             records.append(timed(attack.name, level, 0, rows, lambda of=attack, at=known: of.run(at)))  # type: ignore[misc]
     return records

@@ -106,6 +106,7 @@ def _dask(address: str) -> Iterator[Executor]:
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
     # distributed has types in part
+    # distributed gives it no types.
     client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     with client:
         executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]  # distributed has types in part

@@ -1,6 +1,7 @@
 """What training images are like: against NumPy's own quantiles and formulas, and what is noticed by it."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -45,12 +46,12 @@ def test_features_are_those_of_their_definition() -> None:
 
 
 def test_no_more_images_than_needed_are_looked_at() -> None:
-    def parts() -> object:
+    def parts() -> Iterator[torch.Tensor]:
         yield torch.zeros(SAMPLE - 1, 4, 4, 1, dtype=torch.uint8)
         yield torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
         raise AssertionError("read on")
 
-    statistics = measure_inputs(parts())  # type: ignore[arg-type]
+    statistics = measure_inputs(parts())
     assert statistics.images == SAMPLE
     assert not statistics.unlike(np.zeros((4, 4, 1), np.uint8))  # a blank set, and a blank image
     assert "its level is 200" in statistics.unlike(np.full((4, 4, 1), 200, np.uint8))

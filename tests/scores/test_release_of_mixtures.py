@@ -34,6 +34,7 @@ def test_from_images_to_a_model_and_to_what_it_tells(tmp_path: Path, monkeypatch
     write_images(images, DRAWN, DRAWN, {"train": np.arange(900), "test": np.arange(900, 1100)})
     write_images(public, DRAWN, DRAWN, {"train": np.arange(1100, 1300)}, PUBLIC)
     settings = PARAMS.model_copy(update={"method": "dp_mixtures", "epsilon": EPSILON, "scope": "dataset"})
+    # Never None of a model that takes settings of methods.
     settings.model_extra["mixed"] = 45  # type: ignore[index]
     key = new_key(None)
     metrics = cross(images, public, released, queries, settings, key)
