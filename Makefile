@@ -30,7 +30,7 @@ test: setup  ## the tests
 repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
 	dvc repro
 
-survey: setup  ## accuracy against measured privacy for many perturbations (more than an hour on 2 cores; goes on where it stopped)
+survey: setup  ## accuracy against measured privacy for many perturbations (about half an hour on 2 cores; goes on where it stopped)
 	dvc --cd studies/survey repro
 	cp studies/survey/results.csv metrics/survey.csv
 

@@ -8,7 +8,6 @@ makes that page from the committed tables of the study and the survey.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ import pandas as pd
 
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_text
+from studies.paper.claims import Quantity, difference
 from studies.paper.table import accuracy, load_results
 
 ROOT = Path(__file__).parents[1]
@@ -89,14 +89,28 @@ def loss_by_scope(method: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame],
 
     def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
         by_point = survey.set_index("point")
-        one, each = (by_point.loc[f"{method}-{k}-{scope}"] for scope in ("dataset", "image"))
-        a, b = ({end: 100 * row[f"test_accuracy{end}"] for end in ("", "_low", "_high")} for row in (one, each))
-        loss = a[""] - b[""]
-        low = loss - sqrt((a[""] - a["_low"]) ** 2 + (b["_high"] - b[""]) ** 2)
-        high = loss + sqrt((a["_high"] - a[""]) ** 2 + (b[""] - b["_low"]) ** 2)
-        return Measured(loss, low, high, "1 model each")
+        rows = (by_point.loc[f"{method}-{k}-{scope}"] for scope in ("dataset", "image"))
+        ends = ([row[f"test_accuracy{end}"] for end in ("", "_low", "_high")] for row in rows)
+        return in_points(*(Quantity(*values, "1 model each") for values in ends))
 
     return measure
+
+
+def loss_of_trained(group: str, other: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
+    """By how many points the models of `other` are below those of `group` in the study, over their training seeds."""
+
+    def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
+        results = (trained(name, k)(study, survey) for name in (group, other))
+        return in_points(*(Quantity(r.value / 100, r.low / 100, r.high / 100, r.runs) for r in results))
+
+    return measure
+
+
+def in_points(one: Quantity, other: Quantity) -> Measured:
+    """By how many points `other` is below `one`."""
+    loss = difference(one, other)
+    assert loss is not None  # both are there
+    return Measured(100 * loss.mean, 100 * loss.low, 100 * loss.high, loss.runs)
 
 
 def images_for_key(point: str) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
@@ -161,11 +175,15 @@ OUTCOMES = (
             f"block_scramble k = {k}: points lost by a key for each image",
             (5, 11),
             "points",
-            loss_by_scope("block_scramble", k),
-            SURVEY,
+            measure,
+            command,
             "What a network learns of a block it learns from what no permutation changes, with one key as well.",
         )
-        for k in (2, 4, 8)
+        for k, measure, command in (
+            (2, loss_by_scope("block_scramble", 2), SURVEY),
+            (4, loss_by_scope("block_scramble", 4), SURVEY),
+            (8, loss_of_trained("block_scramble", "block_scramble-image", 8), STUDY),
+        )
     ),
     Outcome(
         "block_scramble k = 4, one key: images that give 99 % of it away",

@@ -2,8 +2,8 @@
 
     python -m studies.pages
 
-puts the claims, the readings, the two precisions and the two recipes into docs/reproduction.md, the accuracies into
-docs/results.md and the leaderboard into docs/leaderboard.md, each between its two comments.
+puts the claims, the readings, the two precisions and the two recipes into docs/reproduction.md, the survey and the
+accuracies into docs/results.md and the leaderboard into docs/leaderboard.md, each between its two comments.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,13 @@ from studies.paper.precision import precision_page
 from studies.paper.readings_page import readings_page, strengths_page
 from studies.paper.table import load_results
 from studies.paper.table import summary as means
+from studies.survey.summary import survey_page
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "studies" / "paper"
 TABLE = STUDY / "results.csv"
 BESIDE = ("precision", "penalty", "modern", "readings")  # grids
+SURVEY = ROOT / "studies" / "survey" / "results.csv"
 LEADERBOARD = ROOT / "studies" / "leaderboard" / "results.csv"
 COLUMNS = ("experiment", "runs", "validation", "test (95 % interval)")
 
@@ -111,11 +113,13 @@ def load_beside() -> dict[str, pd.DataFrame]:
     return {name: load_results(STUDY / f"{name}.csv") for name in BESIDE}
 
 
-def documents(results: pd.DataFrame, beside: Mapping[str, pd.DataFrame], entries: pd.DataFrame) -> dict[Path, str]:
+def documents(
+    results: pd.DataFrame, beside: Mapping[str, pd.DataFrame], survey: pd.DataFrame, entries: pd.DataFrame
+) -> dict[Path, str]:
     """The documents as they should be, by their files.
 
     Args:
-        results, entries: see `accuracies` and `leaderboard`.
+        results, survey, entries: see `accuracies`, `studies.survey.summary.survey_page` and `leaderboard`.
         beside: the grids beside the paper's, by their names.
     """
     blocks = (
@@ -124,6 +128,7 @@ def documents(results: pd.DataFrame, beside: Mapping[str, pd.DataFrame], entries
         ("reproduction.md", "readings", readings_page(results, beside["readings"])),
         ("reproduction.md", "penalty", strengths_page(results, beside["penalty"])),
         ("reproduction.md", "modern", modern_page(results, beside["modern"])),
+        ("results.md", "survey", survey_page(survey)),
         ("results.md", "accuracies", accuracies(results)),
         ("leaderboard.md", "leaderboard", leaderboard(entries, titles())),
     )
@@ -136,7 +141,8 @@ def documents(results: pd.DataFrame, beside: Mapping[str, pd.DataFrame], entries
 
 @click.command(help=__doc__)
 def main() -> None:
-    for path, text in documents(load_results(TABLE), load_beside(), pd.read_csv(LEADERBOARD)).items():
+    survey, entries = (pd.read_csv(path) for path in (SURVEY, LEADERBOARD))
+    for path, text in documents(load_results(TABLE), load_beside(), survey, entries).items():
         write_text(path, text)
         click.echo(path.relative_to(ROOT))
 

@@ -16,13 +16,14 @@ TOPICS = (
     "linkage",
     "sizes",
     "builds",
+    "survey",
     "laboratory",
     "overhead",
     "first_page",
     "growth",
     "scale",
 )
-LONG = ("sizes", "laboratory", "first_page")  # measured only when named: an hour, a quarter of an hour, as long
+LONG = ("sizes", "survey", "laboratory", "first_page")  # measured only when named: an hour, or a quarter of one each
 GPU = "gpu"
 
 

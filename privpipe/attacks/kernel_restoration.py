@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from privpipe.attacks.unet import UNet
+from privpipe.attacks.unet import LinearUNet
 from privpipe.perturb.network_inputs import MIDDLE, SCALE
 
 WHITE = 255.0
@@ -113,7 +113,7 @@ class Restorer(nn.Module):
     def __init__(self, channels: int, draws: torch.Generator):
         super().__init__()
         inputs = (2 + len(ERRORS)) * channels + 1
-        self.first, self.second = (UNet(inputs, channels, draws) for _ in range(2))
+        self.first, self.second = (LinearUNet(inputs, channels, draws) for _ in range(2))
         self.register_buffer("gain", torch.zeros(0))
 
     def fit_gain(self, kernels: Tensor, seen: Tensor, lengths: Tensor) -> None:

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from privpipe.attacks.base import AdversaryView, Attack, Budget, Outcome, Pairs
+from privpipe.attacks.unet import UNet, initialise
 from privpipe.attacks.windows import unit_of
 from privpipe.errors import PrivpipeError
 from privpipe.layers import BlockFullyConnected
@@ -40,7 +41,6 @@ from privpipe.perturb.base import Array, Images
 from privpipe.perturb.network_inputs import MIDDLE, SCALE, units
 from privpipe.perturb.values import Floats, pixel_values
 
-WIDTHS = (24, 48, 96)  # channels at full, half and quarter resolution
 BLOCK_WIDTH, BLOCK_OUTPUTS = 64, 2048  # channels of the path over blocks, and most of its outputs per block
 BATCH = 64
 RATE, PLACE_RATE = 0.002, 0.02  # of learning; the maps of each block start further from where they should be
@@ -286,22 +286,12 @@ class Network(nn.Module):
                 nn.PixelShuffle(k),
             )
             inputs += outputs
-        first, second, third = WIDTHS
-        self.down = nn.ModuleList([_double(inputs, first), _double(first, second), _double(second, third)])
-        self.narrow = nn.ModuleList([nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1)])
-        self.up = nn.ModuleList([_single(first, first), _single(second, second)])
-        self.out = nn.Conv2d(first, channels, 3, padding=1)
+        self.unet = UNet(inputs, channels)
 
     def initialise(self, draws: torch.Generator) -> None:
-        """He et al. (2015); the last layer is zero, so that training starts from the first guess."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=draws)
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
-            elif isinstance(layer, BlockFullyConnected):
-                nn.init.constant_(layer.weight, 1 / layer.weight.shape[-1])
-        nn.init.zeros_(self.out.weight)
+        """The last layer is zero, so that training starts from the first guess."""
+        initialise(self, draws)
+        nn.init.zeros_(self.unet.out.weight)
 
     @torch.no_grad()
     def fit_guess(self, images: Tensor, originals: Tensor) -> None:
@@ -328,25 +318,8 @@ class Network(nn.Module):
             inputs.append(self.place_map(image) + self.place_bias)
         if unchanged is not None:
             inputs.append(self.over_blocks(unchanged))
-        full = self.down[0](torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))
-        half = self.down[1](F.max_pool2d(full, 2))
-        quarter = self.down[2](F.max_pool2d(half, 2))
-        half = self.up[1](half + _twice(self.narrow[1](quarter)))
-        full = self.up[0](full + _twice(self.narrow[0](half)))
-        restored: Tensor = guess + self.out(full)
+        restored: Tensor = guess + self.unet(torch.cat(inputs, 1))
         return restored
-
-
-def _double(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(_single(inputs, outputs), _single(outputs, outputs))
-
-
-def _single(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True))
-
-
-def _twice(images: Tensor) -> Tensor:
-    return F.interpolate(images, scale_factor=2, mode="nearest")
 
 
 def _cosine(progress: float) -> float:

@@ -1,3 +1,5 @@
-"""The table of the survey: one row for each point. `group` names the point; other cells are JSON."""
+"""The table of the survey: one row for each point. `group` names the point; cells that are no `TEXT` are JSON."""
 
-COLUMNS = ("group", "parameters", "perturb", "train", "evaluate", "privacy", "attempts", "problems", "fingerprint")
+FIGURES = ("parameters", "perturb", "train", "evaluate", "privacy", "attempts", "problems")
+TEXT = ("group", "processor", "code", "fingerprint")
+COLUMNS = (TEXT[0], *FIGURES, *TEXT[1:])

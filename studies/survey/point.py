@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from privpipe.nn.device import processor_name, resolve_device
 from privpipe.params import Params
 from privpipe.pipeline.attacked import AttackedExperiment
 from privpipe.pipeline.steps.score import Inputs
@@ -17,7 +18,8 @@ def measure(params: Params, scratch: Path, **inputs: Path) -> dict[str, Any]:
 
     Returns:
         `parameters` of the perturbation; `perturb`, `train`, `evaluate` and `privacy` as the metrics of an experiment;
-        `attempts`, one entry for each attack that was run; and `problems`, what was not run or not measured.
+        `attempts`, one entry for each attack that was run; `problems`, what was not run or not measured; and
+        `processor`, the name of what it ran on.
 
     Raises:
         PrivpipeError: a file cannot be read, the parameters do not fit the images, or the training diverged.
@@ -33,4 +35,5 @@ def measure(params: Params, scratch: Path, **inputs: Path) -> dict[str, Any]:
         "privacy": judgement.metrics,
         "attempts": [row.cells() for row in judgement.rows],
         "problems": [f"{attack} {level}: {why}" for level, attack, _, why in judgement.problems],
+        "processor": processor_name(resolve_device(params.train.device)),
     }

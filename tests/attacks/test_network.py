@@ -147,7 +147,7 @@ def test_blank_images_give_no_error() -> None:
 def test_what_a_block_path_sees_does_not_depend_on_the_key() -> None:
     network = Network(PERTURBATIONS["block_scramble"](SIZE, 4, "image"), 3)
     network.initialise(torch.Generator().manual_seed(0))
-    torch.nn.init.normal_(network.out.weight, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(network.unet.out.weight, generator=torch.Generator().manual_seed(1))
     levels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) * 255
     images = levels.permute(0, 2, 3, 1).numpy().astype(np.uint8)
     first, second = (

@@ -8,7 +8,16 @@ import pytest
 from click.testing import CliRunner
 
 from privpipe.errors import PrivpipeError
-from studies.outcomes import OUTCOMES, bfloat16_gain, images_for_key, loss_by_scope, main, page, trained
+from studies.outcomes import (
+    OUTCOMES,
+    bfloat16_gain,
+    images_for_key,
+    loss_by_scope,
+    loss_of_trained,
+    main,
+    page,
+    trained,
+)
 from studies.paper.table import load_results
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +44,15 @@ def test_a_loss_has_the_interval_of_a_difference() -> None:
     result = loss_by_scope("m", 2)(pd.DataFrame(), table)
     assert result.value == pytest.approx(20)
     assert (result.low, result.high) == pytest.approx((5.24, 33.39), abs=0.02)
+
+
+def test_a_loss_of_trained_models_is_the_difference_of_their_means() -> None:
+    study = load_results(ROOT / "studies" / "paper" / "results.csv")
+    one, other = (trained(group, 8)(study, pd.DataFrame()) for group in ("block_scramble", "block_scramble-image"))
+    loss = loss_of_trained("block_scramble", "block_scramble-image", 8)(study, pd.DataFrame())
+    assert loss.value == pytest.approx(one.value - other.value) and loss.runs == one.runs
+    half = ((one.value - one.low) ** 2 + (other.high - other.value) ** 2) ** 0.5
+    assert loss.low == pytest.approx(loss.value - half)
 
 
 def test_images_lie_between_two_numbers_tried() -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from privpipe.pipeline.grid import Task, load_grid
-from studies.pages import BESIDE, LEADERBOARD, documents, load_beside
+from studies.pages import BESIDE, LEADERBOARD, SURVEY, documents, load_beside
 from studies.paper.claims import claims_page
 from studies.paper.table import load_results, summary
 
@@ -48,5 +48,6 @@ def test_means_claims_and_page_are_of_the_table() -> None:
     assert (STUDY / "summary.csv").read_text() == expected
     claims = claims_page(table)
     assert (STUDY / "claims.md").read_text() == claims
-    for path, text in documents(table, load_beside(), pd.read_csv(LEADERBOARD)).items():
+    survey, entries = (pd.read_csv(path) for path in (SURVEY, LEADERBOARD))
+    for path, text in documents(table, load_beside(), survey, entries).items():
         assert path.read_text() == text  # else: python -m studies.pages

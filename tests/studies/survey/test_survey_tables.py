@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from small_sweep import ROOT
 
@@ -14,7 +15,8 @@ from privpipe.pipeline.grid import load_grid
 from privpipe.scores.base import Attempt, Score
 from privpipe.scores.privacy import Row, metrics
 from privpipe.scores.registry import SCORES, scores
-from studies.survey.columns import COLUMNS
+from studies.survey.columns import COLUMNS, FIGURES
+from studies.survey.summary import USE, survey_page
 from studies.survey.tables import ACCURACY, attacks_table, load_points, points_table
 
 SURVEY = ROOT / "studies" / "survey"
@@ -23,15 +25,16 @@ SURVEY = ROOT / "studies" / "survey"
 def point(name: str, ssim: float | None) -> list[str]:
     """The cells of a point."""
     cells: dict[str, Any] = {
-        "parameters": {"method": name},
+        "parameters": {"method": name, "epsilon": None},
         "perturb": {},
-        "train": {},
+        "train": {"precision": "bfloat16"},
         "evaluate": dict.fromkeys(ACCURACY, 0.4),
         "privacy": {f"l{level}_ssim": ssim for level in range(4)},
         "attempts": [{"level": "L0", "attack": "as_is", "psnr": 7.0}, {"level": "L1", "attack": "other", "psnr": None}],
         "problems": [],
     }
-    return [name, *(json.dumps(cell) for cell in cells.values()), "f" * 16]
+    assert tuple(cells) == FIGURES
+    return [name, *(json.dumps(cell) for cell in cells.values()), "A processor, of one core", "c" * 16, "f" * 16]
 
 
 def test_tables_have_a_row_for_each_point_and_each_attack(tmp_path: Path) -> None:
@@ -40,7 +43,9 @@ def test_tables_have_a_row_for_each_point_and_each_attack(tmp_path: Path) -> Non
     table = points_table(points)
     assert list(table["point"]) == list(table["method"]) == ["a", "b"]
     assert list(table["l1_privacy"]) == [0.0, 1.0]
+    assert "epsilon" not in table  # which none of the methods takes
     assert table.columns[2 : 2 + len(ACCURACY)].to_list() == list(ACCURACY)
+    assert table.iloc[0, -3:].to_list() == ["bfloat16", "A processor, of one core", "c" * 16]
     attacks = attacks_table(points)
     assert list(attacks["point"]) == ["a", "a", "b", "b"]
     assert attacks["psnr"][0] == 7.0 and math.isnan(attacks["psnr"][1])
@@ -63,6 +68,9 @@ def test_every_score_has_its_columns_also_those_of_other_packages(monkeypatch: p
     measured: dict[str, Any] = {
         "group": "a",
         "parameters": {"method": "a"},
+        "train": {"precision": "float32"},
+        "processor": "A processor",
+        "code": "c" * 16,
         "evaluate": dict.fromkeys(ACCURACY, 0.4),
         "privacy": metrics(rows, {}, {}, {}),
         "attempts": [row.cells() for row in rows],
@@ -71,6 +79,18 @@ def test_every_score_has_its_columns_also_those_of_other_packages(monkeypatch: p
     assert "sharpness" in names and points["l1_sharpness"][0] == attacks["sharpness"][0] == 0.7
     assert {f"l{level}_{name}" for level in range(4) for name in names} <= set(points.columns)
     assert set(names) <= set(attacks.columns)
+
+
+def test_the_page_has_the_points_that_are_judged_and_no_sign_before_zero() -> None:
+    table = pd.read_csv(SURVEY / "results.csv")
+    table.loc[table["point"] == "block_mix-8-image", ["l0_ssim", "l1_key_recovery"]] = [-0.001, 0.126]
+    lines = survey_page(table).splitlines()[2:]
+    assert len(lines) == len(USE)
+    assert lines[0].startswith("| none | ") and " k=4 |" in lines[3]
+    (mixed,) = (line.split(" | ") for line in lines if line.startswith("| block_mix k=8, scope image |"))
+    assert mixed[2] == "0.00" and mixed[6] == "13 %"
+    with pytest.raises(PrivpipeError, match=r"the survey has no points none\. Measure them: `make survey`"):
+        survey_page(table[table["point"] != "none"])
 
 
 @pytest.mark.parametrize("content", [None, "group,fingerprint\na,b\n", ",".join(COLUMNS) + "\n"])
