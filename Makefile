@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Bytecode is written as modules are first used, which takes less than to compile all; at once where use may not write.
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help setup demo test repro survey study leaderboard bench docs check lock
@@ -17,8 +19,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "privpipe needs Python 3.11, 3.12 or 3.13; set one: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet $(BYTECODE) --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: setup  ## the whole pipeline on images that the code draws: offline, about 3 minutes

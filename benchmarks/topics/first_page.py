@@ -36,7 +36,7 @@ def outside() -> dict[str, str]:
     env = environment()
     own = str(Path(sys.executable).parent)
     path = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != own]
-    dropped = ("VIRTUAL_ENV", "PYTHONPATH", *THREAD_VARIABLES)
+    dropped = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", *THREAD_VARIABLES)
     return {name: value for name, value in env.items() if name not in dropped} | {"PATH": os.pathsep.join(path)}
 
 

@@ -14,6 +14,7 @@ from benchmarks.results import Cell, Outcome, Table, Target
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, clocked
 from benchmarks.topics.builds import REVISION
+from benchmarks.topics.first_page import outside
 from privpipe.released import sha256_of
 
 TITLE = "The survey"
@@ -30,7 +31,9 @@ ABOUT = f"""
 {len(POINTS)} of its 32 points, at their full size: perturb, train 5 epochs on 10,000 images, evaluate, attack, score.
 Each build runs them as its own survey does: this one by two worker processes of one thread, in bfloat16; {REVISION} one
 after the other, each in a process of its own with one thread, in float32. The images, the leaked pairs and the
-classifier of raw images are made before and not counted, nor is DVC.
+classifier of raw images are made before and not counted, nor is DVC. {REVISION} has the packages that it pinned.
+Filters with a key for each image are not among the points: this build runs an attack on them that the other does not
+have.
 """
 WANTED = 3.0
 PARTS = {"method": "none", "k": 1, "scope": "dataset", "sigma": 0}
@@ -74,6 +77,7 @@ class This:
         self.setting, self.root = setting, root
         self.folder = setting.folder(f"survey-{type(self).__name__}")
         self.settings = self.folder / "common.yaml"
+        self.interpreter = sys.executable
 
     def file(self, name: str) -> str:
         return str(self.folder / name)
@@ -81,7 +85,7 @@ class This:
     def python(self, module: str, **options: str | Path) -> None:
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         own = environment() | {"PYTHONPATH": str(self.root)}
-        run(self.root, sys.executable, "-m", module, *words, env=own)
+        run(self.root, self.interpreter, "-m", module, *words, env=own)
 
     def prepare(self) -> None:
         """What all points share."""
@@ -118,6 +122,12 @@ class Earlier(This):
     """The survey as it was."""
 
     common, classifier = "survey/common.yaml", "recogniser"
+
+    def __init__(self, setting: Setting, root: Path):
+        super().__init__(setting, root)
+        setting.tell(f"install what {REVISION} pins")
+        run(root, "make", "setup", env=outside())
+        self.interpreter = str(root / ".venv" / "bin" / "python")
 
     def run(self, points: dict[str, dict[str, Any]]) -> None:
         YAML().dump({"points": {name: PARTS | values for name, values in points.items()}}, self.folder / "points.yaml")
