@@ -90,8 +90,9 @@ def loss_by_scope(method: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame],
     def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
         by_point = survey.set_index("point")
         rows = (by_point.loc[f"{method}-{k}-{scope}"] for scope in ("dataset", "image"))
-        ends = ([row[f"test_accuracy{end}"] for end in ("", "_low", "_high")] for row in rows)
-        return in_points(*(Quantity(*values, "1 model each") for values in ends))
+        ends = [[float(row[f"test_accuracy{end}"]) for end in ("", "_low", "_high")] for row in rows]
+        one, each = (Quantity(mean, low, high, "1 model each") for mean, low, high in ends)
+        return in_points(one, each)
 
     return measure
 
@@ -101,7 +102,8 @@ def loss_of_trained(group: str, other: str, k: int) -> Callable[[pd.DataFrame, p
 
     def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
         results = (trained(name, k)(study, survey) for name in (group, other))
-        return in_points(*(Quantity(r.value / 100, r.low / 100, r.high / 100, r.runs) for r in results))
+        one, each = (Quantity(r.value / 100, r.low / 100, r.high / 100, r.runs) for r in results)
+        return in_points(one, each)
 
     return measure
 

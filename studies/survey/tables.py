@@ -24,7 +24,9 @@ def load_points(path: str | Path) -> list[Point]:
     """
     rows = [dict(zip(COLUMNS, cells, strict=True)) for cells in read_rows(Path(path), COLUMNS)]
     try:
-        points = [{name: cell if name in TEXT else json.loads(cell) for name, cell in row.items()} for row in rows]
+        points: list[Point] = [
+            {name: cell if name in TEXT else json.loads(cell) for name, cell in row.items()} for row in rows
+        ]
     except ValueError as error:
         raise PrivpipeError(f"cannot read {path}: {error}. Make it with `dvc --cd studies/survey repro`.") from error
     for point in points:
