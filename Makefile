@@ -23,13 +23,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup  ## the whole pipeline on images that the code draws: offline, about 3 minutes
+demo: setup  ## the whole pipeline on images that the code draws: offline, 1 to 3 minutes
 	tools/demo.sh
 
 test: setup  ## the tests
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15 tests/pipeline tests
 
-repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; about a quarter of an hour on 2 cores)
+repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; 5 to 15 minutes on 2 cores)
 	dvc repro
 
 survey: setup  ## accuracy against measured privacy for many perturbations (about half an hour on 2 cores; goes on where it stopped)

@@ -13,9 +13,9 @@ FACTS = {"processor": "processor", "cores": "cores", "memory_gib": "GiB of memor
 INTRODUCTION = """# How fast it is
 
 Made by `make bench` from `benchmarks/results/*.json`; `python -m benchmarks --page` writes it again from these, and
-measures nothing. Every number here is from there. Each contender ran in turns with the one that it is compared with, in
-the same run: ratios are medians over the rounds, with the smallest and the largest beside them. A verdict goes by the
-median.
+measures nothing. Every number here is from there. Each contender ran in the same run as the one that it is compared
+with, and in turns with it where there are rounds: ratios are medians over these, with the smallest and the largest
+beside them. A verdict goes by the median. Topics that take long are measured only when named.
 """
 
 AGAINST_FLOAT32, AGAINST_BFLOAT16 = "against plain", "against bfloat16 plain"  # columns of `benchmarks.topics.training`

@@ -18,8 +18,8 @@ What carries it: a grid goes over machines with `sweep.scheduler: tcp://...`, a 
 model each at a time; no model waits for another, so N machines take an Nth of the time as long as there are many more
 models than workers. Sets that do not fit into memory are streamed from the disk in training (`train.memory_mb`) and in
 perturbing. *Not built*: training one model on several machines or GPUs (torchrun), and perturbing one file on several
-machines; the key material of an image is named by its number, so parts of a file could be made anywhere, but no
-command does it.
+machines; the key material of an image follows from its pixels, so parts of a file could be made anywhere once equal
+images are counted across them, but no command does it.
 """
 IMAGES, SIZE = 1_280_000, 224
 GRID, EPOCHS, GRID_IMAGES = 10_000, 10, 49_000

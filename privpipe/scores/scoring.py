@@ -21,6 +21,7 @@ from privpipe.perturb.keys import KeyRecovery
 from privpipe.scores import privacy
 from privpipe.scores.base import Attempt, Recognise
 from privpipe.scores.registry import scores
+from privpipe.scores.second_release import DECIMALS as second_release_decimals
 from privpipe.scores.second_release import second_release
 from privpipe.store import RAW, SPLITS, open_store
 
@@ -30,7 +31,8 @@ KEY_BYTES = 128 << 20  # of the keys of single images that are held in memory to
 CANDIDATE_BYTES = 512 << 20
 KEYS_COMPARED = 100  # images, at most, whose own keys a found key is compared with under `scope: image`
 FRACTIONS = (0.5, 0.9, 0.99)  # of a key, for the cost in data
-CONFIDENCE_DECIMALS = 3  # of what is published, see `privpipe.scores.base.Score.decimals`
+# Of what is published, by what a name ends in; see `privpipe.scores.base.Score.decimals`.
+DECIMALS = {"confidence": 3, **second_release_decimals}
 COST_COLUMNS = ("level", "attack", "stolen", "pairs", "key_recovery", "blocks_recovered", "confidence")
 
 
@@ -89,14 +91,14 @@ def published(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rounded(name: str, value: Any) -> Any:
-    """A value as it may be committed: rounded as its score says, whose name `name` is or ends in.
+    """A value as it may be committed: rounded as its score or `DECIMALS` says, whose name `name` is or ends in.
 
     Args:
         name: of a metric or column, such as `l0_psnr_worst` or `ssim`.
     """
     if not isinstance(value, float):
         return value
-    decimals = {score.name: score.decimals for score in scores()} | {"confidence": CONFIDENCE_DECIMALS}
+    decimals = {score.name: score.decimals for score in scores()} | DECIMALS
     endings = [ending for ending in decimals if f"_{name}".endswith(f"_{ending}")]
     places = decimals[max(endings, key=len)] if endings else None
     return value if places is None else round(value, places)

@@ -41,6 +41,7 @@ NAMES = (
     "grown_release_changed",
     "grown_release_gain_db",
 )
+DECIMALS = {"gain_db": 1, "filters_found": 3, "release_changed": 3}  # of what is published, by what a name ends in
 Metrics = dict[str, str | float | None]
 
 

@@ -16,7 +16,7 @@ USE = {
     "pixelate-4": "only where coarse shapes may show",
     "pixelate-8": "only where a thumbnail may show; there is no key to lose",
     "random_filter-5-dataset": FOUND,
-    "random_filter-7-image": "as pixelate k=8, a little more hidden",
+    "random_filter-7-image": "as pixelate k=8: less like the original, as often recognised",
     "block_scramble-4-dataset": FOUND,
     "block_scramble-8-dataset": FOUND,
     "block_scramble-4-image": "as pixelate k=4",

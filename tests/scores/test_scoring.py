@@ -1,5 +1,6 @@
 """The owner's judgement: found keys and images against the true ones, with the key as upper bound."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from privpipe.scores.scoring import (
 )
 from privpipe.store import RAW, Header, create
 
+ROOT = Path(__file__).parents[2]
 SIZE, K = 16, 4
 DRAWN = draw(60, SIZE, rng=np.random.default_rng(0))
 ORIGINALS, LABELS = DRAWN.images[:20], DRAWN.labels[:20]
@@ -212,6 +214,11 @@ def test_candidates_are_the_test_images_first_and_no_more_than_memory_holds(
         ("ssim", 0.36426579817908344, 0.364),
         ("mean_image_ssim_worst", 0.6557068416591074, 0.656),
         ("l2_confidence", 0.7187243603412486, 0.719),
+        ("second_release_gain_db", 0.3070823303931469, 0.3),
+        ("second_release_independent_gain_db", 0.32099366950050623, 0.3),
+        ("grown_release_gain_db", 0.0364097862507613, 0.0),
+        ("second_release_filters_found", 0.987654321, 0.988),
+        ("grown_release_changed", 0.12345, 0.123),
         ("l0_recognised", 0.3391, 0.3391),
         ("l0_key_recovery", 0.12345678, 0.12345678),
         ("l1_ssim", None, None),
@@ -222,6 +229,13 @@ def test_numbers_that_follow_from_originals_are_published_without_the_digits_tha
     name: str, value: object, expected: object
 ) -> None:
     assert published({name: value}) == {name: expected}
+
+
+def test_no_committed_number_that_follows_from_originals_has_more_digits_than_said() -> None:
+    metrics = json.loads((ROOT / "metrics" / "privacy.json").read_text())
+    by_chance = {name: value for name, value in metrics.items() if name.startswith("chance_")}  # of the method alone
+    floats = {name: value for name, value in metrics.items() if isinstance(value, float) and name not in by_chance}
+    assert len(floats) > 30 and all(value == round(value, 5) for value in floats.values()), floats
 
 
 def test_seconds_are_not_published() -> None:
