@@ -63,7 +63,9 @@ def main(only: tuple[str, ...], quick: bool, images: Path | None, where: str | N
                     print_rows([table.columns, *([show(cell) for cell in row] for row in table.rows)])
                     click.echo()
             if not quick:
-                command = f"python -m benchmarks --only {each}" + (f" --machine {where}" if where else "")
+                given = {"images": setting.images_name if images else None, "machine": where}
+                options = "".join(f" --{name} {value}" for name, value in given.items() if value)
+                command = f"python -m benchmarks --only {each}{options}"
                 label = f"{each}-{where}" if where else each
                 save(Result(label, command, machine, rates, setting.images_name, outcome))
     print_summary(targets)
