@@ -2,8 +2,9 @@
 
     python -m studies.pages
 
-puts the claims, the readings, the two precisions and the two recipes into docs/reproduction.md, the survey and the
-accuracies into docs/results.md and the leaderboard into docs/leaderboard.md, each between its two comments.
+puts the claims, what is measured, the readings, the two precisions and the two recipes into docs/reproduction.md, the
+survey and the accuracies into docs/results.md and the leaderboard into docs/leaderboard.md, each between its two
+comments.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from privpipe.perturb import PERTURBATIONS
 from privpipe.pipeline.entries import scheme_of
 from privpipe.pipeline.grid import load_grid
 from studies.paper.claims import claims_page
+from studies.paper.measured import measured_page
 from studies.paper.modern import modern_page
 from studies.paper.precision import precision_page
 from studies.paper.readings_page import readings_page, strengths_page
@@ -95,6 +97,12 @@ def titles() -> list[str]:
     return [scheme_of(tasks[0].params).title for tasks in grid.groups.values()]
 
 
+def planned() -> dict[str, int]:
+    """How many models each group of the paper's grid has."""
+    grid = load_grid(STUDY / "params.yaml", STUDY / "common.yaml")
+    return {name: len(tasks) for name, tasks in grid.groups.items()}
+
+
 def filled(page: str, name: str, text: str) -> str:
     """A page with other text between `<!-- name -->` and `<!-- /name -->`.
 
@@ -124,6 +132,7 @@ def documents(
     """
     blocks = (
         ("reproduction.md", "claims", claims_page(results)),
+        ("reproduction.md", "measured", measured_page(results, planned())),
         ("reproduction.md", "precision", precision_page(beside["precision"])),
         ("reproduction.md", "readings", readings_page(results, beside["readings"])),
         ("reproduction.md", "penalty", strengths_page(results, beside["penalty"])),
