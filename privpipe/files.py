@@ -208,7 +208,12 @@ def write_text(path: str | Path, text: str, *, private: bool = False) -> None:
 
 def write_json(path: str | Path, values: dict[str, Any]) -> None:
     """Write `values` to `path` as indented JSON, atomically; NaN and infinity are refused."""
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(values))
+
+
+def json_text(values: dict[str, Any]) -> str:
+    """What `write_json` writes."""
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

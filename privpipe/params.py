@@ -17,6 +17,7 @@ from privpipe.errors import PrivpipeError, unknown
 from privpipe.networks.registry import network_for
 from privpipe.parameters import Attack, Data, Group, Key, Model, Perturb, Train
 from privpipe.perturb import METHODS, PERTURBATIONS, RELEASES
+from privpipe.perturb.release import SetRelease
 from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
@@ -181,9 +182,12 @@ def _experiment_problems(params: Params) -> list[str]:
     release = RELEASES.get(perturb.method)
     if release is not None:
         problems = release.setting_problems(perturb.scope, perturb.sigma, perturb.own)
+        public_problems = [] if problems else _of_public(params, release)
         network_problems = _of_trained(params) if release.trained else []
-        return [*strange, *problems, *_without_guarantee(perturb), *network_problems]
+        return [*strange, *problems, *public_problems, *_without_guarantee(perturb), *network_problems]
     kind = PERTURBATIONS[perturb.method]
+    if own_problems := kind.own_problems(perturb.own):  # the method cannot be made with them
+        return [*strange, *own_problems, *_without_guarantee(perturb)]
     network = network_for(model.arch, params.train.recipe)()
     method = kind(size, perturb.k, perturb.scope, perturb.sigma, **perturb.own)
     return [
@@ -192,6 +196,25 @@ def _experiment_problems(params: Params) -> list[str]:
         *_without_guarantee(perturb),
         *network.experiment_problems(method, model.descrambler),
     ]
+
+
+def _of_public(params: Params, release: type[SetRelease]) -> list[str]:
+    """What a release asks of the public images: that there are some, and that it may show them."""
+    data, method = params.data, params.perturb.method
+    if isinstance(data.public, str):
+        return []
+    if not data.public and release.needs_public(params.perturb.own):
+        return [
+            f"data.public must be above 0 for perturb.method={method}, which needs public images; got {data.public:g}. "
+            "Set a fraction such as 0.1, or a folder of images that everybody may see."
+        ]
+    if data.public and release.shows_public and data.source == "folder" and params.key.seed is None:
+        return [
+            f"data.public must be a folder of images that everybody may see for perturb.method={method} with a real "
+            f"key: patches of the public images are released as they are, and data.public={data.public:g} takes these "
+            "from your own. Name a folder, or set key.seed=0 to measure without releasing."
+        ]
+    return []
 
 
 def _of_trained(params: Params) -> list[str]:

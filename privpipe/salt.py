@@ -2,9 +2,9 @@
 
 DVC writes the MD5 and the size of every output into `dvc.lock`, which git publishes. Whoever guesses the content of a
 file compares its digest, and the size of a compressed image nearly tells it too. So with a real key every such
-file carries a salt of 128 bits that only the owner knows, and files with compressed images are padded to a round
-size. With a research key, which anybody can make again, a salt would hide nothing: it is empty, and files stay as
-they are.
+file carries a salt of 128 bits that only the owner knows, and files with compressed images, and those that name
+files, are padded to a round size. With a research key, which anybody can make again, a salt would hide nothing: it
+is empty, and files stay as they are.
 """
 
 import hashlib
@@ -61,6 +61,18 @@ def salted_html(text: str, salt: str) -> str:
         return text
     padding = _padding(salt, len(text.encode()) + len("<!--  -->\n"))
     return f"{text}<!-- {padding.decode()} -->\n"
+
+
+def salted_json(text: str, salt: str) -> str:
+    """The text of a JSON object with a salt as a last entry `salt` that rounds up its size. Unchanged without a salt.
+
+    Args:
+        text: of an object that is not empty, as `privpipe.files.json_text` writes it.
+    """
+    if not salt:
+        return text
+    start, end = text.removesuffix("\n}\n") + ',\n  "salt": "', '"\n}\n'
+    return start + _padding(salt, len(start.encode()) + len(end)).decode() + end
 
 
 def _padding(salt: str, size: int) -> bytes:

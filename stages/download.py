@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
-from privpipe.files import write_json
+from privpipe.files import json_text, write_text
 from privpipe.owner.keyhome import read_key
+from privpipe.owner.order import salt_of
 from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
 from privpipe.pipeline.steps.download import download
+from privpipe.salt import salted_json
 
 from . import out_path, params_path, stage
 
@@ -24,9 +26,10 @@ def main(folder: Path, key: str | None, images: str, public: str, summary: str |
     with stage():
         data = load_params(params_file).data
         hide_raw_images(folder, Path(images).parent)
-        about = download(data, read_key(key) if key else None, folder, images, public)
+        secret = read_key(key) if key else None
+        about = download(data, secret, folder, images, public)
         if summary is not None:
-            write_json(summary, about)
+            write_text(summary, salted_json(json_text(about), salt_of(secret, "summary")))
 
 
 if __name__ == "__main__":

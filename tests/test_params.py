@@ -256,6 +256,31 @@ IMPOSSIBLE = [
         "perturb.sigma must be 0 for perturb.method=dp_statistics, whose noise follows from perturb.epsilon; got 25. "
         "Set perturb.sigma=0.",
     ),
+    *[
+        (
+            {"perturb__method": name, "data__public": 0.0, "model__arch": "baseline", **more},
+            f"data.public must be above 0 for perturb.method={name}, which needs public images; got 0. Set a fraction "
+            "such as 0.1, or a folder of images that everybody may see.",
+        )
+        for name, more in [("dp_statistics", {}), ("dp_mixtures", {}), ("instahide", {"perturb__mixing_public": 1})]
+    ],
+    *[
+        (
+            {"perturb__method": name, "key__seed": None, "data__source": "folder", "data__path": "images"},
+            f"data.public must be a folder of images that everybody may see for perturb.method={name} with a real key: "
+            "patches of the public images are released as they are, and data.public=0.1 takes these from your own. "
+            "Name a folder, or set key.seed=0 to measure without releasing.",
+        )
+        for name in ("dp_statistics", "dp_mixtures")
+    ],
+    *[
+        (
+            {"perturb__method": "neuracrypt", "perturb__width": width, "model__arch": "vit"},
+            "perturb.width (numbers for each patch) must be a whole number from 1 up to 4096 for "
+            f"perturb.method=neuracrypt; got {width!r}. Use 64, for example.",
+        )
+        for width in ("64px", None, [1], float("inf"))
+    ],
     (
         {"perturb__k": 5},
         "perturb.k must divide data.image_size=32 for perturb.method=block_scramble; got 5. "

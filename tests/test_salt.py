@@ -1,6 +1,7 @@
 """Salts: a file's published digest and size confirm no guess of what it holds, and its content stays as it was."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from privpipe.files import json_text
 from privpipe.report.figures import save
-from privpipe.salt import derived_salt, salted_html, salted_png
+from privpipe.salt import derived_salt, salted_html, salted_json, salted_png
 
 ROUND = 64 << 10  # bytes, as docs/design.md says
 
@@ -54,6 +56,16 @@ def test_a_salted_page_ends_in_a_comment_and_has_a_round_size(text: str) -> None
     assert salted.startswith(text) and salted[len(text) :].startswith(f"<!-- {SALT}") and salted.endswith(" -->\n")
     assert len(salted.encode()) % ROUND == 0
     assert salted_html(text, "") == text
+
+
+@pytest.mark.parametrize("values", [{"split": []}, {"a": {"b": "ü"}, "c": None}, {"a": "x" * ROUND}])
+def test_a_salted_object_has_one_entry_more_and_a_round_size(values: dict[str, object]) -> None:
+    text = json_text(values)
+    salted = salted_json(text, SALT)
+    assert len(salted.encode()) % ROUND == 0 and salted.endswith('"\n}\n')
+    again = json.loads(salted)
+    assert again.pop("salt").rstrip(".") == SALT and again == values
+    assert salted_json(text, "") == text
 
 
 def test_a_figure_is_salted_in_place(tmp_path: Path) -> None:

@@ -162,6 +162,30 @@ def scan_public(root: Path, owned: Path | None = None) -> FolderIndex:
     return FolderIndex(paths, np.zeros(len(paths), np.int64), ("public",), every, left_out=tuple(left_out))
 
 
+def with_classes(index: FolderIndex, root: Path, class_names: tuple[str, ...]) -> FolderIndex:
+    """Public images with the owner's classes, where they are sorted in the same way; else as they are.
+
+    They are where each lies in a folder of such a name just below `root`, and each of these has images. Where only some
+    of the names are the owner's, a warning says what is in the way.
+
+    Args:
+        index: from `scan_public`.
+    """
+    folders = [path.relative_to(root).parts[0] if path.parent != root else "" for path in index.paths]
+    found = set(folders)
+    if found == set(class_names):
+        number = {name: label for label, name in enumerate(class_names)}
+        return replace(index, class_names=class_names, labels=np.array([number[name] for name in folders], np.int64))
+    if found & set(class_names):
+        missing = ", ".join(f"no image in {name}/" for name in class_names if name not in found)
+        others = ", ".join(f"images in {name or root.name}/" for name in sorted(found - set(class_names)))
+        logger.warning(
+            "the classes of the public images are not used (%s): each of your classes must have some, and no others",
+            ", ".join(filter(None, (missing, others))),
+        )
+    return index
+
+
 def _layout(root: Path) -> dict[str, Path]:
     """The folders that hold the classes, by part; `{"train": root}` without parts."""
     names = _subfolders(root)

@@ -153,7 +153,9 @@ class _Auditor:
         name = "public" if self.kind == PUBLIC else split
         if len(good):
             chosen = images if not bad else images[good]
-            self.audit.see(name, start + good, [paths[i] for i in good], labels[good], chosen)
+            # Of public images no class counts: two of them that are alike are no contradiction.
+            classes = labels[good] if name != "public" else np.zeros(len(good), np.int64)
+            self.audit.see(name, start + good, [paths[i] for i in good], classes, chosen)
 
     def duplicates(self, class_names: Sequence[str]) -> list[_Failure]:
         """The images that must be dropped."""

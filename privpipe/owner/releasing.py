@@ -81,7 +81,7 @@ def release_file(
         private = Labelled(store.images("train"), store.labels("train"))
     with open_store(public, PUBLIC) as store:
         others, known = store.images("train"), store.header.class_names == header.class_names
-        others_labels = store.labels("train") if known else None  # a folder of other images has no classes
+        others_labels = store.labels("train") if known else None  # a folder of others need not have them
         if store.header.shape != header.shape:
             raise PrivpipeError(
                 f"{public} has images of shape {store.header.shape}, {images} of {header.shape}. Make both again with "

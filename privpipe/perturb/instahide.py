@@ -139,6 +139,10 @@ class Instahide(SetRelease):
             )
         return problems
 
+    @classmethod
+    def needs_public(cls, settings: Settings) -> bool:
+        return settings.get("mixing_public", 0) > 0
+
     def release(
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream
     ) -> Arrays:

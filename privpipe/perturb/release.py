@@ -58,6 +58,7 @@ class SetRelease(Method):
         form: of what is released, by which `privpipe.nn.release_job` knows how to fit a model to it.
         trained: whether a network is trained on it, which is then `model.arch`; else it is fitted to in one step.
         forgets: whether its randomness must be forgotten once the release is made.
+        shows_public: whether what is released tells of the public images without noise.
         not_exactly, not_at_most: in words, why there is no such number on whose image is in it.
         adds_up: in words, what a second release of the same images tells.
         advice: what to make of it, a sentence or two.
@@ -68,6 +69,7 @@ class SetRelease(Method):
     form: ClassVar[str]
     trained: ClassVar[bool] = False
     forgets: ClassVar[bool] = True
+    shows_public: ClassVar[bool] = False
     not_exactly: ClassVar[str]
     not_at_most: ClassVar[str] = ""
     adds_up: ClassVar[str]
@@ -152,6 +154,11 @@ class SetRelease(Method):
         """Why `perturb.sigma` says nothing, a clause after the method's name."""
         return "which adds no noise"
 
+    @classmethod
+    def needs_public(cls, settings: Settings) -> bool:
+        """Whether nothing can be released under these settings without public images."""
+        return False
+
 
 @dataclass(frozen=True)
 class NoisyRelease(SetRelease):
@@ -201,6 +208,11 @@ class FeatureRelease(NoisyRelease):
     """
 
     drawn: ClassVar[str]
+    shows_public = True
+
+    @classmethod
+    def needs_public(cls, settings: Settings) -> bool:
+        return True
 
     def release(
         self, private: Labelled, public: Images, public_labels: Labels | None, classes: int, stream: KeyStream

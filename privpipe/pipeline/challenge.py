@@ -62,8 +62,15 @@ def new_challenge(asked: Asked, folder: Path, private: Path, pairs: int = 0) -> 
         The rules.
 
     Raises:
-        PrivpipeError: there is a challenge in a folder already, the method has no key, or the images are missing.
+        PrivpipeError: there is a challenge in a folder already, one folder is in the other, the method has no key, or
+            the images are missing.
     """
+    one, other = folder.resolve(), private.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise PrivpipeError(
+            f"{private} is to hold the key and the originals, and {folder} is published. Name two folders, neither of "
+            "them in the other."
+        )
     for place in (folder, private):
         if (place / RULES).exists():
             raise PrivpipeError(f"{place} holds a challenge already. Name another folder.")

@@ -225,8 +225,8 @@ def accuracy(by_key: Sequence[Sequence[float]], count: int) -> dict[str, float]:
     Args:
         by_key: 0..1, the seeds of each key in one order.
     """
-    distinct = list(dict.fromkeys(tuple(values) for values in by_key))
-    sample = [sum(values) / len(values) for values in distinct] if len(distinct) > 1 else list(distinct[0])
+    same = len(set(map(tuple, by_key))) == 1
+    sample = list(by_key[0]) if same else [sum(values) / len(values) for values in by_key]
     mean, runs = sum(sample) / len(sample), sum(len(values) for values in by_key)
     if len(sample) == 1:
         low, high = wilson_interval(round(mean * count), count)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import cv2
+from tqdm import tqdm
 
 from privpipe.errors import PrivpipeError, unknown
 from privpipe.nn.device import resolve_device
@@ -81,6 +82,8 @@ def available_cpus() -> int:
 def _start_worker() -> None:
     """One thread for OpenCV, no bars, and an end as soon as the parent ends, even when it was killed."""
     cv2.setNumThreads(1)
+    # Bars of several processes share none: a lock between these would be left behind where a worker is ended.
+    tqdm.set_lock(threading.RLock())
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # tqdm asks: bars of many workers overwrite each other
     parent = multiprocessing.parent_process()
 
@@ -106,7 +109,6 @@ def _dask(address: str) -> Iterator[Executor]:
             "workers with `dask worker ADDRESS --nthreads 1`."
         ) from error
     # distributed has types in part
-    # distributed gives it no types.
     client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     with client:
         executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]  # distributed has types in part

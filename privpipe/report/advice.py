@@ -13,7 +13,8 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     method = PERTURBATIONS.get(header.method)
     if method is None:
         return None, "This version of privpipe does not know the method."
-    weakness = method(header.original_shape[0], header.k, header.scope).weakness()
+    one = method(header.original_shape[0], header.k, header.scope, header.sigma, None, **header.settings)
+    weakness = one.weakness()
     if weakness is not None:
         return True, weakness
     if not method.keyed:

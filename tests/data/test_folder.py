@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privpipe.data import folder as folder_module
-from privpipe.data.folder import FolderIndex, scan, scan_public
+from privpipe.data.folder import FolderIndex, scan, scan_public, with_classes
 from privpipe.data.folder_file import write_folder
 from privpipe.data.folder_split import split_folder
 from privpipe.data.listing import SUFFIXES
@@ -72,6 +72,32 @@ def test_public_images_of_another_folder(tmp_path: Path) -> None:
     write_folder(tmp_path / "public.h5", index, index.parts, SIZE, kind=PUBLIC)
     with open_store(tmp_path / "public.h5", PUBLIC) as store:
         assert store.counts == {"train": 5, "val": 0, "test": 0}
+
+
+def test_public_images_that_are_sorted_as_the_owners_have_classes(tmp_path: Path) -> None:
+    root = make(tmp_path / "others", {"dog": 2, "cat/young": 1, "cat/old": 3})
+    index = with_classes(scan_public(root), root, ("cat", "dog"))
+    assert index.class_names == ("cat", "dog")
+    assert index.labels.tolist() == [("cat", "dog").index(path.relative_to(root).parts[0]) for path in index.paths]
+    assert Counter(index.labels.tolist()) == {0: 4, 1: 2}
+
+
+@pytest.mark.parametrize(
+    ("public", "said"),
+    [
+        ({"x": 2, "y": 3}, ""),  # no name in common: nobody meant them for classes
+        ({"cat": 2}, "(no image in dog/)"),
+        ({"cat": 2, "dog": 1, "ape": 1}, "(images in ape/)"),
+        ({"cat": 2, "Dog": 1}, "(no image in dog/, images in Dog/)"),
+    ],
+)
+def test_other_public_images_have_none(
+    tmp_path: Path, public: dict[str, int], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make(tmp_path / "others", public)
+    index = with_classes(scan_public(root), root, ("cat", "dog"))
+    assert index.class_names == ("public",) and not index.labels.any()
+    assert said in caplog.text and bool(said) == bool(caplog.records)
 
 
 @pytest.mark.parametrize("public", [".", "a", ".."])

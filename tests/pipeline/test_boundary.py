@@ -43,6 +43,7 @@ def salts(project: Project) -> dict[str, str]:
         with Image.open(project.folder / path) as image:
             image.load()
             found[path] = image.text["Comment"].rstrip(".")
+    found["data/private/summary.json"] = json.loads(project.read("data/private/summary.json"))["salt"].rstrip(".")
     found[SHOWN[2]] = project.read(SHOWN[2]).decode().splitlines()[-1].split()[1].rstrip(".")
     return found
 
@@ -58,8 +59,8 @@ def test_push_uploads_no_raw_image_and_no_key_and_the_cloud_trains(project: Proj
     pieces = [secret.encode(), bytes.fromhex(secret), *windows(project.folder / "data/private/images.h5")]
     for path, salt in salts(project).items():
         assert re.fullmatch("[0-9a-f]{32}", salt), path
-    assert len(set(salts(project).values())) == 8
-    for path in SHOWN:
+    assert len(set(salts(project).values())) == 9
+    for path in (*SHOWN, "data/private/summary.json"):
         assert len(project.read(path)) % (64 << 10) == 0
     uploaded = [path.read_bytes() for path in remote.rglob("*") if path.is_file()]
     assert project.read("data/perturbed.h5") in uploaded

@@ -37,6 +37,11 @@ def test_accuracy_of_several_keys_has_students_interval_over_their_means() -> No
     assert accuracy(values, 500) == pytest.approx({"mean": 0.46, "low": low, "high": high, "runs": 9})
 
 
+def test_two_keys_that_gave_the_same_count_twice() -> None:
+    low, high = t.interval(0.95, 2, 0.32, np.std([0.30, 0.30, 0.36], ddof=1) / 3**0.5)
+    assert accuracy([[0.30], [0.30], [0.36]], 500) == pytest.approx({"mean": 0.32, "low": low, "high": high, "runs": 3})
+
+
 @pytest.mark.parametrize("keys", [1, 3])
 def test_accuracy_of_one_key_or_of_a_method_without_has_students_interval_over_the_seeds(keys: int) -> None:
     low, high = t.interval(0.95, 2, 0.42, 0.02 / 3**0.5)

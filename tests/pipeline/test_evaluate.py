@@ -121,6 +121,14 @@ def test_what_cannot_be_evaluated_is_refused_before_any_work(words: tuple[str, .
     assert not (here / "ev").exists()
 
 
+@pytest.mark.parametrize(("published", "private"), [("ch", "ch"), ("ch", "ch/own"), ("own/ch", "own")])
+def test_a_challenge_publishes_no_folder_that_holds_the_key(here: Path, published: str, private: str) -> None:
+    asked = ("challenge", "new", "block_scramble", published, "--private", private, "--k", "2", "--source", "synthetic")
+    result = ask(*asked)
+    assert result.exit_code == 1 and "Name two folders, neither of them in the other." in result.output
+    assert not (here / "ch").exists() and not (here / "own").exists()
+
+
 def test_a_challenge_is_made_solved_by_our_own_attack_and_scored(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(1500, 40, 30, 300, 10, 40, 5, 1, 1, 1, keys=1, seeds=1, minutes=1)
     monkeypatch.setitem(NEWEST.sizes, "tiny", size)

@@ -180,3 +180,9 @@ def test_dask_is_not_needed_elsewhere() -> None:
     """It is an extra that a plain installation lacks."""
     program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; import studies.paper.group"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS, cwd=Path(__file__).parents[2])
+
+
+def test_workers_that_drew_bars_end_without_a_word() -> None:
+    bar = "from tqdm import tqdm; list(tqdm(range(2), disable=None))"
+    ended = subprocess.run([sys.executable, "-c", PARENT, bar, ""], capture_output=True, text=True, timeout=SECONDS)
+    assert (ended.returncode, ended.stderr) == (0, "")

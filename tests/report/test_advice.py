@@ -1,10 +1,12 @@
 """What the page says of the measured privacy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from privpipe.report.advice import findings
+from privpipe.report.advice import findings, verdict
+from privpipe.store import PERTURBED, Header
 
 HARMLESS: dict[str, Any] = {
     **{f"l{level}_key_recovery": 0.07 for level in range(3)},
@@ -64,3 +66,10 @@ def test_levels_that_were_not_attacked_find_nothing() -> None:
 
 def test_a_reference_classifier_that_recognises_nothing_tells_nothing() -> None:
     assert findings(HARMLESS | {"original_recognised": 0.1, "l0_recognised": 0.1}) == []
+
+
+def test_the_verdict_is_of_the_settings_of_the_file() -> None:
+    header = Header(PERTURBED, "block_pixel_shuffle", 4, "image", ("a", "b"), (0.0, 255.0), (16, 16, 3), "uint8")
+    assert verdict(header)[0] is False
+    fixed = replace(header, settings={"blocks_fixed": 1.0, "pixels_fixed": 1.0})
+    assert verdict(fixed) == (True, "All places stay fixed: these are the images.")

@@ -57,7 +57,9 @@ def test_a_loss_of_trained_models_is_the_difference_of_their_means() -> None:
 
 def test_images_lie_between_two_numbers_tried() -> None:
     result = images_for_key("p")(pd.DataFrame(), survey(point=["p"], images_for_99=[1000.0]))
-    assert (result.value, result.low, result.high) == (1000, 100, 1000)
+    assert (result.value, result.low, result.high) == (1000, 300, 1000)
+    least = images_for_key("p")(pd.DataFrame(), survey(point=["p"], images_for_99=[100.0]))
+    assert (least.value, least.low, least.high) == (100, 1, 100) and "least number tried" in least.runs
 
 
 def test_a_gain_is_of_the_plain_loop_in_both_precisions(tmp_path: Path) -> None:
@@ -87,4 +89,4 @@ def test_a_guess_outside_the_interval_is_said() -> None:
     study = load_results(ROOT / "studies" / "paper" / "results.csv")
     text = page(study, pd.read_csv(ROOT / "metrics" / "survey.csv"))
     assert text.count("\n| ") == len(OUTCOMES) + 1
-    assert "| 1,500 images | 100 images | 10 to 100, between the two numbers tried | yes |" in text
+    assert "| 1,500 images | 100 images | 1 to 100, the least number tried: fewer may do | yes |" in text

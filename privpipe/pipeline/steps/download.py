@@ -8,7 +8,7 @@ import numpy as np
 
 from privpipe.data.archive import read_archive
 from privpipe.data.audit import Audit
-from privpipe.data.folder import FolderIndex, scan, scan_public, warn_of_left_out
+from privpipe.data.folder import FolderIndex, scan, scan_public, warn_of_left_out, with_classes
 from privpipe.data.folder_file import measure_limits, write_folder
 from privpipe.data.folder_split import split_folder
 from privpipe.data.groups import FOLDERS
@@ -54,6 +54,7 @@ def download(data: Data, key: Key | None, archives: Path, images: str, public: s
     rng = shuffler(key, data.split_seed, split_seed)
     write = partial(write_folder, image_size=data.image_size, skip=data.on_error == "skip")
     if owned is not None:
+        class_names = owned.class_names
         warn_of_left_out(owned)
         rows = split_folder(owned, data.n_train, data.n_val, data.n_test, rng, data.public_fraction)
         reading = measure_limits(owned, rows["train"], data.image_size, reading)
@@ -63,12 +64,14 @@ def download(data: Data, key: Key | None, archives: Path, images: str, public: s
             write(public, owned, aside, reading=reading, audit=audit, kind=PUBLIC, salt=salt_of(key, "public"))
     else:
         train, test, n_train = _whole_sets(data, archives)
+        class_names = train.class_names
         rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)
         write_images(images, train, test, rows, salt=salt_of(key, "images"))
         if others is None:
             write_images(public, train, test, {"train": rows["public"]}, PUBLIC, salt_of(key, "public"))
     if others is not None:
         warn_of_left_out(others)
+        others = with_classes(others, given_path("data.public", str(data.public)), class_names)
         beside = audit if owned is not None else None
         write(public, others, others.parts, reading=reading, audit=beside, kind=PUBLIC)
     if owned is None:
