@@ -14,6 +14,7 @@ from privpipe.reading import AUTO, Reading
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+TorchSeed = Annotated[int, Field(ge=0, lt=2**32)]  # its generator on a CPU takes no more bits
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -156,7 +157,7 @@ class Train(Group):
         description="paper: what the learning rate is multiplied by after each epoch"
     )
     reg: NonNegative = Field(description="weight of the penalties")
-    seed: Seed = Field(description="draws the initial weights and the order of the images")
+    seed: TorchSeed = Field(description="draws the initial weights and the order of the images")
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda where there is one")
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(description="CPU threads; results on a CPU depend on it")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -184,4 +185,4 @@ class Attack(Group):
     reference_epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         description="training of the plain classifier that looks at the reconstructions"
     )
-    seed: Seed = Field(description="draws the adversary's own keys and weights")
+    seed: TorchSeed = Field(description="draws the adversary's own keys and weights")

@@ -205,6 +205,10 @@ RANGES = [
     ({"train__batch_size": 65_537}, "train.batch_size", "less than or equal to 65536", "65537"),
     ({"train__threads": 0}, "train.threads", "greater than or equal to 1", "0"),
     ({"train__seed": -1}, "train.seed", "greater than or equal to 0", "-1"),
+    *[
+        ({f"{group}__seed": 2**32}, f"{group}.seed", "less than 4294967296", "4294967296")  # torch would take it for 0
+        for group in ("train", "attack")
+    ],
     ({"key__seed": 2**63}, "key.seed", "less than 9223372036854775808", "9223372036854775808"),
     ({"data__image_size": 7}, "data.image_size", "greater than or equal to 8", "7"),
     ({"data__image_size": 520}, "data.image_size", "less than or equal to 512", "520"),

@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from privpipe.errors import PrivpipeError, unknown
-from privpipe.parameters import Group, Seed
+from privpipe.parameters import Group, TorchSeed
 from privpipe.params import GROUPS, Params, check_params, load_params
 
 Sections = dict[str, Any]
@@ -36,7 +36,7 @@ class Sweep(Group):
     """How the grid is run."""
 
     recipes: Annotated[list[Literal["paper", "modern"]], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Annotated[list[TorchSeed], Field(min_length=1)]
     scheduler: str
     workers: Annotated[int, Field(ge=1, le=4096)] | None
 
