@@ -163,9 +163,11 @@ def restore(
         float32 (T, H, W, C) in grey levels of 0..255, clipped to them, not rounded.
 
     Raises:
-        PrivpipeError: a key is missing or not of the method's form, the shapes differ, or the method says neither how
-            its key undoes it nor what its linear operator is.
+        PrivpipeError: the method gives features, a key is missing or not of the method's form, the shapes differ, or
+            the method says neither how its key undoes it nor what its linear operator is.
     """
+    if method.features:
+        raise PrivpipeError(f"{method.name} gives features, which no linear estimate restores.")
     each = _one_for_each(key, method, perturbed.shape)
     if method.undone_by_key and (key is not None or not method.keyed):
         return _clipped(method.invert(perturbed, key))

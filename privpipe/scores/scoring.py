@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from privpipe.attacks.base import LEVELS as ATTACKED
 from privpipe.attacks.base import AdversaryView
 from privpipe.attacks.records import Record, as_images
 from privpipe.attacks.restoration import Prior, restore
@@ -45,7 +44,8 @@ class Judgement:
         rows: one for each attempt.
         recoveries: how much of the key each run found that sought one, with fewer images or pairs as well.
         problems: level, attack and known pairs of what was not run or not measured, and why.
-        images: for each level the best attack's name and reconstructions uint8 (T, H, W, C), for looking at.
+        images: for each level that was attacked the best attack's name and reconstructions uint8 (T, H, W, C), for
+            looking at.
     """
 
     metrics: dict[str, str | float | None]
@@ -199,7 +199,10 @@ def judge(
     rows += [matching] if matching else []
     random = problems.note(("L0", "random key"), lambda: privacy.chance_key_recovery(perturbation, originals.shape[3]))
     measured = [(record, recovery) for record, recovery in compared if recovery is not None]
-    attacked = ("L0", *(["L1"] if view.public is not None else []), *(["L2"] if view.pairs is not None else []), "L3")
+    known = {"L0": True, "L1": view.public is not None, "L2": view.pairs is not None}
+    # A key that restores nothing bounds nothing; where there is no key to know, L3 is the best of the other levels.
+    known["L3"] = bound is not None or not perturbation.keyed
+    attacked = [level for level, has in known.items() if has]
     metrics = privacy.metrics(
         rows,
         baselines={
@@ -215,7 +218,7 @@ def judge(
         rows,
         measured,
         problems.noted,
-        best_images(rows[: len(attempts)], [record for record, _ in attempts]),
+        best_images(rows[: len(attempts)], [record for record, _ in attempts], attacked),
     )
 
 
@@ -316,11 +319,12 @@ def data_needed(measured: Sequence[tuple[Record, KeyRecovery]]) -> dict[str, flo
     return out
 
 
-def best_images(rows: Sequence[privacy.Row], attempts: Sequence[Record]) -> dict[str, tuple[str, Images]]:
-    """For each level, the attempt of the highest mean SSIM at that level or below."""
-    out = {}
-    order = (*ATTACKED, "L3")
-    for level in order:
+def best_images(
+    rows: Sequence[privacy.Row], attempts: Sequence[Record], levels: Sequence[str]
+) -> dict[str, tuple[str, Images]]:
+    """For each of `levels`, the attempt of the highest mean SSIM at that level or below."""
+    out, order = {}, privacy.LEVELS
+    for level in levels:
         within = [
             (row.scores.get(privacy.LEADING) or 0.0, attempt.attack, attempt.images)
             for row, attempt in zip(rows, attempts, strict=True)

@@ -20,6 +20,7 @@ from privpipe.scores.scoring import best_images
 
 NO_UPLOAD = (1, 1, 0)  # the shape of what was uploaded of an image: no image
 GREY = 127.5
+LEVELS = ("L0", "L1")  # at which releases are attacked
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,6 @@ def judged(
         {name: score(baselines[name]) if name in baselines else {} for name in privacy.BASELINES},
         {one.name: one.chance(labels, None) for one in scores()},
         {one.name: one.measure(replace(attempt, images=originals)) for one in scores() if one.of_originals},
-        ("L0", "L1"),
+        LEVELS,
     )
-    return rows, metrics, best_images(rows, shown)
+    return rows, metrics, best_images(rows, shown, LEVELS)

@@ -1,6 +1,7 @@
 """The tables of the survey: one of its points, one of all attacks on them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,14 @@ def load_points(path: str | Path) -> list[Point]:
 def points_table(points: list[Point]) -> pd.DataFrame:
     """One row for each point: its parameters, accuracy, all of its privacy metrics, and what it was measured by.
 
-    `l0_privacy` to `l3_privacy` are 1 - SSIM of the best reconstruction of that level, at least 0.
+    `l0_privacy` to `l3_privacy` are 1 - SSIM of the best reconstruction of that level, at least 0; 1 where no attack
+    brought images, but nothing for a key with which nobody knows how to restore (L3).
     """
     rows = []
     for point in points:
         privacy = {f"{level}_privacy": 1 - min(1.0, point["privacy"][f"{level}_ssim"] or 0.0) for level in LEVELS}
+        if point["privacy"]["l3_ssim"] is None:
+            privacy["l3_privacy"] = math.nan
         accuracy = {name: point["evaluate"][name] for name in ACCURACY}
         by = {"precision": point["train"]["precision"], "processor": point["processor"], "code": point["code"]}
         rows.append({"point": point["group"], **point["parameters"], **accuracy, **privacy, **point["privacy"], **by})

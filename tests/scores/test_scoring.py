@@ -80,7 +80,7 @@ def test_a_perfect_attack_and_a_failed_one() -> None:
     assert [row["attack"] for row in table] == ["as_is", "clever", "key", "matching", "broken"]
     assert [row["problem"] for row in table] == [None] * 4 + ["too few"]
     np.testing.assert_array_equal(found.images["L1"][1], ORIGINALS)
-    assert list(found.images) == ["L0", "L1", "L2", "L3"]
+    assert list(found.images) == ["L0", "L1", "L3"]
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
@@ -122,6 +122,20 @@ def test_without_a_key_there_is_no_upper_bound() -> None:
     metrics = judged(blur, [Record("L0", "as_is", 0, 40, 0.1, None, held(blur).targets)]).metrics
     assert metrics["l3_ssim"] == metrics["l0_ssim"]
     assert metrics["l3_key_recovery"] is None and metrics["chance_key_recovery"] is None
+
+
+def test_a_key_that_restores_nothing_is_no_upper_bound() -> None:
+    """Nobody says how the key of NeuraCrypt restores: level L3 is empty, and not what lower levels brought."""
+    method = METHODS["neuracrypt"](SIZE, K, "dataset", 0.0, KeyStream(bytes(range(32))), width=64)
+    view = AdversaryView(
+        "neuracrypt", K, "dataset", 0.0, method.apply(PUBLIC), method.apply(ORIGINALS), PUBLIC, None,
+        method.settings, ORIGINALS.shape[1:],
+    )  # fmt: skip
+    found = judge(view, [Record("L0", "any", 0, 40, 0.1, None, ORIGINALS)], ORIGINALS, LABELS, method, recognise)
+    assert ("L3", "key", 0, "neuracrypt gives features, which no linear estimate restores.") in found.problems
+    assert {value for name, value in found.metrics.items() if name.startswith("l3_")} == {None}
+    assert found.metrics["l1_ssim"] == 1 and list(found.images) == ["L0", "L1"]
+    assert found.metrics.keys() == judged(owner("block_scramble"), []).metrics.keys()
 
 
 @pytest.mark.parametrize("public", [None, PUBLIC[:1]])

@@ -43,6 +43,7 @@ def test_tables_have_a_row_for_each_point_and_each_attack(tmp_path: Path) -> Non
     table = points_table(points)
     assert list(table["point"]) == list(table["method"]) == ["a", "b"]
     assert list(table["l1_privacy"]) == [0.0, 1.0]
+    assert table["l3_privacy"][0] == 0.0 and math.isnan(table["l3_privacy"][1])  # a bound that was not measured
     assert "epsilon" not in table  # which none of the methods takes
     assert table.columns[2 : 2 + len(ACCURACY)].to_list() == list(ACCURACY)
     assert table.iloc[0, -3:].to_list() == ["bfloat16", "A processor, of one core", "c" * 16]
