@@ -7,18 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privpipe.perturb.base import ZERO, Array, Images, Perturbation, cached
-from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.keys import KeyRecovery
 from privpipe.perturb.keystream import Bytes, Copies
 from privpipe.perturb.knowledge import ANY_OUTPUT
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
-from privpipe.perturb.values import Doubles
+from privpipe.perturb.values import Doubles, Floats
 
 COLOURS = 3
 BITS = 8
 DIGITS = 12  # of a probability
-FLOAT_BYTES = 4
+COMPARED = 1 << 23  # bits of images that are compared at a time: 32 MB
 # Of red, green and blue in Y, Cb - 128 and Cr - 128, and back (ITU-T T.871, as JPEG has it), in steps of 2^-14: then
 # sums of products with whole levels are exact in float32, in whatever order a library adds.
 STEPS = 1 << 14
@@ -138,14 +137,22 @@ class LdpSlicing(Perturbation):
         return KeyRecovery(float((flipped**2 + (1 - flipped) ** 2).mean()), None)
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """By the squared distance to the mean of what becomes of a candidate, before it is cut to 0..255."""
-        truly = 1 - 2 * self.thresholds(gallery.shape[3]) / (1 << DIGITS)  # a bit of ±1 has this mean
-        bits = np.unpackbits(details(gallery)[..., None], axis=-1, bitorder="little").astype(np.float32)
-        weights = (truly * 2.0 ** np.arange(BITS)).astype(np.float32)
-        expected = 127.5 + np.einsum("nhwcb,cb->nhwc", bits - np.float32(0.5), weights)
-        if gallery.shape[3] == COLOURS:
-            expected = (expected - [0, GREY, GREY]) @ TO_RGB.T
-        return -squared_distances(targets, expected)
+        """By the bits: each that is as in the candidate adds the logarithm of the odds that it is told truly.
+
+        But for a constant that is the logarithm of the probability of the bits, which are flipped independently. The
+        bits of an upload in red, green and blue are those of its Y, Cb and Cr, rounded. They are the bits that were
+        made where red, green and blue were not cut to 0..255; of pixels that were cut, the nearest that can be told.
+        """
+        flipped = self.thresholds(gallery.shape[3]) / (1 << DIGITS)
+        odds = np.tile(np.log((1 - flipped) / flipped).ravel() / 2, self.image_size**2)  # ±1 are 2 apart
+        seen, asked = (images.reshape(len(images), -1) for images in (from_colours(targets), details(gallery)))
+        out = np.zeros((len(seen), len(asked)))
+        step = max(1, COMPARED // (BITS * max(len(seen), len(asked))))  # values, so that memory stays bounded
+        for first in range(0, seen.shape[1], step):
+            one, other = (signs(values[:, first : first + step]) for values in (seen, asked))
+            one *= odds[BITS * first :][: one.shape[1]].astype(np.float32)
+            out += one @ other.T
+        return out
 
     def epsilons(self, channels: int) -> tuple[float, float] | None:
         flipped = self.thresholds(channels) / (1 << DIGITS)
@@ -187,3 +194,23 @@ def to_colours(values: Images) -> Images:
     colours: Array = cv2.transform(values.reshape(count * height, width, channels).astype(np.float32), shifted)
     rounded: Images = cv2.subtract(colours.reshape(1, -1), ZERO, dtype=cv2.CV_8U)  # type: ignore[assignment]  # by dtype
     return rounded.reshape(values.shape)
+
+
+def from_colours(images: Images) -> Images:
+    """Y, Cb, Cr of red, green and blue, rounded and cut to 0..255: the way back from `to_colours`.
+
+    It gives the same values again where none of red, green and blue was cut.
+    """
+    if images.shape[3] != COLOURS:
+        return images
+    shifted, rows = np.column_stack([TO_YCC, [0, GREY, GREY]]), images.reshape(-1, images.shape[2], COLOURS)
+    values: Array = cv2.transform(rows.astype(np.float32), shifted)
+    return np.asarray(np.rint(values.clip(0, 255)).astype(np.uint8).reshape(images.shape))
+
+
+def signs(values: Images) -> Floats:
+    """The bits of values (n, values), 1 or -1, the lowest bit of each first, float32 (n, 8·values)."""
+    bits = np.unpackbits(np.ascontiguousarray(values), axis=1, bitorder="little").astype(np.float32)
+    bits *= 2
+    bits -= 1
+    return bits

@@ -8,7 +8,7 @@ import pytest
 from privpipe.attacks.linkage import method_similarity
 from privpipe.data.synthetic import draw
 from privpipe.perturb import KeyStream
-from privpipe.perturb.ldp_slicing import LdpSlicing, details, to_colours
+from privpipe.perturb.ldp_slicing import LdpSlicing, details, from_colours, to_colours
 from privpipe.scores.guarantee import guarantee
 
 KEY = KeyStream(bytes(range(32)))
@@ -46,6 +46,15 @@ def test_colours_come_back_as_jpeg_has_them() -> None:
     values = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     theirs = [np.asarray(Image.fromarray(one, "YCbCr").convert("RGB")) for one in values]
     assert np.abs(to_colours(values) - np.stack(theirs).astype(int)).max() <= 1
+
+
+def test_the_way_back_from_colours_is_exact_where_nothing_was_cut() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    colours = to_colours(values)
+    whole = ((colours > 0) & (colours < 255)).all(axis=-1)
+    assert whole.mean() > 0.2 and (from_colours(colours) != values).any()
+    np.testing.assert_array_equal(from_colours(colours)[whole], values[whole])
+    np.testing.assert_array_equal(from_colours(values[..., :2]), values[..., :2])
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
@@ -96,6 +105,35 @@ def test_keys_differ_by_key_and_setting() -> None:
     others = [replace(method, stream=KeyStream(bytes([1, *range(1, 32)]))), replace(method, epsilon=4.001)]
     assert all(method.key_similarity(method.dataset_key, one.dataset_key).pixels < chance + 0.03 for one in others)
     assert method.key_similarity(method.dataset_key, method.dataset_key).pixels == 1
+
+
+@pytest.mark.parametrize(("channels", "epsilon"), [(1, 0.5), (1, 20.0), (2, 8.0)])
+def test_the_likelihood_is_the_probability_of_the_bits(
+    channels: int, epsilon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit; of images in other than three colours nothing is lost on the way."""
+    images = IMAGES[:6, :8, :8, :channels].copy()
+    method = LdpSlicing(8, 1, "image", 0.0, KEY, epsilon=epsilon)
+    targets = method.apply(images[:3])
+    expected = np.zeros((3, 6))
+    for t, g, y, x, c, bit in np.ndindex(3, 6, 8, 8, channels, 8):
+        flipped = method.thresholds(channels)[c, bit] / 4096
+        differs = (targets[t, y, x, c] ^ details(images[g : g + 1])[0, y, x, c]) >> bit & 1
+        expected[t, g] += np.log(flipped if differs else 1 - flipped)
+    for compared in (1, 1 << 23):  # a value at a time, or all of them
+        monkeypatch.setattr("privpipe.perturb.ldp_slicing.COMPARED", compared)
+        found = method.log_likelihood(targets, images)
+        difference = found - expected
+        np.testing.assert_allclose(difference, np.broadcast_to(difference[:, :1], difference.shape), atol=1e-3)
+
+
+def test_the_likelihood_of_colours_tells_what_a_distance_does_not() -> None:
+    images = draw(200, 32, rng=np.random.default_rng(0)).images
+    method = LdpSlicing(32, 1, "image", 0.0, KEY, epsilon=2.0)
+    targets = method.apply(images[:40])
+    by_distance = np.square(targets[:, None].astype(float) - images[None]).sum(axis=(2, 3, 4)).argmin(axis=1)
+    found = method_similarity(targets, images, method).argmax(axis=1)
+    assert (found == np.arange(40)).mean() > 0.97 and (by_distance == np.arange(40)).mean() < 0.5
 
 
 def test_the_likelihood_tells_whose_image_it_is_the_less_the_smaller_epsilon() -> None:
