@@ -16,7 +16,8 @@ reached the adversary some other way. Each method says which equations its key s
   with which block went where, by the nibbles of a block without their order and signs.
 - format_preserving: a place where nothing changes is not encrypted; where values change, which became which is counted.
 - random_filter: the same for the k*k weights of the filter, N(0, 1) beforehand; every pixel and colour is an equation.
-- gaussian_noise, correlated_noise: the mean difference is the field, exact up to rounding.
+- gaussian_noise, correlated_noise, dp_pix: the mean difference is the field, exact up to rounding. What was cut to
+  0..255 is left out; where all was, the largest difference bounds the noise.
 
 Attacks with known pairs are as old as cryptanalysis; linear algebra makes one of every linear cipher.
 """
@@ -106,9 +107,9 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
       them, that can be told apart and lie in systems that are explained exactly. Of nested permutations it is the
       product of both.
     - a substitution: the fraction of the 256 values that occur where it is applied and always became the same.
-    - overdetermined linear equations, and a field that is added: what rounding leaves unexplained, over what is left
-      unexplained of each pair by the key of the others. Of a single pair, a field has nothing else to be compared with
-      than its strength, `sigma`.
+    - overdetermined linear equations, and noise that is added: what rounding leaves unexplained, over what is left
+      unexplained of each pair by the key of the others. Of a single pair, noise has nothing else to be compared with
+      than its strength, `sigma`. Of noise the fraction counts that was not cut off in all pairs.
     - other linear equations: how far, in decibels, the key of the others goes in explaining each pair, from what the
       means explain (0) to all but the rounding (1).
 
@@ -127,7 +128,7 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
     _check(pairs, method)
     equations = method.key_equations()
     if isinstance(equations, Added):
-        return _solve_field(pairs, equations)
+        return _solve_field(pairs, equations, method)
     if isinstance(equations, Substituted):
         return _solve_substitution(pairs, equations)
     if isinstance(equations, Nested):
@@ -260,17 +261,26 @@ def _equations(pairs: Pairs, linear: Linear) -> "Iterator[_Equations]":
         yield _Equations.of(x, y, np.concatenate([np.tile(fold, places) for fold in folds[rows]]), number)
 
 
-def _solve_field(pairs: Pairs, equations: Added) -> Solved:
-    differences = pixel_values(pairs.perturbed).astype(np.float64) - pairs.originals
-    field, sigma = differences.mean(axis=0), equations.sigma
+def _solve_field(pairs: Pairs, equations: Added, method: Perturbation) -> Solved:
+    seen, plain = (method.observations(pixel_values(images)) for images in (pairs.perturbed, pairs.originals))
+    differences, sigma = seen.astype(np.float64), equations.sigma
+    differences -= plain
+    whole = (seen > 0) & (seen < WHITE) if method.exact else np.ones(seen.shape, bool)
+    counts = whole.sum(axis=0)
+    # Noise is at least as strong as any difference from what it made black or white.
+    ends = np.where(seen[0] <= 0, differences.min(axis=0), differences.max(axis=0))
+    field = np.where(counts > 0, differences.sum(axis=0, where=whole) / np.maximum(counts, 1), ends)
     if len(differences) > 1:
         expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2
-        left = float(differences.var(axis=0, ddof=1).mean())
+        differences -= field
+        differences *= differences
+        left = float(differences.sum(where=whole)) / max(1, int((counts - 1).clip(min=0).sum()))
         confidence = min(1.0, expected / max(left, expected))
     else:
         power = float((field**2).mean())
         confidence = min(power, sigma**2) / max(power, sigma**2, SMALLEST_NOISE)
-    return Solved(field.astype(np.float32), confidence)
+    known = float((counts > 0).mean())
+    return Solved(field.astype(np.float32).reshape(method.key_form(field.shape[1])), confidence * known)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
     from privpipe.attacks.restoration import Prior, restore
     images = restore(perturbed, GaussianBlur(32, k=7), key=None, prior=Prior.of(public))
 
-Where the method says how its key undoes it, that is done. Else it says that it is linear in the image,
-y = K x + noise, with the same K for each colour. Under a prior of mean m and covariance S, the linear estimate with the
-least mean square error is
+Where the method says how its key undoes it, that is done. Else noise that is known is taken off
+(`privpipe.attacks.known_noise`), and the method says that it is linear in the image, y = K x + noise, with the same K
+for each colour. Under a prior of mean m and covariance S, the linear estimate with the least mean square error is
 
     x = m + S Kᵀ (K S Kᵀ + N)⁻¹ (y - K m),
 
@@ -25,6 +25,7 @@ vectors of Pratt, "Generalized Wiener filtering computation techniques", IEEE Tr
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from privpipe.attacks.banded import Bands
+from privpipe.attacks.known_noise import without_noise
 from privpipe.attacks.moments import principal_axes, products_along
 from privpipe.attacks.windows import Window, reach_of, sample_windows, side_of, unit_of, windows
 from privpipe.errors import PrivpipeError
@@ -179,12 +181,16 @@ def restore(
         )
     if rounding is None:
         rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
+    unknown: Perturbation | None = replace(method, image_size=len(prior.mean))  # whose noise is not known
+    if key is not None and method.noise_is_key:
+        perturbed, key, each, unknown = without_noise(perturbed, method, key, prior), None, False, None
+    of_blocks = partial(_noise, unknown, key_noise)
     if len(prior.mean) < perturbed.shape[1]:
         if key is not None and key_noise is None and _local(method):
             return _whole(perturbed, method, key if each else key[None], prior, rounding)
-        return _in_windows(perturbed, method, key, each, prior, key_noise, rounding)
+        return _in_windows(perturbed, method, key, each, prior, of_blocks, rounding)
     observed = method.observations(pixel_values(perturbed))
-    noise = _noise(method, key_noise, np.arange((method.image_size // method.k) ** 2 if method.blocks else 0))
+    noise = of_blocks(np.arange((method.image_size // method.k) ** 2 if method.blocks else 0))
     if each and noise is None:
         return _estimate_each(observed, map(method.operator, np.asarray(key)), rounding, prior)
     white = rounding * np.eye(observed.shape[1])
@@ -197,9 +203,9 @@ def restore(
     return estimate(observed, method.operator(key), noise, prior)
 
 
-def _noise(method: Perturbation, key_noise: KeyNoise | None, blocks: NDArray[np.intp]) -> Doubles | None:
-    """Covariance of all noise but rounding, (Q, Q); None where there is none."""
-    noises = [method.noise_covariance(), None if key_noise is None else key_noise(blocks)]
+def _noise(method: Perturbation | None, key_noise: KeyNoise | None, blocks: NDArray[np.intp]) -> Doubles | None:
+    """Covariance of all noise but rounding, (Q, Q), `method` being the one that adds some; None where there is none."""
+    noises = [None if method is None else method.noise_covariance(), None if key_noise is None else key_noise(blocks)]
     added = [noise for noise in noises if noise is not None]
     return sum(added[1:], added[0]) if added else None
 
@@ -232,10 +238,10 @@ def _in_windows(
     key: Array | None,
     each: bool,
     prior: Prior,
-    key_noise: KeyNoise | None,
+    of_blocks: KeyNoise,
     rounding: float,
 ) -> Floats:
-    """As `restore`, in windows of the size of the prior's."""
+    """As `restore`, in windows of the size of the prior's; `of_blocks` gives all noise but rounding."""
     small = replace(method, image_size=len(prior.mean))
     images = np.empty(perturbed.shape, np.float32)
     bands = Bands(prior.covariances, rounding)
@@ -243,7 +249,7 @@ def _in_windows(
         blocks = alike[0].blocks(method.image_size, method.k) if method.blocks else np.arange(0)
         own = key if key is None or not method.blocks else np.take(key, blocks, axis=int(each))
         seen = alike[0].complete(reach_of(method)).ravel()
-        noise = _noise(small, key_noise, blocks)
+        noise = of_blocks(blocks)
         if each and noise is None:
             _restore_each(perturbed, small, np.asarray(own), (prior, bands), alike, seen, images)
             continue

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 from privpipe.perturb.base import Array, BlockPerturbation, Images, cached, to_blocks
-from privpipe.perturb.equations import Equations, Linear
+from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
 from privpipe.perturb.keystream import Bytes, Copies
 from privpipe.perturb.knowledge import ANY_OUTPUT
@@ -46,6 +46,7 @@ class DpPix(BlockPerturbation):
     keyed = True
     exact = True
     operator_without_key = True
+    noise_is_key = True
     falls_up_to = 10**6  # shared noise is what all images have in common
     usual_sizes = (2, 4, 8)
     not_counted = ANY_OUTPUT
@@ -126,22 +127,7 @@ class DpPix(BlockPerturbation):
         return (self.image_size // self.k, self.image_size // self.k, channels)
 
     def key_equations(self) -> Equations:
-        """In each cell: value = weight · mean + the noise of its colour; an equation for each image and colour."""
-        side = self.image_size // self.k
-
-        def values(images: Doubles) -> Doubles:
-            cells = to_blocks(images, self.k).mean(axis=2)
-            return np.asarray(cells.transpose(1, 0, 2).reshape(self.n_blocks, -1, 1))
-
-        def means(originals: Doubles) -> Doubles:
-            own, channels = values(originals), originals.shape[3]
-            colours = np.tile(np.eye(channels), (self.n_blocks, len(originals), 1))
-            return np.concatenate([own, colours], axis=2)
-
-        def noise(weights: Doubles) -> Array:
-            return np.asarray(WHITE * weights[:, 1:, 0].reshape(side, side, -1))
-
-        return Linear(means, values, noise, self.n_blocks, 1 + COLOURS, variance=1.0, overdetermined=False)
+        return Added(math.sqrt(2) * self.scale)
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         return of_directions(estimate, truth, 3)

@@ -87,7 +87,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Added:
-    """The key is a field, (H, W, C) in grey levels, that is added to all images; `sigma` is its standard deviation."""
+    """The key is noise in grey levels that is added to all images (`Perturbation.noise_is_key`).
+
+    Args:
+        sigma: its standard deviation.
+    """
 
     sigma: float
 

@@ -38,6 +38,7 @@ class GaussianNoise(Perturbation):
     noisy = True
     undone_by_key = True
     operator_without_key = True
+    noise_is_key = True
     falls_up_to = 10**6  # a shared noise field falls with any k
     colour = "#2f855a"
 

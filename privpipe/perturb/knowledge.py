@@ -45,6 +45,8 @@ class Knowledge(Method):
         keeps_block_means: whether no key changes the mean of a k×k block.
         kernel_is_key: whether it correlates all colours of an image with one k×k kernel, borders reflected, and its key
             is that kernel, (k, k).
+        noise_is_key: whether its key is noise in grey levels, (..., C), added to what the rows of its `operator` give,
+            in their order; every pixel shows one of these.
         falls_up_to: the largest k, at 32×32 pixels, up to which attacks without the key are known to succeed under
             `scope: dataset`; 0 where none is known. Measured by the survey (survey/results.csv) and the benchmarks.
         not_counted: why `orbit` has no answer, as what follows the method's name; None: it has one, or does not say.
@@ -67,6 +69,7 @@ class Knowledge(Method):
     permutes_within_blocks: ClassVar[bool] = False
     keeps_block_means: ClassVar[bool] = False
     kernel_is_key: ClassVar[bool] = False
+    noise_is_key: ClassVar[bool] = False
     not_counted: ClassVar[str | None] = None
     falls_up_to: ClassVar[int] = 0
     usual_sizes: ClassVar[tuple[int, ...]] = ()
@@ -139,7 +142,9 @@ class Knowledge(Method):
         return values.reshape(len(values), -1, values.shape[-1])
 
     def noise_covariance(self) -> Doubles | None:
-        """Covariance (Q, Q) of the noise that is added to each colour, in squared grey levels; None without noise."""
+        """Covariance (Q, Q) of the noise that is added to each colour, in squared grey levels; None without noise.
+
+        Where `noise_is_key`, of whoever does not know the key."""
         return None
 
     def image_noise_covariance(self) -> Doubles | None:

@@ -1,11 +1,14 @@
 """A noise field that all images share is found and taken off; where there is none, the attack says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import AdversaryView
-from privpipe.attacks.shared_field import SharedField
+from privpipe.attacks.restoration import Prior, restore
+from privpipe.attacks.shared_field import SharedField, cut_mean
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import PERTURBATIONS, KeyStream
 from privpipe.perturb.base import Array
@@ -88,7 +91,39 @@ def test_applies_to_noise_that_is_shared() -> None:
         for scope in ("dataset", "image")
         if SharedField().applies(PERTURBATIONS[name](SIZE, 1, scope))
     ]
-    assert applies == [("correlated_noise", "dataset"), ("gaussian_noise", "dataset")]
+    assert sorted(applies) == [(name, "dataset") for name in ("correlated_noise", "dp_pix", "gaussian_noise")]
+
+
+@pytest.mark.parametrize("level", ["L0", "L1"])
+def test_finds_the_noise_of_cells_also_where_they_were_cut(private: Pixels, public: Pixels, level: str) -> None:
+    method = PERTURBATIONS["dp_pix"](SIZE, 4, "dataset", 0.0, KEY, epsilon=5.0, m=16)  # of scale 51
+    images, key = method.apply(private), method.dataset_key
+    assert 0.1 < ((images == 0) | (images == 255)).mean() < 0.4
+    held = AdversaryView(
+        "dp_pix", 4, "dataset", 0.0, images[:-TARGETS], images[-TARGETS:], public if level == "L1" else None, None,
+        method.settings,
+    )  # fmt: skip
+    found = SharedField().run(held)
+    assert found.key is not None and found.images is not None and found.confidence is not None
+    assert found.key.shape == key.shape and found.key.dtype == np.float32
+    # Of a cell that was cut in nearly all images nobody sees how strong its noise is.
+    met = ((images[:, ::4, ::4] > 0) & (images[:, ::4, ::4] < 255)).mean(axis=0) > 0.1
+    assert met.mean() > 0.9
+    assert (((found.key - key)[met]) ** 2).mean() ** 0.5 < (0.35 if level == "L0" else 0.1) * method.scale * 2**0.5
+    assert found.confidence > 0.4
+    prior = Prior.known(held.public, method, 3)
+    restored = (found.images, *(restore(held.targets, method, known, prior) for known in (key, None)))
+    error, with_key, without = (np.square(one - private[-TARGETS:]).mean() for one in restored)
+    assert error < (1.8 if level == "L0" else 1.1) * with_key and error < 0.6 * without
+    own = replace(method, scope="image").apply(private)
+    alone = SharedField().run(replace(held, stolen=own[:-TARGETS], targets=own[-TARGETS:]))
+    assert alone.confidence is not None and alone.confidence < 0.1
+
+
+def test_the_mean_of_what_is_cut_is_that_of_the_cut_normal_law() -> None:
+    means, spreads = np.array([-80.0, 0.0, 130.0, 400.0]), np.array([30.0, 60.0, 5.0, 90.0])
+    drawn = np.random.default_rng(0).normal(means, spreads, (400_000, 4)).clip(0, 255)
+    np.testing.assert_allclose(cut_mean(means, spreads), drawn.mean(axis=0), atol=0.3)
 
 
 def test_refuses_too_few_images(private: Pixels) -> None:
