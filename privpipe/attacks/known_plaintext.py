@@ -15,6 +15,7 @@ reached the adversary some other way. Each method says which equations its key s
 - learnable_encryption: the same for nibbles, each compared as it is and reversed; extended_learnable_encryption begins
   with which block went where, by the nibbles of a block without their order and signs.
 - format_preserving: a place where nothing changes is not encrypted; where values change, which became which is counted.
+- ldp_slicing: a bit is flipped where it is in most pairs; pixels that were cut to 0..255 count where all were.
 - random_filter: the same for the k*k weights of the filter, N(0, 1) beforehand; every pixel and colour is an equation.
 - gaussian_noise, correlated_noise, dp_pix: the mean difference is the field, exact up to rounding. What was cut to
   0..255 is left out; where all was, the largest difference bounds the noise.
@@ -37,7 +38,7 @@ from privpipe.attacks.restoration import Prior, restore
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array
-from privpipe.perturb.equations import Added, Linear, Nested, Permuted, Substituted
+from privpipe.perturb.equations import Added, Flipped, Linear, Nested, Permuted, Substituted
 from privpipe.perturb.values import Doubles, Floats, pixel_values, rounding_variance
 
 WHITE = 255.0
@@ -107,6 +108,7 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
       them, that can be told apart and lie in systems that are explained exactly. Of nested permutations it is the
       product of both.
     - a substitution: the fraction of the 256 values that occur where it is applied and always became the same.
+    - flipped bits: the fraction of pixels that at least two pairs tell without fail, and alike in all bits.
     - overdetermined linear equations, and noise that is added: what rounding leaves unexplained, over what is left
       unexplained of each pair by the key of the others. Of a single pair, noise has nothing else to be compared with
       than its strength, `sigma`. Of noise the fraction counts that was not cut off in all pairs.
@@ -129,6 +131,8 @@ def solve(pairs: Pairs, method: Perturbation) -> Solved:
     equations = method.key_equations()
     if isinstance(equations, Added):
         return _solve_field(pairs, equations, method)
+    if isinstance(equations, Flipped):
+        return _solve_flips(pairs, equations)
     if isinstance(equations, Substituted):
         return _solve_substitution(pairs, equations)
     if isinstance(equations, Nested):
@@ -281,6 +285,23 @@ def _solve_field(pairs: Pairs, equations: Added, method: Perturbation) -> Solved
         confidence = min(power, sigma**2) / max(power, sigma**2, SMALLEST_NOISE)
     known = float((counts > 0).mean())
     return Solved(field.astype(np.float32).reshape(method.key_form(field.shape[1])), confidence * known)
+
+
+def _solve_flips(pairs: Pairs, equations: Flipped) -> Solved:
+    count, shape = len(pairs.originals), pairs.originals.shape[1:]
+    flipped, flipped_exactly = np.zeros((2, *shape[:2], 8 * shape[2]), np.int64)
+    exact = np.zeros((*shape[:2], 1), np.int64)
+    step = max(1, CHUNK_VALUES // (8 * pairs.originals[0].size))
+    for first in range(0, count, step):
+        rows = slice(first, first + step)
+        differ: Array = equations.before(pairs.originals[rows]) ^ equations.after(pairs.perturbed[rows])
+        bits, whole = np.unpackbits(differ, axis=3), equations.exactly(pairs.perturbed[rows])[..., None]
+        flipped += bits.sum(axis=0, dtype=np.int64)
+        flipped_exactly += bits.sum(axis=0, dtype=np.int64, where=whole)
+        exact += whole.sum(axis=0)
+    key = np.packbits(np.where(exact > 0, 2 * flipped_exactly > exact, 2 * flipped > count), axis=2)
+    explained = ((flipped_exactly == 0) | (flipped_exactly == exact)).all(axis=2) & (exact[..., 0] > 1)
+    return Solved(key, float(explained.mean()))
 
 
 @dataclass(frozen=True)

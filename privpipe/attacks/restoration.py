@@ -4,8 +4,9 @@
     images = restore(perturbed, GaussianBlur(32, k=7), key=None, prior=Prior.of(public))
 
 Where the method says how its key undoes it, that is done. Else noise that is known is taken off
-(`privpipe.attacks.known_noise`), and the method says that it is linear in the image, y = K x + noise, with the same K
-for each colour. Under a prior of mean m and covariance S, the linear estimate with the least mean square error is
+(`privpipe.attacks.known_noise`, `privpipe.attacks.decoded`), and the method says that it is linear in the image,
+y = K x + noise, with the same K for each colour. Under a prior of mean m and covariance S, the linear estimate with the
+least mean square error is
 
     x = m + S Kᵀ (K S Kᵀ + N)⁻¹ (y - K m),
 
@@ -33,6 +34,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from privpipe.attacks.banded import Bands
+from privpipe.attacks.decoded import restore_decoded
 from privpipe.attacks.known_noise import without_noise
 from privpipe.attacks.moments import principal_axes, products_along
 from privpipe.attacks.windows import Window, reach_of, sample_windows, side_of, unit_of, windows
@@ -179,6 +181,8 @@ def restore(
             f"the prior must be of images {perturbed.shape[1:]} as the perturbed ones, or of windows of {side} pixels; "
             f"got {None if prior is None else prior.mean.shape}. Make it with Prior.known."
         )
+    if key is not None and (decoded := method.decoded(perturbed, key)) is not None:
+        return restore_decoded(*decoded, method.operator(key), prior)
     if rounding is None:
         rounding = rounding_variance(perturbed, WHITE, SMALLEST_NOISE)
     unknown: Perturbation | None = replace(method, image_size=len(prior.mean))  # whose noise is not known

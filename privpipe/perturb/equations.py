@@ -96,4 +96,19 @@ class Added:
     sigma: float
 
 
-Equations = Permuted | Nested | Substituted | Linear | Added
+@dataclass(frozen=True)
+class Flipped:
+    """The key is which bits are flipped in all images, uint8 (H, W, C).
+
+    Args:
+        before: originals to the values whose bits are flipped, uint8 (m, H, W, C).
+        after: perturbed images to the values that came out, of the same form.
+        exactly: perturbed images to the pixels of which `after` tells that without fail, bool (m, H, W).
+    """
+
+    before: Callable[[Array], Array]
+    after: Callable[[Array], Array]
+    exactly: Callable[[Array], Array]
+
+
+Equations = Permuted | Nested | Substituted | Linear | Added | Flipped

@@ -151,6 +151,18 @@ class Knowledge(Method):
         """`noise_covariance` with one row for each pixel of the output, (H*W, H*W), where `observations` are fewer."""
         return self.noise_covariance()
 
+    def decoded(self, perturbed: Array, key: Array) -> tuple[Floats, Floats] | None:
+        """What the rows of `operator` give as far as the key tells it; None: all that it tells is in `operator`.
+
+        Args:
+            perturbed: as stored, (T, H, W, C).
+            key: as `dataset_key`, or as `image_keys` of these images.
+
+        Returns:
+            Values in grey levels, (T, H, W, C), and the standard deviation of the error of each pixel, (T, H, W).
+        """
+        return None
+
     # What is known of the key.
 
     def key_form(self, channels: int) -> tuple[int, ...] | None:
