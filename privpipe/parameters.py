@@ -104,6 +104,10 @@ class Key(Group):
     """The owner's secret."""
 
     seed: Seed | None = Field(description="a reproducible research key; null: from the operating system")
+    budget: Positive | None = Field(
+        default=None,
+        description="releases of a whole set: the epsilon that all releases under the key may come to; null: no limit",
+    )
 
 
 class Perturb(Group):
@@ -121,10 +125,6 @@ class Perturb(Group):
     sigma: NonNegative = Field(description="noise strength in pixel levels of 0..255")
     epsilon: Positive | None = Field(
         default=None, description="of methods with a formal guarantee: how much they tell; null: the method's default"
-    )
-    budget: Positive | None = Field(
-        default=None,
-        description="releases of a whole set: the epsilon that all releases under the key may come to; null: no limit",
     )
 
     @property

@@ -178,22 +178,23 @@ def _experiment_problems(params: Params) -> list[str]:
         return [unknown("perturb.method", perturb.method, list(METHODS))]
     known = {*Perturb.model_fields, *(name for other in METHODS.values() for name in other.own_settings())}
     names = [name for name in perturb.model_extra or {} if name not in known]
-    strange = [unknown("a parameter of perturb", name, sorted(known)) for name in names]
+    strange = [_renamed(f"perturb.{name}") or unknown("a parameter of perturb", name, sorted(known)) for name in names]
+    unguaranteed = _without_guarantee(perturb, params.key.budget)
     release = RELEASES.get(perturb.method)
     if release is not None:
         problems = release.setting_problems(perturb.scope, perturb.sigma, perturb.own)
         public_problems = [] if problems else _of_public(params, release)
         network_problems = _of_trained(params) if release.trained else []
-        return [*strange, *problems, *public_problems, *_without_guarantee(perturb), *network_problems]
+        return [*strange, *problems, *public_problems, *unguaranteed, *network_problems]
     kind = PERTURBATIONS[perturb.method]
     if own_problems := kind.own_problems(perturb.own):  # the method cannot be made with them
-        return [*strange, *own_problems, *_without_guarantee(perturb)]
+        return [*strange, *own_problems, *unguaranteed]
     network = network_for(model.arch, params.train.recipe)()
     method = kind(size, perturb.k, perturb.scope, perturb.sigma, **perturb.own)
     return [
         *strange,
         *kind.setting_problems(size, perturb.k, perturb.sigma, perturb.own),
-        *_without_guarantee(perturb),
+        *unguaranteed,
         *network.experiment_problems(method, model.descrambler),
     ]
 
@@ -229,7 +230,7 @@ def _of_trained(params: Params) -> list[str]:
     return network.experiment_problems(method, params.model.descrambler)
 
 
-def _without_guarantee(perturb: Perturb) -> list[str]:
+def _without_guarantee(perturb: Perturb, budget: float | None) -> list[str]:
     """Parameters that ask for a guarantee which the method does not give: they are not ignored."""
     problems = []
     guaranteed = [name for name, kind in METHODS.items() if "epsilon" in kind.own_settings()]
@@ -239,10 +240,10 @@ def _without_guarantee(perturb: Perturb) -> list[str]:
             f"with perturb.method={perturb.method}. Set perturb.epsilon=null, or use one of these."
         )
     bounded = [name for name in RELEASES if name in guaranteed]
-    if perturb.budget is not None and perturb.method not in bounded:
+    if budget is not None and perturb.method not in bounded:
         problems.append(
-            f"perturb.budget is for releases of a whole set ({', '.join(bounded)}); got {perturb.budget:g} with "
-            f"perturb.method={perturb.method}, whose images no budget bounds. Set perturb.budget=null."
+            f"key.budget is for releases of a whole set ({', '.join(bounded)}); got {budget:g} with "
+            f"perturb.method={perturb.method}, whose images no budget bounds. Set key.budget=null."
         )
     return problems
 
@@ -284,8 +285,8 @@ def _explain(problem: dict[str, Any]) -> str:
     fields = GROUPS[group].model_fields if group in GROUPS else {}
     match problem["type"]:
         case "extra_forbidden":
-            if name in RENAMED:
-                return f"{name} is called {RENAMED[name]} now. Rename it, and keep its value; CHANGELOG.md says why."
+            if renamed := _renamed(name):
+                return renamed
             legal = list(fields) if rest else list(GROUPS)
             return unknown(f"a parameter of {group}" if rest else "a parameter", (rest or [group])[-1], legal)
         case "missing":
@@ -308,7 +309,14 @@ def _explain(problem: dict[str, Any]) -> str:
 
 
 # Parameters of earlier versions: an old name is refused with the new one.
-RENAMED = {"attack.recogniser_epochs": "attack.reference_epochs"}
+RENAMED = {"attack.recogniser_epochs": "attack.reference_epochs", "perturb.budget": "key.budget"}
+
+
+def _renamed(name: str) -> str:
+    """What to do about a parameter of an earlier version; empty for any other name."""
+    now = RENAMED.get(name)
+    return f"{name} is called {now} now. Rename it, and keep its value; CHANGELOG.md says why." if now else ""
+
 
 GROUPS: dict[str, type[Group]] = {
     **{"data": Data, "key": Key, "perturb": Perturb},

@@ -32,7 +32,7 @@ def main(images: str, public: str, key: str, perturbed: str, queries: str, metri
                 "they are NOT protected. Set key.seed=null before anything leaves this machine.",
                 err=True,
             )
-        write_json(metrics, cross(images, public, perturbed, queries, params.perturb, secret))
+        write_json(metrics, cross(images, public, perturbed, queries, params.perturb, secret, params.key.budget))
 
 
 if __name__ == "__main__":

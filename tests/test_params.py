@@ -63,7 +63,7 @@ LEGAL = [
         | {"perturb__sigma": 25, "model__arch": "baseline"}
         for name, kind in PERTURBATIONS.items()
     ],
-    {"perturb__method": "dp_statistics", "perturb__epsilon": 0.5, "perturb__budget": 3.0},
+    {"perturb__method": "dp_statistics", "perturb__epsilon": 0.5, "key__budget": 3.0},
     {"perturb__method": "dp_statistics", "perturb__k": 5, "model__arch": "three_layer"},
     {"perturb__method": "instahide", "model__arch": "three_layer"},
     {"perturb__method": "gaussian_noise", "perturb__k": 4, "perturb__sigma": 1.5, "model__arch": "three_layer"},
@@ -197,7 +197,7 @@ RANGES = [
     ({"train__reg": float("inf")}, "train.reg", "a finite number", "inf"),
     ({"perturb__sigma": -1.0}, "perturb.sigma", "greater than or equal to 0", "-1.0"),
     ({"perturb__epsilon": 0.0}, "perturb.epsilon", "greater than 0", "0.0"),
-    ({"perturb__budget": -1.0}, "perturb.budget", "greater than 0", "-1.0"),
+    ({"key__budget": -1.0}, "key.budget", "greater than 0", "-1.0"),
     ({"perturb__sigma": float("nan")}, "perturb.sigma", "a finite number", "nan"),
     ({"perturb__k": 0}, "perturb.k", "greater than or equal to 1", "0"),
     ({"perturb__k": 2**31}, "perturb.k", "less than 2147483648", "2147483648"),
@@ -231,14 +231,14 @@ IMPOSSIBLE = [
         "with perturb.method=block_scramble. Set perturb.epsilon=null, or use one of these.",
     ),
     (
-        {"perturb__budget": 2.0},
-        "perturb.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
-        "perturb.method=block_scramble, whose images no budget bounds. Set perturb.budget=null.",
+        {"key__budget": 2.0},
+        "key.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
+        "perturb.method=block_scramble, whose images no budget bounds. Set key.budget=null.",
     ),
     (
-        {"perturb__method": "instahide", "perturb__budget": 2.0, "model__arch": "baseline"},
-        "perturb.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
-        "perturb.method=instahide, whose images no budget bounds. Set perturb.budget=null.",
+        {"perturb__method": "instahide", "key__budget": 2.0, "model__arch": "baseline"},
+        "key.budget is for releases of a whole set (dp_mixtures, dp_statistics); got 2 with "
+        "perturb.method=instahide, whose images no budget bounds. Set key.budget=null.",
     ),
     (
         {"perturb__method": "instahide", "perturb__epsilon": 2.0, "model__arch": "baseline"},
@@ -457,7 +457,9 @@ def test_a_missing_group() -> None:
 def test_a_group_that_is_none(given: object) -> None:
     with pytest.raises(PrivpipeError) as caught:
         check_params(VALUES | {"key": given})
-    assert str(caught.value) == f"key must hold seed; got {given!r}. Write one per line, indented: `name: value`."
+    assert (
+        str(caught.value) == f"key must hold seed, budget; got {given!r}. Write one per line, indented: `name: value`."
+    )
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

@@ -97,7 +97,7 @@ def _within(budget: float | None, entry: Entry, together: list[Entry], why: str)
     total = _epsilon(together, entry.delta)
     if budget is not None and total > budget * (1 + 1e-9):  # the epsilon asked for, there and back, is off by rounding
         raise PrivpipeError(
-            f"with this release all come to epsilon {total:.4g} at delta {entry.delta:g}; perturb.budget is "
+            f"with this release all come to epsilon {total:.4g} at delta {entry.delta:g}; key.budget is "
             f"{budget:g}. {why} Use a smaller perturb.epsilon, or a larger budget if the images can bear it."
         )
     return total

@@ -31,6 +31,7 @@ def cross(
     queries: str | Path,
     settings: Perturb,
     key: Key,
+    budget: float | None = None,
     progress: bool = True,
 ) -> Metrics:
     """What `perturb.method` says: perturb every image into `perturbed`, or write one release of the whole set there.
@@ -39,6 +40,7 @@ def cross(
         images, public: files of these kinds (RAW, PUBLIC); public ones are needed for releases of a whole set only.
         queries: file to write (QUERIES): the images of `val` and `test` in the form that a model takes which is fitted
             to a release; without images where perturbed ones are in `perturbed`.
+        budget: as `key.budget`.
 
     Returns:
         What `perturb_file` or `release_file` returns.
@@ -52,11 +54,17 @@ def cross(
     if public is None:
         raise PrivpipeError(f"{settings.method} needs public images; got none. Name the file of them.")
     write_queries(images, queries, settings, ASKED)
-    return release_file(images, public, perturbed, queries, settings, key)
+    return release_file(images, public, perturbed, queries, settings, key, budget)
 
 
 def release_file(
-    images: str | Path, public: str | Path, target: str | Path, queries: str | Path, settings: Perturb, key: Key
+    images: str | Path,
+    public: str | Path,
+    target: str | Path,
+    queries: str | Path,
+    settings: Perturb,
+    key: Key,
+    budget: float | None = None,
 ) -> Metrics:
     """Write one release of the training images of `images` (RAW) to `target`, within the budget of the key.
 
@@ -67,6 +75,7 @@ def release_file(
 
     Args:
         queries: the file of them that goes with the release.
+        budget: epsilon that all releases under a real key may come to; None: no limit.
 
     Returns:
         As `perturb_file`, without a change of images; and `release_digest`, and `epsilon`, `delta`, `mu` and
@@ -96,7 +105,7 @@ def release_file(
     guaranteed: Metrics = dict.fromkeys(("epsilon", "delta", "mu", "epsilon_spent"))
     if isinstance(release, NoisyRelease):
         entry = Entry(released.digest, release.name, release.mu, release.epsilon, release.delta)
-        guaranteed["epsilon_spent"] = record(key, entry, settings.budget)
+        guaranteed["epsilon_spent"] = record(key, entry, budget)
         guaranteed |= {"epsilon": release.epsilon, "delta": release.delta, "mu": release.mu}
     save_released(target, released)
     return {

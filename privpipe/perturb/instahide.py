@@ -88,14 +88,14 @@ class Instahide(SetRelease):
         mixing: k, images in an encoding.
         mixing_public: how many of them are public.
         encodings: passes, of one encoding around each private image.
-        largest: weight that an image may have.
+        largest: weight of a place of an encoding; an image that is drawn for two of them may have more.
         private_least: what the weights of the private images sum to at least, where there are public ones.
     """
 
     mixing: float = setting(4, "images in an encoding", least=2, most=16, whole=True)
     mixing_public: float = setting(0, "of these, public ones", least=0, most=15, whole=True)
     encodings: float = setting(5, "encodings made around each private image", least=1, most=1000, whole=True)
-    largest: float = setting(0.65, "greatest weight of an image", above=0, most=1)
+    largest: float = setting(0.65, "greatest weight of one place in an encoding", above=0, most=1)
     private_least: float = setting(0.3, "least sum of the weights of the private images", least=0, most=0.9)
 
     name = "instahide"

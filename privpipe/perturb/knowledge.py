@@ -226,6 +226,11 @@ class Knowledge(Method):
 
     # What an image shows without its key.
 
+    @property
+    def told_together(self) -> int:
+        """How many uploads of one key `log_likelihood` needs to make use of what they share; 0: each is told alone."""
+        return 0
+
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
         """How likely each target was made of each candidate, the key integrated out: (T, G).
 

@@ -205,7 +205,7 @@ class Neuracrypt(BlockPerturbation):
         Of fewer, or where keys differ, by `spectrum`, whose mean and variance for each candidate are those of keys of
         the adversary's own.
         """
-        if self.scope == "dataset" and len(targets) >= TOGETHER and self.in_places():
+        if 0 < self.told_together <= len(targets):
             uploads = targets.reshape(len(targets), self.n_blocks, -1).astype(np.float32)
             shown = [other.in_place(gallery) for other in self.with_other_keys()]
             return matched(uploads, shown, self._patches(gallery))
@@ -213,6 +213,10 @@ class Neuracrypt(BlockPerturbation):
         mean, spread = told.mean(axis=0), told.var(axis=0, ddof=1).mean(axis=0) + LEAST_SPREAD**2
         seen = self.spectrum(targets)
         return np.stack([-((one - mean) ** 2 / spread).sum(axis=1) / 2 for one in seen])
+
+    @property
+    def told_together(self) -> int:
+        return TOGETHER if self.scope == "dataset" and self.in_places() else 0
 
     def in_places(self) -> bool:
         """Whether there are few enough patches to compare all of them with each other, and more than one."""

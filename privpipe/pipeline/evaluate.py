@@ -14,7 +14,9 @@ from privpipe.nn.bundle import save_bundle
 from privpipe.owner.leaking import leak
 from privpipe.params import CIFAR10_SIZE, Params
 from privpipe.perturb import METHODS, Perturbation, perturbation_called
+from privpipe.pipeline.code import Sources
 from privpipe.pipeline.entries import RUN, data_of, load_runs, make_entry, params_of, size_named, tasks_of
+from privpipe.pipeline.fingerprint import WITHOUT
 from privpipe.pipeline.grid import Sweep
 from privpipe.pipeline.runner import run_sweep
 from privpipe.pipeline.steps.download import download
@@ -84,14 +86,16 @@ def evaluate(asked: Asked, folder: Path, workers: int | None = None) -> tuple[En
 
 
 def name_of(params: Params, asked: Asked) -> str:
-    """Such as "block_scramble-4-dataset-baseline-smoke", of record and runs."""
+    """Such as "block_scramble-4-dataset-baseline-smoke", of record and runs; with the images, where they are not those
+    that are downloaded."""
     perturb = params.perturb
     noise = [f"{perturb.sigma:g}"] if perturb.sigma else []
     noise += asked.settings
     recipe = [asked.recipe] if asked.recipe != "paper" else []
+    images = [asked.source] if asked.source != Asked.source else [asked.sha256[:8]] if asked.sha256 else []
     others = [attack.rpartition(".")[2] for attack in asked.attacks]
     return "-".join(
-        [perturb.method, str(perturb.k), *noise, perturb.scope, asked.network, *recipe, asked.size, *others]
+        [perturb.method, str(perturb.k), *noise, perturb.scope, asked.network, *recipe, asked.size, *images, *others]
     )
 
 
@@ -156,13 +160,15 @@ def _setting(words: str) -> tuple[str, float]:
 def prepare(params: Params, folder: Path) -> dict[str, Path]:
     """The files that all methods share, made where they are missing: images, and the classifier that looks at them.
 
-    They lie in a folder named by what decides them, and are readable by nobody else.
+    They lie in a folder named by what decides them, code included, and are readable by nobody else.
 
     Raises:
         PrivpipeError: images are missing or damaged.
     """
     budget, machine = params.attack, params.train
-    decided = [params.data.model_dump(), budget.pairs, budget.reference_epochs, budget.seed, machine.threads]
+    code = Sources(Path(__file__).parents[2])
+    made_by = [code.behind(made.__module__, WITHOUT) for made in (download, leak, train_reference_classifier)]
+    decided = [params.data.model_dump(), budget.pairs, budget.reference_epochs, budget.seed, machine.threads, made_by]
     place = folder / f"images-{hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]}"
     hide_folder(place)
     files = {name: place / f"{name}.h5" for name in ("images", "public", "leaked")}

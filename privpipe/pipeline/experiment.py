@@ -52,7 +52,8 @@ class Experiment:
             self.scratch.mkdir(parents=True)
             settings, queries = self.params.perturb, path.with_suffix(".queries.h5")
             start = time.perf_counter()
-            metrics = cross(self.images, self.public, path, queries, settings, self.key, progress=False)
+            budget = self.params.key.budget
+            metrics = cross(self.images, self.public, path, queries, settings, self.key, budget, progress=False)
             done.write_text(json.dumps({"metrics": metrics, "seconds": time.perf_counter() - start}))
         return path
 

@@ -23,7 +23,7 @@ WITHOUT = frozenset(
     }
 )
 # Where it runs, and what is only ever refused. The images count themselves, however they were made.
-NOT_OF_A_RESULT = {"perturb": {"budget"}, "train": {"device", "threads"}, "data": True}
+NOT_OF_A_RESULT = {"key": {"budget"}, "train": {"device", "threads"}, "data": True}
 
 
 @dataclass(frozen=True)

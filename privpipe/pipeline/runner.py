@@ -1,10 +1,12 @@
 """Run experiments of a sweep: those that are missing, side by side, the row of each on disk at once."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -24,11 +26,21 @@ Submit = Callable[[Executor, Task], Future[Row]]
 ONE_RUN_AT_A_TIME = Lock()
 
 
-def run(measure: Callable[..., Row], params: Params, scratch: Path, inputs: Mapping[str, Path]) -> Row:
+@cache
+def _code_here(measurement: Measurement, method: str) -> str:
+    """`code_of` as of the first time that this process measured, when it imported that code."""
+    return code_of(measurement, method)
+
+
+def run(measurement: Measurement, params: Params, scratch: Path, inputs: Mapping[str, Path], code: str) -> Row:
     """Measure one experiment: what a worker does.
 
+    Args:
+        code: from `code_of`, what the row will be said to be of.
+
     Raises:
-        PrivpipeError: as of `measure`, or this process runs another experiment.
+        PrivpipeError: as of `measure`, this process runs another experiment, or it has other code: workers on a cluster
+            outlive a change, and may be of another checkout.
     """
     if not ONE_RUN_AT_A_TIME.acquire(blocking=False):
         raise PrivpipeError(
@@ -36,7 +48,12 @@ def run(measure: Callable[..., Row], params: Params, scratch: Path, inputs: Mapp
             "needed with `--nworkers`."
         )
     try:
-        return measure(params, scratch / f"worker-{os.uname().nodename}-{os.getpid()}", **inputs)
+        if _code_here(measurement, params.perturb.method) != code:
+            raise PrivpipeError(
+                "this worker runs other code than the sweep: it was started before a change, or from another checkout. "
+                "Start the Dask workers again."
+            )
+        return measurement.measure(params, scratch / f"worker-{os.uname().nodename}-{os.getpid()}", **inputs)
     finally:
         ONE_RUN_AT_A_TIME.release()
 
@@ -59,9 +76,33 @@ def run_sweep(
         sweep: where they are run.
 
     Raises:
-        PrivpipeError: an input cannot be read, there is no such scheduler, or experiments failed. Those that did not
-            fail are on disk.
+        PrivpipeError: an input cannot be read, there is no such scheduler, another sweep fills the table, or
+            experiments failed. Those that did not fail are on disk.
     """
+    with _alone(Path(rows)):
+        _run_sweep(tasks, measurement, inputs, rows, scratch, sweep)
+
+
+@contextmanager
+def _alone(rows: Path) -> Iterator[None]:
+    """One sweep at a time for each table: a second one would take its rows and its files away."""
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    with rows.with_name(f".{rows.stem}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PrivpipeError(f"another run fills {rows}. Wait for it, or stop it.") from error
+        yield
+
+
+def _run_sweep(
+    tasks: list[Task],
+    measurement: Measurement,
+    inputs: Mapping[str, str | Path],
+    rows: str | Path,
+    scratch: str | Path,
+    sweep: Sweep,
+) -> None:
     files = {name: Path(path).absolute() for name, path in inputs.items()}
     # A method that is added measures nothing of the others again.
     codes = {method: code_of(measurement, method) for method in {task.params.perturb.method for task in tasks}}
@@ -72,7 +113,7 @@ def run_sweep(
     place = Path(scratch).absolute() / ledger.path.stem  # another group may be run at the same time
 
     def submit(executor: Executor, task: Task) -> Future[Row]:
-        return executor.submit(run, measurement.measure, task.params, place, files)
+        return executor.submit(run, measurement, task.params, place, files, codes[task.params.perturb.method])
 
     failed: list[str] = []
     shutil.rmtree(place, ignore_errors=True)  # there may be none; a killed run leaves one

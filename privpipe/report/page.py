@@ -152,7 +152,7 @@ def _guarantee(inputs: Inputs) -> str:
         guaranteed, statement = True, inputs.release.guarantee
     else:
         with open_store(inputs.perturbed, PERTURBED) as store:
-            size, _, channels = store.header.shape
+            size, _, channels = store.header.original_shape
         given = (settings.method, size, channels, settings.k, settings.scope, settings.sigma)
         promised = guarantee(*given, settings=settings.own)
         guaranteed, statement = promised.epsilon_pixel is not None, promised.statement

@@ -191,9 +191,15 @@ def at_least(method: Perturbation, targets: Array, candidates: Images, labels: L
     Raises:
         PrivpipeError: the shapes do not fit, or the method has a key and no likelihood.
     """
-    right = 0.0
+    right, rarest = 0.0, np.unique(labels[: len(targets)], return_counts=True)[1].min()
+    # Where a class has too few uploads to tell what they share, all of them tell it.
+    whole = method_similarity(targets, candidates, method) if rarest < method.told_together else None
     for uploads, class_ in _classes(labels, len(targets)):
-        similarity = method_similarity(targets[uploads], candidates[class_], method)
+        similarity = (
+            method_similarity(targets[uploads], candidates[class_], method)
+            if whole is None
+            else whole[np.ix_(uploads, class_)]
+        )
         true = similarity[np.arange(len(uploads)), np.searchsorted(class_, uploads)][:, None]
         tied = (similarity == true).sum(axis=1)
         right += float(((similarity <= true).all(axis=1) / tied).sum())

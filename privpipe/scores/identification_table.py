@@ -88,12 +88,16 @@ def settings(image_size: int, stream: KeyStream) -> list[Perturbation]:
 
 
 def settings_of(path: str, image_size: int, stream: KeyStream) -> list[Perturbation]:
-    """Those of the rows of a CSV file with the columns method, k, scope and sigma."""
+    """Those of the rows of a CSV file with the columns method, k, scope, sigma, and settings that methods have of
+    their own, each in a column of its name."""
     with Path(path).open(encoding="utf-8", newline="") as file:
-        return [
-            PERTURBATIONS[row["method"]](image_size, int(row["k"]), row["scope"], float(row["sigma"]), stream)
-            for row in csv.DictReader(file)
-        ]
+        return [_setting(row, image_size, stream) for row in csv.DictReader(file)]
+
+
+def _setting(row: dict[str, str], image_size: int, stream: KeyStream) -> Perturbation:
+    kind = PERTURBATIONS[row["method"]]
+    own = {name: float(row[name]) for name in kind.own_settings() if row.get(name)}
+    return kind(image_size, int(row["k"]), row["scope"], float(row["sigma"]), stream, **own)
 
 
 def rows_of(

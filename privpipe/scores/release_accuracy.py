@@ -91,19 +91,25 @@ def prepared(images: str | Path, public: str | Path, *, labels: bool, dims: int)
 
 
 def several(
-    given: Prepared, method: str, settings: str, epsilon: float, targets: Floats, released: Callable[[int], Head]
+    given: Prepared,
+    method: str,
+    settings: str,
+    epsilon: float,
+    budget: Budget,
+    targets: Floats,
+    released: Callable[[int], Head],
 ) -> Row:
     """A row of releases under several noises.
 
     Args:
+        budget: of each release, at that epsilon.
         targets: r of the test images, of which `membership.linkage` is.
         released: from the number of a noise to what is fitted to that release.
     """
     found = [given.accuracy(released(seed)) for seed in range(SEEDS)]
     z, labels = given.tests.z, given.tests.labels
-    mu = mu_of(epsilon)
-    least = membership.linkage(z, targets, labels, Budget(mu), np.random.default_rng(0), LINKED)
-    most = membership.linkage_at_most(labels, mu)
+    least = membership.linkage(z, targets, labels, budget, np.random.default_rng(0), LINKED)
+    most = membership.linkage_at_most(labels, budget.mu)
     mean = float(np.mean(found))
     return Row(method, settings, epsilon, most, least, mean, given.minutes, min(found), max(found), given.public)
 
@@ -126,7 +132,7 @@ def statistics_rows(given: Prepared, epsilons: Sequence[float], moment: float) -
             noise: Doubles = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
             return recipe.head(mechanism.noisy(exact, budget, noise))
 
-        yield several(given, "dp_statistics", settings, epsilon, targets, released)
+        yield several(given, "dp_statistics", settings, epsilon, budget, targets, released)
     yield Row("dp_statistics", "no noise", None, None, None, given.accuracy(recipe.head(exact)), public=given.public)
 
 
@@ -151,7 +157,7 @@ def mixtures_rows(given: Prepared, epsilons: Sequence[float], mixed: int, passes
             made = mixtures.release(private.z, rows, mixing, budget, noise)
             return heads.fit_class_sums(mixtures.class_sums(made, mixing), recipe.start)
 
-        yield several(given, "dp_mixtures", settings, epsilon, ones, released)
+        yield several(given, "dp_mixtures", settings, epsilon, budget, ones, released)
     unit = np.eye(recipe.classes)[private.labels]
     exact = Sums(unit.T @ private.z, None, len(unit))
     accuracy = given.accuracy(heads.fit_class_sums(exact, recipe.start))

@@ -2,6 +2,7 @@
 
 import click
 
+from privpipe.errors import PrivpipeError
 from privpipe.pipeline.entries import RUN
 from privpipe.pipeline.grid import load_grid
 from privpipe.pipeline.runner import run_sweep
@@ -20,6 +21,12 @@ from stages import in_path, out_path, stage
 def main(grid: str, common: str, scratch: str, rows: str, **inputs: str) -> None:
     with stage():
         entries = load_grid(grid, common)
+        for name, group in entries.groups.items():
+            if all(run.params.train.seed != run.params.attack.seed for run in group):
+                raise PrivpipeError(
+                    f"no run of {name} is attacked: that is done where train.seed is attack.seed="
+                    f"{group[0].params.attack.seed}. Add it to sweep.seeds."
+                )
         runs = [run for group in entries.groups.values() for run in group]
         run_sweep(runs, RUN, inputs, rows, scratch, entries.sweep)
 

@@ -42,7 +42,7 @@ def test_the_same_release_again_costs_nothing(key: Key) -> None:
 
 def test_a_release_over_the_budget_is_refused_and_not_recorded(key: Key) -> None:
     record(key, entry("a", 1.0), 1.5)
-    with pytest.raises(PrivpipeError, match=r"all come to epsilon 1\.\d+ at delta 1e-05; perturb\.budget is 1\. 1 re"):
+    with pytest.raises(PrivpipeError, match=r"all come to epsilon 1\.\d+ at delta 1e-05; key\.budget is 1\. 1 re"):
         record(key, entry("b", 1.0), 1.0)
     assert [one.digest for one in entries(key)] == ["a"]
     assert record(key, entry("b", 1.0), 1.6) < 1.6

@@ -25,6 +25,8 @@ SHOW_ORIGINALS = {
     "plots/examples.png",
     "plots/reconstructions.png",
 }
+# What refuses a release and decides nothing of it: declared, a change of it would make another release.
+ONLY_REFUSING = {"key.budget"}
 WITHOUT_TORCH = {"download", "keygen", "leak", "perturb", "report"}
 
 
@@ -63,7 +65,8 @@ def test_every_parameter_that_is_read_is_declared_and_no_other(stage: str) -> No
         assert STAGES[stage]["params"] == list(GROUPS)
         return
     paths = (ROOT / "stages" / f"{stage}.py", ROOT / "privpipe" / "pipeline" / "steps" / f"{stage}.py")
-    assert set().union(*(read_parameters(path) for path in paths if path.exists())) == declared
+    read = set().union(*(read_parameters(path) for path in paths if path.exists()))
+    assert read - ONLY_REFUSING == declared - ONLY_REFUSING and not declared & ONLY_REFUSING
 
 
 def read_parameters(path: Path) -> set[str]:

@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 from privpipe.attacks.registry import ATTACKS
 from privpipe.attacks.standard import NEWEST, Size
 from privpipe.cli.main import main
-from privpipe.perturb import METHODS
+from privpipe.perturb import METHODS, perturbation_called
+from privpipe.pipeline.code import Sources
+from privpipe.pipeline.evaluate import Asked, name_of, params_for, prepare
 from privpipe.plugins import PLUGINS
 from privpipe.scores.entry import load_entry
 
@@ -77,17 +79,19 @@ def test_a_scheme_from_its_package_to_a_row_on_the_page(here: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "mirror k=4 dataset, baseline" in done.output and f"{NEWEST.title}, size tiny" in done.output
     assert "exactly (a theorem about the method, its key integrated out)" in done.output
-    first = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny.json")
+    first = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny-synthetic.json")
     assert (first.scheme.package, first.suite.attacks) == ("foreign_mirror", ["as_is", "restoration_network"])
     assert (first.budget.train, first.budget.public, first.budget.pairs, first.accuracy.runs) == (40, 40, 5, 2)
     assert first.identified.at_least == 1 and first.privacy["l0_ssim"].mean < 0.99
-    rows = (here / "ev" / "mirror-4-dataset-baseline-tiny.runs.csv").read_bytes()
+    rows = (here / "ev" / "mirror-4-dataset-baseline-tiny-synthetic.runs.csv").read_bytes()
     assert ask(*words, "--workers", "1").exit_code == 0
-    assert (here / "ev" / "mirror-4-dataset-baseline-tiny.runs.csv").read_bytes() == rows  # nothing was measured again
+    assert (
+        here / "ev" / "mirror-4-dataset-baseline-tiny-synthetic.runs.csv"
+    ).read_bytes() == rows  # nothing was measured again
 
     done = ask(*words, "--attack", "foreign_mirror.turn.Turn", "--workers", "1")
     assert done.exit_code == 0, done.output
-    second = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny-Turn.json")
+    second = load_entry(here / "ev" / "mirror-4-dataset-baseline-tiny-synthetic-Turn.json")
     assert second.suite.title == f"{NEWEST.title} + turn"
     assert second.privacy["l0_ssim"].mean == pytest.approx(1)
     assert first.images.digest == second.images.digest and first.accuracy == second.accuracy
@@ -101,6 +105,27 @@ def test_a_scheme_from_its_package_to_a_row_on_the_page(here: Path) -> None:
     Path(records[0]).write_text(json.dumps(changed))
     refused = ask("leaderboard", *records, "--out", "page.html")
     assert refused.exit_code == 1 and "Entries are run, never typed in" in refused.output
+
+
+def test_records_of_other_images_have_other_names() -> None:
+    asked = [
+        Asked("pixelate"),
+        Asked("pixelate", source="synthetic"),
+        *(Asked("pixelate", archive="a.tar.gz", sha256=digit * 64) for digit in "ab"),
+    ]
+    names = [name_of(params_for(perturbation_called("pixelate"), one), one) for one in asked]
+    assert names[0] == "pixelate-4-dataset-baseline-smoke"
+    assert names[1:] == [f"{names[0]}-{images}" for images in ("synthetic", "aaaaaaaa", "bbbbbbbb")]
+
+
+def test_the_classifier_that_looks_at_images_is_of_the_code_that_makes_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = params_for(perturbation_called("none"), Asked("none", size="tiny", source="synthetic"))
+    first = prepare(params, here)
+    assert prepare(params, here) == first
+    monkeypatch.setattr(Sources, "behind", lambda *_: {"some": "other code"})
+    assert prepare(params, here)["reference_classifier"] != first["reference_classifier"]
 
 
 @pytest.mark.parametrize(

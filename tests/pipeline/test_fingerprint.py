@@ -18,7 +18,7 @@ from studies.survey.points import POINT
 
 SCRAMBLE = {"method": "block_scramble", "k": 4}
 # A legal other value of each parameter, with all others as in `base`.
-NOT_DECIDING = {("train", "device"), ("train", "threads"), ("perturb", "budget"), ("perturb", "epsilon")}  # see below
+NOT_DECIDING = {("train", "device"), ("train", "threads"), ("key", "budget"), ("perturb", "epsilon")}  # see below
 CHANGES: dict[str, Any] = {
     "key.seed": 1,
     "perturb.method": "pixelate",

@@ -75,10 +75,12 @@ def test_nothing_of_an_image_and_no_key_is_in_what_leaves(released: Project) -> 
 
 
 def test_a_second_release_passes_the_budget_and_is_refused(released: Project) -> None:
-    set_params(released, {"perturb.epsilon": 40.0, "perturb.budget": 40.0})
+    set_params(released, {"key.budget": 40.0})
+    assert "Data and pipelines are up to date." in released.dvc("repro", "--single-item", "perturb")  # no other release
+    set_params(released, {"perturb.epsilon": 40.0})
     refused = released.dvc("repro", "--single-item", "perturb", ok=False)
-    assert "perturb.budget is 40. 1 releases came before" in refused
-    set_params(released, {"perturb.epsilon": 10.0, "perturb.budget": 60.0})
+    assert "key.budget is 40. 1 releases came before" in refused
+    set_params(released, {"perturb.epsilon": 10.0, "key.budget": 60.0})
     released.dvc("repro", "--single-item", "perturb")
     assert 30 < released.metrics("perturb")["epsilon_spent"] < 40
 

@@ -23,7 +23,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.params import Params
 from privpipe.pipeline import runner
 from privpipe.pipeline.executors import open_executor
-from privpipe.pipeline.fingerprint import Row, code_of
+from privpipe.pipeline.fingerprint import Measurement, Row, code_of
 from privpipe.pipeline.grid import Sweep, Task
 from privpipe.pipeline.runner import ONE_RUN_AT_A_TIME, run, run_sweep
 from studies.paper.columns import COLUMNS
@@ -77,9 +77,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Params]:
     """The models that are trained in this process from now on."""
     seen = []
 
-    def note(measure: Any, params: Params, *others: Any) -> Row:
+    def note(measurement: Any, params: Params, *others: Any) -> Row:
         seen.append(params)
-        return run(measure, params, *others)
+        return run(measurement, params, *others)
 
     monkeypatch.setattr(runner, "run", note)
     return seen
@@ -382,8 +382,11 @@ def wait(params: Params, scratch: Path, folder: Path) -> Row:
     return {"k": params.perturb.k}
 
 
-def test_a_second_experiment_in_the_same_process_is_refused(group: list[Task], tmp_path: Path) -> None:
-    arguments = (wait, group[0].params, tmp_path / "scratch", {"folder": tmp_path})
+def test_a_second_experiment_in_the_same_process_is_refused(
+    group: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_code_here", lambda *_: "code")
+    arguments = (Measurement(wait, ("k",)), group[0].params, tmp_path / "scratch", {"folder": tmp_path}, "code")
     rows: list[Row] = []
     first = threading.Thread(target=lambda: rows.append(run(*arguments)))
     first.start()
@@ -400,9 +403,31 @@ def test_a_second_experiment_in_the_same_process_is_refused(group: list[Task], t
     assert rows == [{"k": group[0].params.perturb.k}]
 
 
+def test_a_worker_of_other_code_is_refused(group: list[Task], tmp_path: Path) -> None:
+    with pytest.raises(PrivpipeError, match=r"this worker runs other code than the sweep: .* Start the Dask workers"):
+        run(MODEL, group[0].params, tmp_path, {"images": tmp_path / "none.h5"}, 64 * "0")
+    assert not ONE_RUN_AT_A_TIME.locked()
+
+
+def test_a_second_sweep_of_the_same_table_is_refused(
+    group: list[Task], images: Path, tmp_path: Path, rows: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def again(*arguments: Any) -> Row:
+        with pytest.raises(PrivpipeError, match="another run fills") as caught:
+            run_models(group, images, rows, scratch, how())
+        said.append(caught.value)
+        return run(*arguments)
+
+    monkeypatch.setattr(runner, "run", again)
+    run_models(group[:1], images, rows, scratch, how())
+    assert len(said) == len(table(rows)) == 1
+
+
 def test_an_experiment_that_failed_leaves_the_process_free(group: list[Task], tmp_path: Path) -> None:
     with pytest.raises(PrivpipeError, match=r"none.h5 is missing"):
-        run(MODEL.measure, group[0].params, tmp_path, {"images": tmp_path / "none.h5"})
+        run(MODEL, group[0].params, tmp_path, {"images": tmp_path / "none.h5"}, code_of(MODEL, "block_scramble"))
     assert not ONE_RUN_AT_A_TIME.locked()
 
 

@@ -87,3 +87,12 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named() -> None:
     assert "nothing.h5" in main(["nothing.h5"])
+
+
+def test_rows_of_a_file_have_the_settings_of_their_method(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "method,k,scope,sigma,width\nneuracrypt,4,dataset,0,256\nneuracrypt,4,dataset,0,\nblock_mix,4,image,0,\n"
+    )
+    one, other, without = settings_of(str(path), 16, KEY)
+    assert one.settings["width"] == 256 and other.settings["width"] == 64 and not without.settings

@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 from privpipe.data.split import write_images
 from privpipe.data.synthetic import draw
-from privpipe.scores.release_accuracy import SEEDS, main, mixtures_rows, prepared
+from privpipe.scores.release_accuracy import SEEDS, main, mixtures_rows, prepared, statistics_rows
+from privpipe.statistics import membership
 from privpipe.statistics.accounting import mu_of
 from privpipe.store import PUBLIC
 
@@ -47,3 +48,13 @@ def test_with_hardly_any_noise_rows_of_mixtures_are_worth_the_sums_without_noise
     given = prepared(*files, labels=False, dims=20)
     loud, without = mixtures_rows(given, [1e7], 10)
     assert loud.accuracy == pytest.approx(without.accuracy, abs=0.02) and SEEDS == 3
+
+
+def test_the_adversary_of_a_release_with_second_moments_sees_these_as_well(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    linkage = membership.linkage
+    monkeypatch.setattr(membership, "linkage", lambda *given: seen.append(given[3]) or linkage(*given))
+    list(statistics_rows(prepared(*files, labels=False, dims=20), [8.0], 0.3))
+    assert [(budget.mu, budget.moment) for budget in seen] == [(mu_of(8.0), 0.3)]

@@ -12,6 +12,7 @@ from small_sweep import ROOT
 from privpipe.pipeline.entries import COLUMNS, CUSTOM, size_of
 from privpipe.pipeline.grid import load_grid
 from privpipe.scores.entry import load_entry
+from studies.leaderboard import runs
 from studies.leaderboard.page import main
 
 STUDY = ROOT / "studies" / "leaderboard"
@@ -49,3 +50,15 @@ def test_rows_become_records_a_page_and_a_table(tmp_path: Path) -> None:
     assert (first["at_most"], float(first["l1_ssim"]), first["runs"]) == ("", pytest.approx(0.205), "2")
     assert float(first["accuracy_low"]) <= 0.5 <= float(first["accuracy_high"])
     assert (tmp_path / "page.html").read_text().count("<tbody") == 2
+
+
+def test_entries_that_nobody_would_attack_are_refused(tmp_path: Path) -> None:
+    grid = (STUDY / "params.yaml").read_text().replace("seeds: [0, 1, 2]", "seeds: [1, 2]")
+    (tmp_path / "grid.yaml").write_text(grid)
+    words = [f"--grid={tmp_path}/grid.yaml", f"--common={STUDY}/common.yaml", f"--scratch={tmp_path}", "--rows=r.csv"]
+    for name in ("images", "public", "leaked", "reference-classifier"):
+        (tmp_path / name).touch()
+        words.append(f"--{name}={tmp_path}/{name}")
+    refused = CliRunner().invoke(runs.main, words)
+    assert refused.exit_code == 1
+    assert "no run of none is attacked" in refused.output and "Add it to sweep.seeds." in refused.output
