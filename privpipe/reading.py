@@ -15,6 +15,7 @@ Stack = Literal["refuse", "first", "max"]
 Range = Literal["declared", "type", "set", "image"]
 AUTO, COMPOSITE = "auto", "composite"
 MAX_CHANNELS = 4
+MAX_COMPOSITE = 7  # channels that a composite has colours for
 DIGITS = 6  # of a limit: enough for 16 bits, and no more of the images than that
 
 
@@ -28,7 +29,8 @@ class Reading:
         range: black and white as the file declares them, as its type has them, by percentiles over the set, or by
             percentiles of each image.
         saturated: percent of the values that become black, and as many white, where percentiles are taken.
-        limits: (black, white) measured over a set, one pair for all channels or one for each; empty for others.
+        limits: (black, white) measured over a set, one pair for all channels or one for each (of a composite: for each
+            of the files'); empty for others.
     """
 
     channels: tuple[str, ...] = (AUTO,)
@@ -51,6 +53,14 @@ class Reading:
     def common(self) -> bool:
         """Whether one pair of limits holds for all channels: with one for each, colours would change."""
         return self.channels == (AUTO,)
+
+    def _fits(self, pairs: int) -> bool:
+        """Whether so many pairs of limits can have been measured."""
+        if self.range != "set":
+            return pairs == 0
+        if self.channels == (COMPOSITE,):
+            return 1 <= pairs <= MAX_COMPOSITE
+        return pairs == (1 if self.common else self.count)
 
     def measured(self, low: Any, high: Any) -> "Reading":
         """This reading with limits measured over a set, float (C,) each."""
@@ -85,7 +95,7 @@ class Reading:
             sound = found.describe() == text and 0 < len(channels) <= MAX_CHANNELS
             sound &= found.stack in get_args(Stack) and found.range in get_args(Range)
             sound &= all(-math.inf < low < high < math.inf for low, high in limits) and 0 <= found.saturated < 50
-            sound &= len(limits) == ((1 if found.common else found.count) if found.range == "set" else 0)
+            sound &= found._fits(len(limits))
             if not sound:
                 raise ValueError
         except (ValueError, TypeError, KeyError, AttributeError) as error:

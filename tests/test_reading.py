@@ -14,6 +14,7 @@ READINGS = [
     Reading(channels=("1", "2"), range="set", limits=((0.0, 1.0), (-5.0, 70000.0))),
     Reading(channels=("composite",), range="image", saturated=0.35),
     Reading(range="type", stack="first"),
+    *[Reading(channels=("composite",), range="set", limits=((0.0, 1.5),) * n) for n in range(1, 8)],
 ]
 
 
@@ -28,7 +29,7 @@ def test_the_usual_reading_leaves_no_trace() -> None:
 
 
 def test_how_many_channels_come_out() -> None:
-    assert [reading.count for reading in READINGS] == [3, 2, 3, 2, 3, 3]
+    assert [reading.count for reading in READINGS] == [3, 2, 3, 2, 3, 3, *[3] * 7]
 
 
 def test_measured_limits_keep_six_digits_and_are_never_empty() -> None:
@@ -49,6 +50,10 @@ def test_measured_limits_keep_six_digits_and_are_never_empty() -> None:
         json.dumps({"channels": ["1", "2", "3", "4", "5"], "range": "type", "stack": "max"}),
         json.dumps({"channels": ["1", "2"], "limits": [[0, 1]], "range": "set", "saturated": 0.1, "stack": "max"}),
         json.dumps({"channels": ["1"], "limits": [[1.0, 1.0]], "range": "set", "saturated": 0.1, "stack": "max"}),
+        json.dumps({"channels": ["composite"], "range": "set", "saturated": 0.1, "stack": "max"}),
+        Reading(channels=("composite",), range="set", limits=((0.0, 1.0),) * 8).describe(),
+        Reading(channels=("composite",), range="image", limits=((0.0, 1.0),)).describe(),
+        Reading(range="set", limits=((0.0, 1.0),) * 3).describe(),
         json.dumps({"channels": ["1"], "limits": [["a", 1]], "range": "set", "saturated": 0.1, "stack": "max"}),
     ],
 )

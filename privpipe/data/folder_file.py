@@ -96,7 +96,7 @@ def measure_limits(
     cannot be read do not count: `write_folder` names them.
 
     Raises:
-        PrivpipeError: not one image can be read.
+        PrivpipeError: not one image can be read, or they have different numbers of channels.
     """
     if reading.range != "set":
         return reading

@@ -72,7 +72,7 @@ def sample_values(path: Path, image_size: int, reading: Reading, sample: Sample)
         part = sample.of(values[top : top + side, left : left + side])
         if not np.isfinite(part).all():
             raise RefusedError("has values that are not finite (NaN or infinite); replace them first")
-        return np.repeat(part, 3, axis=1) if part.shape[1] == 1 and reading.count == 3 else part
+        return np.repeat(part, 3, axis=1) if part.shape[1] == 1 and reading.common else part
 
     return _opened(path, decode)
 

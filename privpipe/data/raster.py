@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from privpipe.reading import AUTO, COMPOSITE, Reading
+from privpipe.reading import AUTO, COMPOSITE, MAX_COMPOSITE, Reading
 
 COLOUR_NAMES = ("red", "green", "blue")
-# The colours of ImageJ's composite images, in the order of the channels.
+# The colours of ImageJ's composite images, in the order of the channels, MAX_COMPOSITE of them.
 TINTS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0))
 Array = NDArray[Any]
 
@@ -76,8 +76,8 @@ def selected(raster: Raster, reading: Reading) -> Array:
     """
     count, wanted = raster.values.shape[2], reading.channels
     if wanted == (COMPOSITE,):
-        if count > len(TINTS):
-            raise RefusedError(f"has {count} channels, more than the {len(TINTS)} of a composite; name those you want")
+        if count > MAX_COMPOSITE:
+            raise RefusedError(f"has {count} channels, more than the {MAX_COMPOSITE} of a composite; name some")
         return raster.values
     if wanted != (AUTO,):
         return raster.values[..., [_number(raster, channel) for channel in wanted]]
@@ -111,7 +111,8 @@ def limits(values: Array, raster: Raster, reading: Reading) -> list[tuple[float,
     """(low, high) of each channel: the values that become 0 and 255, or the other way round where inverted.
 
     Raises:
-        RefusedError: black and white are to be those that the file declares, and it declares none.
+        RefusedError: black and white are to be those that the file declares, and it declares none; or they were
+            measured for another number of channels.
     """
     match reading.range:
         case "type":
@@ -127,7 +128,15 @@ def limits(values: Array, raster: Raster, reading: Reading) -> list[tuple[float,
             )
         case _:
             pairs = [raster.declared]
-    return pairs * values.shape[2] if len(pairs) == 1 else pairs
+    count: int = values.shape[2]
+    if len(set(pairs)) == 1:  # also of a grey set as a composite: it had three such pairs once
+        return pairs[:1] * count
+    if len(pairs) != count:
+        raise RefusedError(
+            f"has {count} channels, and black and white were measured for {len(pairs)}; leave it out, or set "
+            "data.channels to those that all images have"
+        )
+    return pairs
 
 
 def _percentiles(values: Array, reading: Reading) -> list[tuple[float, float]]:

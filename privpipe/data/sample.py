@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privpipe.errors import PrivpipeError
+
 
 class Sample:
     """Values of a set, evenly spaced over each image, of which percentiles are taken: in bounded memory, for any type.
@@ -27,6 +29,16 @@ class Sample:
         return flat[:: -(-len(flat) // self.each)].astype(np.float32)
 
     def add(self, part: NDArray[Any]) -> None:
+        """Take what an image adds.
+
+        Raises:
+            PrivpipeError: it has another number of channels than those before it.
+        """
+        if self.parts and (first := self.parts[0].shape[1]) != part.shape[1]:
+            raise PrivpipeError(
+                f"images of {first} and of {part.shape[1]} channels have no black and white in common; set "
+                "data.channels to those that all of them have, such as [1, 2]."
+            )
         self.parts.append(part)
 
     def limits(self, saturated: float, common: bool) -> tuple[Any, Any]:

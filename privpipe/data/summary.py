@@ -77,7 +77,8 @@ def _range(reading: Reading) -> str:
         case "set":
             pairs = [f"{low:g} and {high:g}" for low, high in reading.limits]
             if len(pairs) > 1:
-                pairs = [f"{pair} in channel {name}" for pair, name in zip(pairs, reading.channels, strict=True)]
+                names = reading.channels if reading.named else range(1, len(pairs) + 1)
+                pairs = [f"{pair} in channel {name}" for pair, name in zip(pairs, names, strict=True)]
             return (
                 f"Black and white are the values {', '.join(pairs)}: in the training images, {percent} are darker and "
                 "as many brighter."

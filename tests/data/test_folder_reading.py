@@ -17,9 +17,11 @@ from drawn import SIZE, bring, content, draw, make
 
 from privpipe.data import folder_file
 from privpipe.data.folder import scan
-from privpipe.data.folder_file import write_folder
+from privpipe.data.folder_file import measure_limits, write_folder
+from privpipe.data.image_files import read_image
 from privpipe.errors import PrivpipeError
 from privpipe.owner.key import new_key, write_key
+from privpipe.reading import Reading
 from privpipe.store import RAW, SPLITS, open_store
 
 
@@ -159,6 +161,58 @@ def test_an_image_that_vanishes_while_others_are_read(tmp_path: Path) -> None:
     index.paths[3].unlink()
     with pytest.raises(PrivpipeError, match=r"1 of 20 images .*\n  .*: cannot be read: no such file or directory\n"):
         write_folder(tmp_path / "images.h5", index, rows, SIZE)
+
+
+COMPOSITE = Reading(channels=("composite",), range="set")
+
+
+def channels(root: Path, counts: dict[str, int]) -> Path:
+    """Two classes with one file of so many channels of 12 bits for each name."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for file, count in counts.items():
+            planes = rng.integers(0, 4096, (count, SIZE, SIZE), np.uint16) // np.arange(1, count + 1)[:, None, None]
+            meta = {"axes": "CYX"} if count > 1 else None
+            tifffile.imwrite(root / name / file, planes.squeeze().astype("u2"), imagej=True, metadata=meta)
+    return root
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_composite_is_read_again_by_what_the_header_says(tmp_path: Path, count: int) -> None:
+    root = channels(tmp_path / "images", {f"{i}.tif": count for i in range(4)})
+    index, rows = scan(root), np.arange(6)
+    reading = measure_limits(index, rows, SIZE, COMPOSITE)
+    write_folder(tmp_path / "images.h5", index, {"train": rows, "val": np.array([6, 7])}, SIZE, reading=reading)
+    planes = np.stack([tifffile.imread(index.paths[row]).reshape(count, SIZE, SIZE) for row in rows]).astype(float)
+    low, high = np.percentile(planes, [0.1, 99.9], axis=(0, 2, 3))
+    levels = 255 * (planes - low[:, None, None]) / (high - low)[:, None, None]
+    # ImageJ's colours are red, green, blue and grey; one channel alone is grey.
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])[:count] if count > 1 else np.ones((1, 3))
+    expected = np.einsum("nchw,ck->nhwk", levels.clip(0, 255), colours).clip(0, 255)
+    with open_store(tmp_path / "images.h5", RAW) as store:
+        written, again = store.images("train"), Reading.parse(store.header.reading)
+    assert np.abs(written - expected).max() <= 2  # of four channels rounded, and limits of six digits
+    assert len(again.limits) == count
+    assert all(np.array_equal(read_image(index.paths[row], SIZE, again), written[row]) for row in rows)
+
+
+def test_a_grey_composite_of_an_earlier_version_is_still_read(tmp_path: Path) -> None:
+    """It noted the one pair of limits three times."""
+    path = channels(tmp_path / "images", {"0.tif": 1}) / "a" / "0.tif"
+    one, three = (Reading(("composite",), range="set", limits=((10.0, 4000.0),) * n) for n in (1, 3))
+    assert np.array_equal(read_image(path, SIZE, Reading.parse(three.describe())), read_image(path, SIZE, one))
+
+
+def test_composites_of_different_channels_have_no_black_and_white_in_common(tmp_path: Path) -> None:
+    index = scan(channels(tmp_path / "images", {"0.tif": 2, "1.tif": 3}))
+    with pytest.raises(PrivpipeError, match=r"^images of 2 and of 3 channels have no black and white in common; "):
+        measure_limits(index, np.arange(4), SIZE, COMPOSITE)
+    reading = measure_limits(index, np.array([0, 2]), SIZE, COMPOSITE)
+    with pytest.raises(PrivpipeError, match=r"1\.tif: has 3 channels, and black and white were measured for 2; leave"):
+        read_image(index.paths[1], SIZE, reading)
+    named = Reading(channels=("1", "2"), range="set")
+    assert len(measure_limits(index, np.arange(4), SIZE, named).limits) == 2
 
 
 PEAK = """

@@ -79,6 +79,11 @@ READINGS = {
         "is not taken",
         "are the values 10 and 900 in channel 1, 95.5 and 2710 in channel 3: in the training images, 0.1 % of",
     ),
+    Reading(("composite",), limits=((10.0, 900.0), (95.5, 2710.0)), range="set"): (
+        "each in its colour",
+        "is not taken",
+        "are the values 10 and 900 in channel 1, 95.5 and 2710 in channel 2: in the training images, 0.1 % of",
+    ),
     Reading(limits=((10.0, 900.0),), range="set"): ("grey was put", "planes", "are the values 10 and 900: in the"),
 }
 
