@@ -99,6 +99,16 @@ def test_palettes(tmp_path: Path) -> None:
         assert np.array_equal(read_image(saved(tmp_path / name, image), N), colours[GREY]), name
 
 
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd"])
+@pytest.mark.parametrize("unit", [1, 257])
+def test_a_palette_of_a_tiff_has_8_or_16_bits(tmp_path: Path, compression: str | None, unit: int) -> None:
+    """TIFF 6.0 asks for 16; some writers leave 8, which libtiff tells by their all being below 256."""
+    colours = np.random.default_rng(1).integers(0, 256, (256, 3), np.uint16)
+    path, colormap = tmp_path / "x.tif", (colours * unit).T.astype(np.uint16)
+    tifffile.imwrite(path, GREY, photometric="palette", colormap=colormap, compression=compression)
+    assert np.array_equal(read_image(path, N), colours[GREY])
+
+
 def test_palettes_with_transparency(tmp_path: Path) -> None:
     image, colours = palette_image()
     one = read_image(saved(tmp_path / "one.png", image, transparency=int(GREY[3, 4])), N)

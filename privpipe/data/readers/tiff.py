@@ -123,6 +123,8 @@ def _is_plain(page: TiffPage, series: TiffPageSeries, tiff: TiffFile) -> bool:
         return False
     extra = page.samplesperpixel - samples
     transparent = extra == 1 and tuple(page.extrasamples) == (EXTRASAMPLE.UNASSALPHA,)
+    if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None and page.colormap.max() < 256:
+        return False  # a palette of 8 bits, not 16: Pillow would divide it by 256
     return (
         (extra == 0 or (transparent and page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)))
         and (page.bitspersample == 8 or (page.bitspersample == 1 and page.samplesperpixel == 1))
