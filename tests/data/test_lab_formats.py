@@ -127,6 +127,18 @@ def test_one_of_the_files_of_an_image_is_no_image(tmp_path: Path) -> None:
     assert read_image(tmp_path / "whole.ome.tif", SIZE).shape == (SIZE, SIZE, 3)
 
 
+@pytest.mark.parametrize("name", ["A & B", "<2 µm", 'the "red" one', "R&D &amp; more", "µ"])
+def test_a_channel_is_called_as_it_was_named(tmp_path: Path, name: str) -> None:
+    """XML writes some characters as others, such as & as &amp;."""
+    import tifffile
+
+    planes = noise("u1", 2, SIZE, SIZE)
+    metadata = {"axes": "CYX", "Channel": {"Name": ["GFP", name]}}
+    tifffile.imwrite(tmp_path / "x.ome.tif", planes, ome=True, metadata=metadata)
+    found = read_image(tmp_path / "x.ome.tif", SIZE, Reading(channels=(name,)))
+    np.testing.assert_array_equal(found[..., 0], planes[1])
+
+
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     import tifffile
 

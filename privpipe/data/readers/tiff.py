@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from html import unescape
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
@@ -295,7 +296,7 @@ def _named(tiff: TiffFile, count: int, colour: bool) -> tuple[tuple[str, ...], A
     if len(found) == count and all(colours):
         rgba = [int(one[1]) % 2**32 for one in colours if one]
         tints = np.array([[value >> 24 & 255, value >> 16 & 255, value >> 8 & 255] for value in rgba]) / 255
-    return tuple(name[1] if name else "" for name in names), tints
+    return tuple(unescape(name[1]) if name else "" for name in names), tints
 
 
 def _orientation(page: TiffPage) -> int:
