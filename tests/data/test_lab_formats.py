@@ -3,9 +3,12 @@
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset
 
 # The benchmarks are no part of the package that is installed, so the path comes before the imports (E402).
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -13,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.lab.dicom import dataset
 from benchmarks.lab.layout import SIZE, Layout, noise
 from benchmarks.lab_formats import REFUSED, SEEN, layouts, outcome
-from privpipe.data.image_files import read_image
+from privpipe.data.image_files import read_image, sample_values
+from privpipe.data.sample import Sample
 from privpipe.errors import PrivpipeError
 from privpipe.reading import Reading
 
@@ -75,6 +79,100 @@ def test_a_high_bit_outside_its_word_is_refused(tmp_path: Path) -> None:
     file.save_as(tmp_path / "x.dcm", enforce_file_format=True)
     with pytest.raises(PrivpipeError, match=r": cut short or damaged \("):
         read_image(tmp_path / "x.dcm", SIZE)
+
+
+def ct(path: Path, values: NDArray[Any], kind: str = "MONOCHROME2", **tags: Any) -> Path:
+    """Values of a tomograph, (H, W) or (frames, H, W) int16, stored 1024 higher."""
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1024} | tags
+    dataset((values + 1024).astype("i2"), kind, **tags).save_as(path, enforce_file_format=True)
+    return path
+
+
+def measured(path: Path) -> tuple[float, float]:
+    sample = Sample(1, 3)
+    sample.add(sample_values(path, SIZE, Reading(range="set"), sample))
+    return sample.limits(0, common=True)
+
+
+y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+OUTSIDE = y**2 + x**2 > (SIZE / 2) ** 2
+PADDINGS: dict[str, tuple[int, dict[str, Any]]] = {  # values with the intercept, and tags
+    "one value": (-3024, {"PixelPaddingValue": -2000}),
+    "a value that is above the others": (31743, {"PixelPaddingValue": 32767}),
+    "a range": (-2524, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1000}),
+    "a range, from above": (-2524, {"PixelPaddingValue": -1000, "PixelPaddingRangeLimit": -2000}),
+    "a range up to 0": (-1500, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": 0}),
+    "0, which is a value too": (-1024, {"PixelPaddingValue": 0}),
+}
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_of_dicom_is_as_dark_as_the_darkest_of_the_image(tmp_path: Path, padding: str, inverted: bool) -> None:
+    kind, (value, tags) = f"MONOCHROME{2 - inverted}", PADDINGS[padding]
+    values = np.random.default_rng(0).integers(-1000, 1500, (SIZE, SIZE))
+    rest = values[~OUTSIDE]
+    expected = np.where(OUTSIDE, rest.max() if inverted else rest.min(), values)
+    padded = ct(tmp_path / "padded.dcm", np.where(OUTSIDE, value, values), kind, **tags)
+    plain = ct(tmp_path / "plain.dcm", expected, kind)
+    assert measured(padded) == measured(plain) == (rest.min(), rest.max())
+    window = {"WindowCenter": 200, "WindowWidth": 1000}
+    for shown in ({}, window):
+        ct(padded, np.where(OUTSIDE, value, values), kind, **tags, **shown)
+        ct(plain, expected, kind, **shown)
+        for reading in (Reading(), Reading(range="image"), Reading(range="type")):
+            np.testing.assert_array_equal(read_image(padded, SIZE, reading), read_image(plain, SIZE, reading))
+    assert (read_image(padded, SIZE, Reading(range="image", saturated=0))[OUTSIDE] == 0).all()
+
+
+def test_an_image_of_padding_alone_stays(tmp_path: Path) -> None:
+    values = np.full((SIZE, SIZE), 76)
+    padded = ct(tmp_path / "padded.dcm", values, PixelPaddingValue=1100)
+    np.testing.assert_array_equal(read_image(padded, SIZE), read_image(ct(tmp_path / "plain.dcm", values), SIZE))
+
+
+def test_padding_that_is_given_by_its_bits(tmp_path: Path) -> None:
+    """Of a signed value, as an unsigned one."""
+    file = dataset(np.where(OUTSIDE, -2000, 100).astype("i2"), "MONOCHROME2")
+    file.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    file.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    assert measured(tmp_path / "x.dcm") == (100, 100)
+
+
+@pytest.mark.parametrize("value", [-3024, 31743])
+def test_padding_of_a_frame_is_not_its_greatest_value(tmp_path: Path, value: int) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1500, (2, SIZE, SIZE))
+    padded = values.copy()
+    padded[0, OUTSIDE], padded[1, :4], padded[:, 0, 0] = value, value, value
+    shown = np.ma.masked_equal(padded, value).max(axis=0)
+    tags = {"NumberOfFrames": 2, "PixelPaddingValue": value + 1024}
+    found = read_image(ct(tmp_path / "x.dcm", padded, **tags), SIZE, Reading(stack="max"))
+    expected = ct(tmp_path / "plain.dcm", shown.filled(shown.min()))
+    np.testing.assert_array_equal(found, read_image(expected, SIZE))
+
+
+def test_frames_of_different_scales_have_no_greatest_value(tmp_path: Path) -> None:
+    """Of 1000 and of 100 hundreds the second is greater, and the first as it is stored."""
+
+    def frames(*slopes: int | None) -> Path:
+        groups = []
+        for slope in slopes:
+            groups.append(Dataset())
+            if slope is not None:
+                scale = Dataset()
+                scale.RescaleSlope, scale.RescaleIntercept, scale.RescaleType = slope, 0, "US"
+                groups[-1].PixelValueTransformationSequence = [scale]
+        stored = np.stack([np.full((SIZE, SIZE), 1000), np.full((SIZE, SIZE), 100)]).astype("u2")
+        file = dataset(stored, "MONOCHROME2", NumberOfFrames=2, PerFrameFunctionalGroupsSequence=groups)
+        file.WindowCenter, file.WindowWidth, file.VOILUTFunction = 5000, 10000, "LINEAR_EXACT"
+        file.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+        return tmp_path / "x.dcm"
+
+    for slopes in ((1, 100), (1, None)):
+        with pytest.raises(PrivpipeError, match=r"holds frames that are rescaled each in its own way; set data"):
+            read_image(frames(*slopes), SIZE, Reading(stack="max"))
+    assert (read_image(frames(4, 100), SIZE, Reading(stack="first")) == 102).all()  # 4000 of 0..10000
+    assert (read_image(frames(4, 4), SIZE, Reading(stack="max")) == 102).all()
 
 
 def test_without_the_optional_packages_the_group_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ reaches neither our files nor our logs.
 """
 
 import logging
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privpipe.data.raster import COLOUR_NAMES, Array, Raster, RefusedError
 from privpipe.data.readers.stack import one_of
@@ -30,10 +32,12 @@ def read_dicom(file: BinaryIO, reading: Reading) -> Raster:
     """Decode a DICOM file that is open.
 
     Grey values are those of the modality (rescaled), black and white those of the first window that the file has, else
-    of its bits; MONOCHROME1 is inverted. Overlays are not drawn.
+    of its bits; MONOCHROME1 is inverted. Padding around an image is as dark as the darkest of it, and no darker.
+    Overlays are not drawn.
 
     Raises:
-        RefusedError: pydicom is not installed, the file has no pixels, several frames, or is damaged.
+        RefusedError: pydicom is not installed, the file has no pixels, several frames (for `max`: with different
+            rescaling), or is damaged.
     """
     if find_spec("pydicom") is None:
         raise RefusedError("is DICOM, which needs the package pydicom: install it with `pip install 'privpipe[lab]'`")
@@ -49,8 +53,11 @@ def read_dicom(file: BinaryIO, reading: Reading) -> Raster:
         if _bytes(data) > MAX_BYTES:
             raise RefusedError(f"has frames of more than {MAX_BYTES:,} bytes together; save the one that you mean")
         frames = _pixels(data)
-        plane = one_of(frames, reading.stack, f"{len(frames)} frames")
-        return _interpreted(data, plane, windowed=reading.range == "declared")
+        if len(frames) > 1 and reading.stack == "max" and not _one_scale(data):
+            raise RefusedError("holds frames that are rescaled each in its own way; set data.stack to first")
+        plane = one_of(_masked(data, frames), reading.stack, f"{len(frames)} frames")
+        raster = _interpreted(data, np.ma.getdata(plane), windowed=reading.range == "declared")
+        return _without_padding(raster, np.ma.getmaskarray(plane))
     except RefusedError:
         raise
     except NotImplementedError as error:
@@ -89,6 +96,32 @@ def _pixels(data: Any) -> Array:
         values = apply_color_lut(values, data)[..., :3]
     count, samples = int(data.get("NumberOfFrames") or 1), 1 if kind in GREY else 3
     return values.reshape(count, int(data.Rows), int(data.Columns), samples)
+
+
+def _one_scale(data: Any) -> bool:
+    """Whether all frames of an enhanced file have the same rescaling."""
+    groups = data.get("PerFrameFunctionalGroupsSequence") or []
+    items = [group.get("PixelValueTransformationSequence") or [{}] for group in groups]
+    return len({(item[0].get("RescaleSlope"), item[0].get("RescaleIntercept")) for item in items}) < 2
+
+
+def _masked(data: Any, frames: Array) -> Array:
+    """Grey frames (frames, H, W, 1), masked where they are padding around the image (PS3.3, C.7.5.1.1.2)."""
+    said = [data.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if said[0] is None or frames.shape[3] != 1:
+        return frames
+    # Some writers give the bits of a signed value as an unsigned one.
+    ends = np.array([int(value) for value in said if value is not None]).astype(frames.dtype)
+    low, high = ends.min(), ends.max()
+    return np.ma.masked_where((frames >= low) & (frames <= high), frames)
+
+
+def _without_padding(raster: Raster, outside: NDArray[np.bool_]) -> Raster:
+    """With the darkest value of the rest for those (H, W, C) that are padding; an image of padding alone stays."""
+    if not outside.any() or outside.all():
+        return raster
+    rest = raster.values[~outside]
+    return replace(raster, values=np.where(outside, rest.max() if raster.inverted else rest.min(), raster.values))
 
 
 def _by_pydicom(data: Any) -> Array:
