@@ -106,9 +106,7 @@ def _decoded(file: BinaryIO, reading: Reading, size: int) -> Raster | Image.Imag
             return decoded
         frame = decoded.index
         file.seek(0)
-    if reading.channels == PLAIN.channels and reading.range in ("declared", "type"):
-        return pillow.open_image(file, reading, size, frame)[0]
-    return pillow.read_raster(file, reading, size, frame)
+    return pillow.read(file, reading, size, frame)
 
 
 def _reason(error: Exception) -> str:

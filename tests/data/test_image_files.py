@@ -146,10 +146,37 @@ def test_16_bit_grey_is_scaled(tmp_path: Path) -> None:
         assert np.array_equal(read_image(saved(tmp_path / name, image), N), expected), name
 
 
-def test_16_bit_grey_with_a_transparent_level(tmp_path: Path) -> None:
-    key = (b"tRNS", struct.pack(">H", DEEP[5, 6]))
-    found = read_image(png(tmp_path / "x.png", 16, 0, DEEP.astype(">u2"), key), N)
-    assert np.array_equal(found, grey(np.where(DEEP[5, 6] == DEEP, 255, rounded(DEEP / 65535 * 255))))
+DEEP_READINGS = [  # under which black is 0 and white 65535
+    Reading(),
+    Reading(range="type"),
+    Reading(range="set", limits=((0.0, 65535.0),)),
+    Reading(range="image", saturated=0),
+]
+
+
+@pytest.mark.parametrize("reading", DEEP_READINGS, ids=lambda reading: reading.range)
+@pytest.mark.parametrize("count", [1, 3])
+def test_16_bits_with_a_transparent_colour(tmp_path: Path, count: int, reading: Reading) -> None:
+    """That of all 16 bits alone, whatever black and white are."""
+    values = np.random.default_rng(2).integers(0, 65536, (N, N, count), np.uint16)
+    values[0, 0], values[0, 1] = 0, 65535
+    values[5, 7] = values[5, 6] ^ 1  # nearly the same
+    key = (b"tRNS", values[5, 6].astype(">u2").tobytes())
+    path = png(tmp_path / "x.png", 16, 2 if count == 3 else 0, values.astype(">u2"), key)
+    expected = rounded(values / 257)
+    expected[(values == values[5, 6]).all(axis=2)] = 255
+    assert np.array_equal(read_image(path, N, reading), np.broadcast_to(expected, (N, N, 3)))
+
+
+@pytest.mark.parametrize("reading", DEEP_READINGS[:2], ids=lambda reading: reading.range)
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_transparent_level_of_few_bits(tmp_path: Path, depth: int, reading: Reading) -> None:
+    values = GREY >> (8 - depth)
+    rows = np.packbits(np.unpackbits(values[..., None], axis=2)[..., 8 - depth :].reshape(N, -1), axis=1)
+    for level in {0, 1, 2**depth - 1}:
+        path = png(tmp_path / "x.png", depth, 0, rows, (b"tRNS", struct.pack(">H", level)))
+        expected = np.where(values == level, 255, values * (255 // (2**depth - 1)))
+        assert np.array_equal(read_image(path, N, reading), grey(expected)), level
 
 
 def test_grey_tiffs_where_white_is_zero_or_with_12_bits(tmp_path: Path) -> None:

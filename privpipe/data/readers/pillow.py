@@ -22,7 +22,7 @@ from PIL import (
 )
 
 from privpipe.data.raster import COLOUR_NAMES, Raster, RefusedError, upright
-from privpipe.reading import Reading
+from privpipe.reading import AUTO, Reading
 
 READERS = {  # importing them is what lets Pillow read these formats, and no other is asked for
     "PNG": PngImagePlugin,
@@ -38,7 +38,6 @@ MAX_PIXELS = 2**26  # decoded: 256 MiB as Pillow holds them, and a conversion ne
 SHARPNESS = 2  # a JPEG may be decoded smaller, but not below this many times the size that is wanted
 ANIMATED = {"WEBP", "GIF", "AVIF"}  # whose frames follow each other; further ones of a JPEG (MPO) or PNG are extras
 GREY = {"1", "L", "LA", "La"}  # modes of Pillow
-DEEP_PNG = 16  # bits
 
 WHITE_IS_ZERO, DEPTH, ORIENTATION = 262, 258, 274  # TIFF tags; EXIF uses the last one too
 UPRIGHT = {  # EXIF orientation: what makes the image upright
@@ -54,7 +53,7 @@ UPRIGHT = {  # EXIF orientation: what makes the image upright
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
-def open_image(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> tuple[Image.Image, bool]:
+def _open_image(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> tuple[Image.Image, bool]:
     """The image of an open file, upright, transparency on white; and whether it is grey by its kind.
 
     Its mode is L where it is grey without transparency, else RGB: a grey image takes a third of the time to resize.
@@ -67,44 +66,67 @@ def open_image(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> t
         RefusedError: it has too many pixels, several frames, or values whose range is not known.
         Exception: of Pillow, of a dozen types, for damaged files.
     """
+    depth = _png_depth(file)
     with Image.open(file, formats=tuple(READERS)) as image:
         if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1 and reading.stack != "first":
             raise RefusedError("holds an animation, not one image: set data.stack to first, or save one of its frames")
         if frame:
             image.seek(frame)
+        if depth in (2, 4) and isinstance(level := image.info.get("transparency"), int) and image.mode == "L":
+            image.info["transparency"] = level * 255 // (2**depth - 1)  # Pillow scales the levels, but not this one
         return _upright(image, size), image.mode in GREY or image.mode.startswith("I;16")
 
 
-def read_raster(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> Raster:
-    """The same as a `Raster`; of 16 bits where a PNG has them and percentiles are to be taken."""
-    if reading.range in ("set", "image") and _is_deep_png(file):
+def read(file: BinaryIO, reading: Reading, size: int, frame: int = 0) -> Raster | Image.Image:
+    """The image of an open file, upright; of mode L or RGB where nothing is to be chosen of it, which saves copies.
+
+    A PNG of 16 bits keeps them where percentiles are to be taken, or where one of its colours stands for transparency:
+    Pillow gives 8 bits of colours, by which others may be the same.
+
+    Args, errors: see `_open_image`.
+    """
+    percentiles = reading.range in ("set", "image")
+    if _png_depth(file) == 16 and (percentiles or _has_transparent_colour(file)):
         return _deep_png(file)
-    image, grey = open_image(file, reading, size, frame)
+    image, grey = _open_image(file, reading, size, frame)
+    if reading.channels == (AUTO,) and not percentiles:
+        return image
     values = np.asarray(image).reshape(image.height, image.width, -1)
     white = (0.0, 255.0)
     return Raster(values[..., :1], white, white) if grey else Raster(values, white, white, True, COLOUR_NAMES)
 
 
-def _is_deep_png(file: BinaryIO) -> bool:
-    head = file.read(26)
+def _png_depth(file: BinaryIO) -> int:
+    """Bits of each value of a PNG; 0 for other files."""
+    head = file.read(25)
     file.seek(0)
-    return head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == DEEP_PNG
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 0
+
+
+def _has_transparent_colour(file: BinaryIO) -> bool:
+    with Image.open(file, formats=["PNG"]) as image:
+        found = "transparency" in image.info
+    file.seek(0)
+    return found
 
 
 def _deep_png(file: BinaryIO) -> Raster:
-    """A PNG of 16 bits by OpenCV: Pillow gives 8 of them for colours."""
+    """A PNG of 16 bits by OpenCV."""
     with Image.open(file, formats=["PNG"]) as image:
         check_pixels(*image.size)
-        orientation = _orientation(image)
+        orientation, transparent = _orientation(image), image.info.get("transparency")
     file.seek(0)
     values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
         raise RefusedError("cut short or damaged (no sound data)")
-    white = (0.0, 65535.0)
+    white, alpha = (0.0, 65535.0), None
+    colours = values[..., None] if values.ndim == 2 else values[..., 2::-1]
+    if transparent is not None:
+        alpha = (colours != np.array(transparent)).any(axis=2).astype(np.float32)
+    elif values.ndim == 3 and values.shape[2] == 4:
+        alpha = values[..., 3] / np.float32(65535)
     if values.ndim == 2:
-        return upright(Raster(values[..., None], white, white), orientation)
-    alpha = values[..., 3] / np.float32(65535) if values.shape[2] == 4 else None
-    colours = values[..., 2::-1]
+        return upright(Raster(colours, white, white, alpha=alpha), orientation)
     return upright(Raster(colours, white, white, True, COLOUR_NAMES, alpha=alpha), orientation)
 
 
@@ -155,18 +177,14 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits (mode L; LA where one grey stands for transparency)."""
+    """16-bit grey scaled to 8 bits (mode L)."""
     values = np.asarray(image).astype(np.uint32)
     white = 65535
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         white = 2 ** min(16, int(np.max(image.tag_v2.get(DEPTH, 16)))) - 1  # 12 bits are stored as they are
         if image.tag_v2.get(WHITE_IS_ZERO) == 0:
             values = white - values
-    grey = Image.fromarray(((values * 255 + white // 2) // white).clip(0, 255).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey
+    return Image.fromarray(((values * 255 + white // 2) // white).clip(0, 255).astype(np.uint8))
 
 
 class _Silence:
