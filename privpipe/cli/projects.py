@@ -1,6 +1,7 @@
 """The commands about DVC projects: set one up, and repair one."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +28,7 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
     Examples:
       privpipe init lab --images /home/me/images --image-size 64
       privpipe init lab --images '$IMAGES' --image-size 64 -S perturb.k=8
+      privpipe init lab --images images --image-size 64 -S data.groups=groups.csv
       privpipe init trial -S data.source=synthetic
     """
     from privpipe.pipeline.new_project import (
@@ -37,15 +39,19 @@ def init(folder: Path, images: str | None, image_size: int | None, settings: tup
         parse_setting,
     )
 
-    values = own_images(images) if images is not None else {}
+    chosen = dict(map(parse_setting, settings))
+    values: dict[str, Any] = {}
+    if images is not None:
+        groups = chosen.pop("data.groups", None)
+        values = own_images(images, None if groups is None else str(groups))
     if image_size is not None:
         values["data.image_size"] = image_size
-    values |= dict(map(parse_setting, settings))
+    values |= chosen
     for line in create(folder, values):
         click.echo(line)
     if images is not None and (problem := first_images_problem(values)):
         warn(f"{problem}\nIf it is so with most images, change params.yaml before `dvc repro`.")
-    if images is not None and (hint := few_images_hint(images)):
+    if images is not None and (hint := few_images_hint(images, values["data.groups"])):
         click.echo(hint)
     click.echo(f"Next: cd {folder} && dvc repro, and open reports/index.html.")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privpipe.data.groups import FOLDERS, by_folder, numbered, read_table
+from privpipe.data.groups import FOLDERS, Groups, by_folder, numbered, read_table
 from privpipe.data.listing import SUFFIXES, SYSTEM_FOLDERS, LeftOut, is_image, list_images
 from privpipe.data.split import Rows
 from privpipe.errors import PrivpipeError
@@ -51,7 +51,7 @@ class FolderIndex:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def scan(root: Path, groups: str | Path | None = None) -> FolderIndex:
+def scan(root: Path, groups: Groups = None) -> FolderIndex:
     """List the images below a folder by class (see `list_images`). The classes are those of all parts together.
 
     Images that lie outside the classes are left out, with a warning.

@@ -4,15 +4,18 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 
+from privpipe.data.places import given_path
 from privpipe.data.split import Rows
 from privpipe.errors import PrivpipeError
 
-FOLDERS = "folders"
+FOLDERS: Final = "folders"
 COLUMNS = ("file", "class", "group")
 SHOWN = 5  # rows named in an error
+Groups = Literal["folders"] | Path | None
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,13 @@ class Row:
 
     label: str
     group: str
+
+
+def given_groups(groups: str | None) -> Groups:
+    """What `data.groups` gives: nothing, folders, or the path of a table (see `given_path`, which raises)."""
+    if groups is None:
+        return None
+    return FOLDERS if groups == FOLDERS else given_path("data.groups", groups)
 
 
 def by_folder(paths: Sequence[Path], classes: Sequence[Path]) -> Rows:

@@ -27,6 +27,7 @@ import privpipe
 from privpipe.data.audit import Audit
 from privpipe.data.folder import scan
 from privpipe.data.folder_split import TEST_FRACTION
+from privpipe.data.groups import FOLDERS, given_groups
 from privpipe.data.image_files import read_image
 from privpipe.data.places import OTHER_REPOSITORY, given_path
 from privpipe.errors import PrivpipeError
@@ -51,18 +52,23 @@ def project_file(name: str) -> str:
     return INSTEAD.sub(r"\1", text).replace("python -m stages.", "python -m privpipe.stages.")
 
 
-def own_images(path: str) -> dict[str, Any]:
+def own_images(path: str, groups: str | None = None) -> dict[str, Any]:
     """The parameters for a folder of somebody's own images (see `privpipe.data.folder.scan`), by their names.
 
     They get a real key, a fresh stream of it for each image, and a tenth of them to validate with; of few images, more
     than a tenth of the others are public, so that the attack by a network has enough to learn from. A relative path is
     made absolute; one with an environment variable stays as it is given.
 
+    Args:
+        path: of the folder.
+        groups: as `data.groups`; a table says which images there are, and of which classes.
+
     Raises:
-        PrivpipeError: there is no such folder, or it has another layout, or a variable is not set.
+        PrivpipeError: there is no such folder or table, or it has another layout, or a variable is not set.
     """
-    given = path if path.startswith(("~", "$")) else str(Path(path).absolute())
-    index = scan(given_path("data.path", given))
+    given = _absolute(path)
+    given_table = groups if groups is None or groups == FOLDERS else _absolute(groups)
+    index = scan(given_path("data.path", given), given_groups(given_table))
     classes, counts = len(index.class_names), np.bincount(index.labels[index.parts["train"]])
     smallest = int(counts.min())
     drawn = classes * max(1, min(int(VALIDATION_FRACTION * smallest), VALIDATION_MAX // classes))
@@ -73,12 +79,17 @@ def own_images(path: str) -> dict[str, Any]:
     return {
         "data.source": "folder",
         "data.path": given,
+        "data.groups": given_table,
         "data.n_val": len(index.parts["val"]) if "val" in index.parts else drawn,
         "data.public": float(public),
         "key.seed": None,
         "perturb.scope": "image",
         "model.arch": "baseline",
     }
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith(("~", "$")) else str(Path(path).absolute())
 
 
 def first_images_problem(values: Mapping[str, Any]) -> str:
@@ -89,7 +100,7 @@ def first_images_problem(values: Mapping[str, Any]) -> str:
     """
     nested = YAML(typ="safe", pure=True).load(with_values(project_file("params.yaml"), values))
     data = check_params(nested).data
-    paths = scan(given_path("data.path", str(data.path)), data.groups).paths
+    paths = scan(given_path("data.path", str(data.path)), given_groups(data.groups)).paths
     # Percentiles of a set are not known yet: those of the image itself tell as well whether it can be read.
     reading = replace(data.reading, range="image") if data.reading.range == "set" else data.reading
     audit, nothing = Audit("ignore", reading), np.empty(0, np.int64)
@@ -101,9 +112,12 @@ def first_images_problem(values: Mapping[str, Any]) -> str:
     return audit.range_warning()
 
 
-def few_images_hint(path: str) -> str:
-    """What helps where there are few images; empty where there are enough, or none."""
-    parts = scan(given_path("data.path", path)).parts
+def few_images_hint(path: str, groups: str | None = None) -> str:
+    """What helps where there are few images; empty where there are enough, or none.
+
+    Args: see `own_images`.
+    """
+    parts = scan(given_path("data.path", path), given_groups(groups)).parts
     if not 0 < len(parts["train"]) < FEW:
         return ""
     return (

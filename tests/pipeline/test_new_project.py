@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 from PIL import Image
 from projects import ROOT
 from ruamel.yaml import YAML
 
+from privpipe.cli.projects import init
 from privpipe.errors import PrivpipeError
 from privpipe.params import check_params
 from privpipe.pipeline import new_project
@@ -165,6 +167,46 @@ def test_some_images_are_tried(tmp_path: Path) -> None:
     assert said.startswith("The images are nearly black: but for outliers, they use less than a quarter of the levels")
     assert "channel 3: 0 to 16" in said and "data.range=set" in said
     assert first_images_problem(values | {"data.range": "set"}) == ""
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Images that lie in one folder, 12 of one class and 20 of another by a table in the current folder."""
+    draw_images(tmp_path / "images", {"all": 40})
+    lines = [f"all/{i}.png,{'ill' if i < 12 else 'well'},p{i // 2}\n" for i in range(32)]
+    (tmp_path / "groups.csv").write_text("file,class,group\n" + "".join(lines))
+    monkeypatch.chdir(tmp_path)
+    return "groups.csv"
+
+
+def test_a_table_says_the_classes_of_own_images(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = own_images("images", table)
+    assert chosen["data.n_val"] == 2  # a tenth of 12, of each class
+    assert chosen["data.groups"] == str(tmp_path / table)  # the stages run in the project's folder
+    assert few_images_hint("images", table).startswith("32 images to draw all sets from are few.")
+    with pytest.raises(PrivpipeError, match="holds only the class 'all'"):
+        few_images_hint("images")
+    (tmp_path / "images" / "all" / "39.png").write_text("damaged, and not in the table")
+    said = first_images_problem(chosen | {"data.image_size": 8})
+    assert said.startswith("The images are nearly black")
+    (tmp_path / "images" / "all" / "0.png").write_text("damaged")
+    assert "0.png: not a PNG, JPEG" in first_images_problem(chosen | {"data.image_size": 8})
+    monkeypatch.setenv("TABLE", table)
+    assert own_images("images", "$TABLE")["data.groups"] == "$TABLE"
+    draw_images(tmp_path / "sorted", {"ill/p1": 2, "well/p1": 2})
+    assert own_images("sorted", "folders")["data.groups"] == "folders"
+
+
+def test_init_takes_a_table(table: str, tmp_path: Path) -> None:
+    arguments = ["lab", "--images", "images", "--image-size", "8", "-S", f"data.groups={table}"]
+    done = CliRunner().invoke(init, arguments)
+    assert done.exit_code == 0, done.output
+    written = check_params(values((tmp_path / "lab" / "params.yaml").read_text())).data
+    assert (written.groups, written.path) == (str(tmp_path / table), str(tmp_path / "images"))
+    assert "32 images to draw all sets from are few." in done.output
+    done = CliRunner().invoke(init, ["other", *arguments[1:], "-S", "data.groups=gone.csv"])
+    assert isinstance(done.exception, PrivpipeError) and "gone.csv cannot be read: " in str(done.exception)
+    assert not (tmp_path / "other").exists()
 
 
 def git(folder: Path, *words: str) -> str:

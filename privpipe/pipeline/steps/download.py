@@ -11,7 +11,7 @@ from privpipe.data.audit import Audit
 from privpipe.data.folder import FolderIndex, scan, scan_public, warn_of_left_out, with_classes
 from privpipe.data.folder_file import measure_limits, write_folder
 from privpipe.data.folder_split import split_folder
-from privpipe.data.groups import FOLDERS
+from privpipe.data.groups import given_groups
 from privpipe.data.images import RawImages
 from privpipe.data.locate import locate
 from privpipe.data.places import given_path, refuse_files, refuse_folder
@@ -97,7 +97,7 @@ def owned_images(data: Data) -> FolderIndex:
     """The owner's images by name; refused where git would take one, before any is read."""
     root = given_path("data.path", str(data.path))
     refuse_folder("data.path", root)
-    groups = data.groups if data.groups in (None, FOLDERS) else given_path("data.groups", str(data.groups))
+    groups = given_groups(data.groups)
     if isinstance(groups, Path):
         refuse_files("data.groups", [groups])
     index = scan(root, groups)
