@@ -23,8 +23,9 @@ def key() -> None:
 def key_new(path: Path, seed: int | None) -> None:
     """Make a new key from the operating system's randomness, in a file that only you can read (mode 0600).
 
-    An existing file is never overwritten. Keep a copy in a safe place: without the key no image can be perturbed
-    as your training set was. With --seed it is a research key, which anybody can make again: it protects nothing.
+    An existing file is never overwritten, and where git would take the file, none is written. Keep a copy in a safe
+    place: without the key no image can be perturbed as your training set was. With --seed it is a research key, which
+    anybody can make again: it protects nothing.
 
     \b
     Examples:

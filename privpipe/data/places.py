@@ -1,4 +1,4 @@
-"""Where the owner's files lie: paths as parameters give them, and whether git would take what lies there.
+"""Where the owner's files lie, or will: paths as parameters give them, and whether git would take what lies there.
 
 root = given_path("data.path", "$IMAGES")
 refuse_folder("data.path", root)
@@ -15,7 +15,7 @@ from privpipe.errors import PrivpipeError
 
 SHOWN = 3  # files named in an error
 OTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"}
-REMEDY = "Move them out of the clone, or below data/private/ or data/raw/, which git ignores"
+REMEDY = "Put them outside of the clone, or below data/private/ or data/raw/, which git ignores"
 
 
 def given_path(name: str, text: str) -> Path:
@@ -55,11 +55,14 @@ def refuse_folder(name: str, folder: Path) -> None:
         if place.is_relative_to(tree):
             listing = ("--literal-pathspecs", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
             listed = _git(name, tree, *listing, "--", str(place))
-            _refuse(name, folder, tree, [file for file in listed.split("\0") if file])
+            _refuse(name, folder, tree, [file for file in listed.split("\0") if file], "originals")
 
 
-def refuse_files(name: str, files: Iterable[Path]) -> None:
-    """Refuse files that git would take, wherever links to them lie. Nothing in them is read.
+def refuse_files(name: str, files: Iterable[Path], published: str = "originals") -> None:
+    """Refuse files that git would take, wherever links to them lie. Nothing in them is read, and they need not exist.
+
+    Args:
+        published: what others would get to see, for the message.
 
     Raises:
         PrivpipeError: see above; or git cannot be asked.
@@ -70,16 +73,16 @@ def refuse_files(name: str, files: Iterable[Path]) -> None:
         if inside:
             answer = _git(name, tree, "check-ignore", "-z", "--stdin", said="\0".join(inside))
             taken = sorted(set(inside) - set(answer.split("\0")))
-            _refuse(name, None, tree, [os.path.relpath(place, tree) for place in taken])
+            _refuse(name, None, tree, [os.path.relpath(place, tree) for place in taken], published)
 
 
-def _refuse(name: str, folder: Path | None, tree: Path, taken: list[str]) -> None:
+def _refuse(name: str, folder: Path | None, tree: Path, taken: list[str], published: str) -> None:
     if not taken:
         return
     shown = ", ".join(taken[:SHOWN]) + (f" and {len(taken) - SHOWN} more" if len(taken) > SHOWN else "")
     given = f"{name}={folder} lies" if folder else f"files of {name} lie"
     raise PrivpipeError(
-        f"{given} in the clone {tree}, and the next `git add --all` would take {shown}: originals would be "
+        f"{given} in the clone {tree}, and the next `git add --all` would take {shown}: {published} would be "
         f"published. {REMEDY} (`git check-ignore PATH` tells)."
     )
 

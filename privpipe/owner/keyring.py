@@ -1,10 +1,12 @@
-"""Key files that people handle by hand: made once, never overwritten, refused when others can read them."""
+"""Key files that people handle by hand: made once, never overwritten, refused where git or other users read them."""
 
 import os
 import stat
 from pathlib import Path
 
+from privpipe.data.places import refuse_files
 from privpipe.errors import PrivpipeError
+from privpipe.files import make_folder, write_error
 from privpipe.owner import keyhome
 from privpipe.owner.key import FINGERPRINT, Key, Reference, new_key, read_any, write_key
 
@@ -13,7 +15,7 @@ def create_key(path: str | Path, seed: int | None) -> Key:
     """Make a key and write it with mode 0600: a real one for None, a research key for a number.
 
     Raises:
-        PrivpipeError: there is a file at `path`, or it cannot be written.
+        PrivpipeError: there is a file at `path`, git would take a real key that lies there, or it cannot be written.
     """
     key = new_key(seed)
     _write_new(path, key)
@@ -22,12 +24,24 @@ def create_key(path: str | Path, seed: int | None) -> Key:
 
 def _write_new(path: str | Path, key: Key) -> None:
     path = Path(path)
-    if os.path.lexists(path):
+    if not key.research:
+        refuse_files("the key", [path], published="a secret key")
+    try:
+        make_folder(path.parent, private=True)
+        # An empty file takes the name: of two that try, one succeeds, on file systems without hard links too.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        if not os.path.lexists(path):
+            raise write_error(path, error) from error
         raise PrivpipeError(
             f"{path} exists, and a key is never overwritten: it may be the only one that fits your images. "
             "Choose another name, or move the file away."
-        )
-    write_key(path, key)
+        ) from error
+    try:
+        write_key(path, key)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_guarded_key(path: str | Path, allow_readable: bool = False) -> Key:
@@ -92,7 +106,7 @@ def export_key(which: str | Path, target: str | Path) -> Key:
         which: a fingerprint of the key home, or the path of a key file or reference.
 
     Raises:
-        PrivpipeError: there is no such key, or there is a file at `target`.
+        PrivpipeError: there is no such key, there is a file at `target`, or git would take a real key that lies there.
     """
     fingerprint = FINGERPRINT.fullmatch(str(which)) is not None
     key = keyhome.find(str(which)) if fingerprint else read_guarded_key(which)

@@ -26,6 +26,7 @@ from privpipe.attacks.challenge import (
 )
 from privpipe.attacks.standard import NEWEST
 from privpipe.data.images import RawImages
+from privpipe.data.places import refuse_files
 from privpipe.data.split import write_images
 from privpipe.errors import PrivpipeError
 from privpipe.files import hide_folder, make_folder, write_json, write_text
@@ -62,8 +63,8 @@ def new_challenge(asked: Asked, folder: Path, private: Path, pairs: int = 0) -> 
         The rules.
 
     Raises:
-        PrivpipeError: there is a challenge in a folder already, one folder is in the other, the method has no key, or
-            the images are missing.
+        PrivpipeError: there is a challenge in a folder already, one folder is in the other, git would take what is in
+            `private`, the method has no key, or the images are missing.
     """
     one, other = folder.resolve(), private.resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
@@ -74,6 +75,7 @@ def new_challenge(asked: Asked, folder: Path, private: Path, pairs: int = 0) -> 
     for place in (folder, private):
         if (place / RULES).exists():
             raise PrivpipeError(f"{place} holds a challenge already. Name another folder.")
+    refuse_files("the private folder", [private / KEY, private / IMAGES], published="key and originals")
     method, size = method_named(asked.scheme), size_named(asked.size)
     if not method.keyed:
         raise PrivpipeError(f"{method.name} has no key, so that there is nothing to solve. Use a method with a key.")

@@ -53,7 +53,7 @@ def test_a_folder_whose_files_git_would_take_is_refused(clone: Path) -> None:
     fill(clone / "images")
     assert refused(lambda: refuse_folder("data.path", Path("images"))) == (
         f"data.path=images lies in the clone {clone.resolve()}, and the next `git add --all` would take "
-        "images/cat/a.jpg: originals would be published. Move them out of the clone, or below data/private/ or "
+        "images/cat/a.jpg: originals would be published. Put them outside of the clone, or below data/private/ or "
         "data/raw/, which git ignores (`git check-ignore PATH` tells)."
     )
 

@@ -297,19 +297,19 @@ def test_a_new_key_on_purpose_keeps_the_old_one() -> None:
 
 
 def test_a_copy_of_a_key_goes_out_and_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    key = ensure_key(REFERENCE, None)
-    assert export_key(REFERENCE, "one.json") == export_key(key.fingerprint, "two.json") == key
-    assert mode(Path("one.json")) == 0o600
+    key, one = ensure_key(REFERENCE, None), tmp_path / "one.json"
+    assert export_key(REFERENCE, one) == export_key(key.fingerprint, tmp_path / "two.json") == key
+    assert mode(one) == 0o600
     with pytest.raises(PrivpipeError, match="a key is never overwritten"):
-        export_key(REFERENCE, "one.json")
+        export_key(REFERENCE, one)
     with pytest.raises(PrivpipeError, match="secret of the key 0123456789abcdef is not on this machine"):
-        export_key("0123456789abcdef", "three.json")
+        export_key("0123456789abcdef", tmp_path / "three.json")
     monkeypatch.setenv("PRIVPIPE_KEYS", str(tmp_path / "elsewhere"))
     with pytest.raises(PrivpipeError, match="not on this machine"):
         read_key(REFERENCE)
     with pytest.raises(PrivpipeError, match="a reference, which holds no secret"):
         import_key(REFERENCE)
-    assert import_key("one.json") == (key, tmp_path / "elsewhere" / f"{key.fingerprint}.json")
+    assert import_key(one) == (key, tmp_path / "elsewhere" / f"{key.fingerprint}.json")
     assert read_key(REFERENCE) == key
     write_key("research.json", new_key(1))
     with pytest.raises(PrivpipeError, match="a research key needs no keeping"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,13 @@ def test_a_challenge_publishes_no_folder_that_holds_the_key(here: Path, publishe
     asked = ("challenge", "new", "block_scramble", published, "--private", private, "--k", "2", "--source", "synthetic")
     result = ask(*asked)
     assert result.exit_code == 1 and "Name two folders, neither of them in the other." in result.output
+    assert not (here / "ch").exists() and not (here / "own").exists()
+
+
+def test_a_challenge_keeps_its_key_where_git_takes_nothing(here: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=here, check=True)
+    result = ask("challenge", "new", "block_scramble", "ch", "--private", "own", "--k", "2", "--source", "synthetic")
+    assert result.exit_code == 1 and "would take own/images.h5, own/key.json: key and originals" in result.output
     assert not (here / "ch").exists() and not (here / "own").exists()
 
 
