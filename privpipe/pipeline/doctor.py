@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from privpipe.files import PARTIAL, hide_folder, make_folder, write_bytes, writer_is_dead
 from privpipe.pipeline import cache_check, lockfile
@@ -213,16 +215,30 @@ def _remove(folder: Path, keys: list[tuple[str, Path]], saved: list[Path]) -> No
 
 def _leftovers(project: Project) -> Iterator[Problem]:
     """Halves of outputs, by the names that we give them; older versions of privpipe called them `<output>.partial`."""
-    pipeline = project.root / "dvc.yaml"
-    declared = pipeline.read_text(encoding="utf-8", errors="replace") if pipeline.is_file() else ""
+    declared = _declared(project.root / "dvc.yaml")
     for path in _files(project.root, lambda name: name.endswith(".partial")):
         if PARTIAL.fullmatch(path.name):
             dead = writer_is_dead(path)
         else:  # somebody's own file may be called so
-            dead = path.relative_to(project.root).as_posix().removesuffix(".partial") in declared
+            dead = str(path.relative_to(project.root)).removesuffix(".partial") in declared
         if dead:
             meaning = "it takes space, and nobody will finish it"
             yield Problem(f"{path} is half of an output", meaning, "remove it", path.unlink)
+
+
+def _declared(pipeline: Path) -> set[str]:
+    """The outputs that a `dvc.yaml` declares, as paths from its folder; none where it cannot be read."""
+    outputs = set()
+    try:
+        for stage in YAML(typ="safe", pure=True).load(pipeline)["stages"].values():
+            stage = stage.get("do", stage)  # with `foreach` or without
+            for kind in ("outs", "metrics", "plots"):
+                for entry in stage.get(kind, []):
+                    names = entry if isinstance(entry, dict) else [entry]  # with settings, such as {cache: false}
+                    outputs |= {os.path.normpath(os.path.join(stage.get("wdir", ""), name)) for name in names}
+    except (OSError, YAMLError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # what cannot be told from somebody's own file is left alone
+    return outputs
 
 
 def _git_lock(project: Project) -> Iterator[Problem]:

@@ -105,7 +105,7 @@ def _stages_that_make(path: Path) -> set[str]:
         return set()
     stages = content.get("stages") if isinstance(content, dict) else None
     names = set()
-    for name, stage in (stages or {}).items():
+    for name, stage in stages.items() if isinstance(stages, dict) else ():
         body = stage.get("do", stage) if isinstance(stage, dict) else {}
         if isinstance(body, dict) and any(body.get(part) for part in PRODUCTS):
             names.add(str(name))

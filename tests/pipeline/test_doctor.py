@@ -257,6 +257,44 @@ def test_half_files_of_dead_processes_and_of_older_versions(project: Project) ->
     assert (folder / "victim").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ne.txt",
+        "one",
+        "one.tx",
+        "e.txt",
+        "two",
+        "a",
+        "make one",
+        "stages",
+        "sub/deep",
+        "deep/out.txt",
+        "in.txt",
+        "item",
+    ],
+)
+def test_a_file_of_somebodys_own_is_no_half_of_an_output(project: Project, name: str) -> None:
+    """Parts of the words of dvc.yaml are no outputs, nor are dependencies."""
+    more = "  four: {cmd: make four, wdir: sub, deps: [in.txt], outs: [{deep/out.txt: {cache: false}}]}\n"
+    (project.root / "dvc.yaml").write_text(PIPELINE + more)
+    own = project.root / f"{name}.partial"
+    half = project.root / "sub" / "deep" / "out.txt.partial"
+    for path in (own, half):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    expect_fixed(f"{half} is half of an output")
+    assert own.read_text() == "precious" and not half.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "stages: 3", "stages: {one: null}", "a: [", "stages: {one: {outs: [[]]}}"])
+def test_a_pipeline_that_cannot_be_read_declares_nothing(project: Project, text: str) -> None:
+    (project.root / "dvc.yaml").write_text(text)
+    (project.root / "one.txt.partial").write_text("precious")
+    assert run("--fix").exit_code == 0
+    assert (project.root / "one.txt.partial").read_text() == "precious"
+
+
 def test_gits_own_lock_is_named_and_left(project: Project) -> None:
     (project.root / ".git" / "index.lock").write_text("")
     done = run("--fix")
