@@ -80,7 +80,8 @@ def perturb(
     Images are cropped to a square and scaled to data.image_size first. The PNG of block_scramble, gaussian_blur and
     none holds the exact values; filters and noise leave the range of an image, so theirs is stretched for display.
     With --format npy each is an array (H, W, C) with the exact values of any method, uint8 or float16. With --format h5
-    all are rows of one file, in the order given (folders by path), and OUT.csv says which file is which row.
+    all are rows of one file, in the order given (folders by path), and a table of the same name in .csv says which file
+    is which row: it stays with you, and is not written where git would take it.
     Images that cannot be read are named at the end, the others are written all the same, but for h5.
 
     \b

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from privpipe.cli.png import write_png
 from privpipe.cli.queries import Query, perturb_query
 from privpipe.data.image_files import read_image
+from privpipe.data.places import refuse_files
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes, write_csv
 from privpipe.nn.bundle import Bundle
@@ -127,12 +128,14 @@ def write_set(
 ) -> int:
     """Perturb images into one HDF5 file `out`, and write the table of their rows and names beside it (`.csv`).
 
+    Names of files tell of people: nobody else on this machine can read the table.
+
     Returns:
         How many were written.
 
     Raises:
         PrivpipeError: an image cannot be read (nothing is written then, so that rows follow the order asked for), `out`
-            has another suffix or exists, or a file cannot be written.
+            has another suffix or exists, git would take the table, or a file cannot be written.
     """
     table = out.with_suffix(".csv")
     if out.suffix.lower() != ".h5" or os.path.isdir(out):
@@ -140,6 +143,7 @@ def write_set(
     if not queries:
         raise PrivpipeError("there is no image to perturb. Name images, or folders that hold some.")
     _check_free([out, table], queries, force)
+    refuse_files("--out", [table], published="names of your files")
     size, sigma = method.image_size, method.sigma if method.noisy else 0.0
     shape = method.output_shape(reading.count)
     settings = (method.name, method.k, method.scope, (UNLABELLED,), method.image_range, shape, str(method.dtype), sigma)
@@ -158,7 +162,7 @@ def write_set(
             image = perturb_query(method, read_image(query.path, size, reading))
             writer.write("test", row, image[None], label)
     names = (str(query.path).encode("utf-8", "replace").decode() for query in queries)
-    write_csv(table, ["row", "file"], enumerate(names))
+    write_csv(table, ["row", "file"], enumerate(names), private=True)
     return len(queries)
 
 

@@ -73,6 +73,20 @@ def test_every_lossless_form_gets_the_answers_of_the_images(experiment: Make, me
     assert forms[1][4]["file"] == "all.h5:test/4"
 
 
+def test_names_of_files_stay_with_their_owner(experiment: Make) -> None:
+    made = experiment("block_scramble")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Path(".gitignore").write_text("*.h5\n/out/\n")
+    key, where = ("--key", made / "key.json"), ("--params", made / "params.yaml")
+    words = ("perturb", *key, *where, "--format", "h5", made / "images")
+    message = refused(*words, "--out", "queries.h5")
+    assert message.startswith("Error: files of --out lie in the clone ")
+    assert "would take queries.csv: names of your files would be published." in message
+    assert not Path("queries.h5").exists() and not Path("queries.csv").exists()
+    good(*words, "--out", "out/queries.h5")
+    assert Path("out/queries.csv").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_stretched_png_is_named_and_refused(experiment: Make) -> None:
     made = experiment("random_filter")
     assert "random_filter gives floats: the PNGs are stretched for display, not exact" in perturb(made, "png")

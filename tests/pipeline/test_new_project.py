@@ -13,6 +13,7 @@ from projects import ROOT
 from ruamel.yaml import YAML
 
 from privpipe.cli.projects import init
+from privpipe.data.listing import SUFFIXES
 from privpipe.errors import PrivpipeError
 from privpipe.params import check_params
 from privpipe.pipeline import new_project
@@ -75,6 +76,16 @@ def test_ignore_files_keep_all_rules_of_what_commands_write() -> None:
     assert {"/data/private/", "*.[pP][nN][gG]", "*.h5", "key*.json", "dvc_plots/"} <= set(rules)
     assert not [rule for rule in rules if rule.startswith("!")]
     assert {".venv", "out", "*.partial"} <= set(project_file(".dvcignore").splitlines())
+
+
+def test_git_takes_no_file_that_is_read_as_an_image(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text(project_file(".gitignore"))
+    for suffix in SUFFIXES:
+        (tmp_path / f"Jane Doe{suffix}").write_text("")
+        (tmp_path / f"John Doe{suffix.upper()}").write_text("")
+    listing = ["git", "ls-files", "--others", "--exclude-standard"]
+    assert subprocess.run(listing, cwd=tmp_path, check=True, capture_output=True).stdout == b".gitignore\n"
 
 
 def test_parameters_change_in_their_place_and_comments_stay() -> None:
