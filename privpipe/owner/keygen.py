@@ -85,16 +85,18 @@ def _make(project: keyhome.Project) -> Key:
 
 
 def _left_by_an_earlier_version(path: Path, project: keyhome.Project, fingerprint: str | None) -> Key | None:
-    """The secret that an earlier version wrote to `path` of the working tree that this copy or worktree belongs to.
+    """The key of `path` in the working tree that this copy or worktree belongs to: a secret of an earlier version, or
+    a reference of a project that had no record of its own.
 
     Args:
         fingerprint: of the key that is sought; None for whichever is there.
     """
-    for folder in (project.checkout, project.name.parent):
+    for folder in (project.checkout, project.main):
         file = folder / path
         if file.is_file():
-            key = read_any(file)
-            if isinstance(key, Key) and not key.research and fingerprint in (None, key.fingerprint):
+            stored = read_any(file)
+            key = stored if isinstance(stored, Key) else keyhome.find(stored.fingerprint)
+            if key is not None and not key.research and fingerprint in (None, key.fingerprint):
                 return key
     return None
 

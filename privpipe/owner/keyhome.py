@@ -147,12 +147,16 @@ class Project:
     """A project, the same one in its main checkout, its git worktrees and DVC's temporary copies of them.
 
     Args:
-        name: the absolute path that tells it from others on this machine.
-        checkout: the working tree that DVC's temporary copy was made of; that of the caller where it is no copy.
+        name: the path that tells it from others on this machine: git's common folder, and below it the project's own
+            folder where that is not the top of the repository. Without git the caller's folder.
+        checkout: its folder in the working tree that DVC's temporary copy was made of; in that of the caller where it
+            is no copy.
+        main: its folder in the main checkout, of which worktrees were made.
     """
 
     name: Path
     checkout: Path
+    main: Path
 
     @property
     def record(self) -> Path:
@@ -199,20 +203,42 @@ class Project:
 
 def project(folder: Path | None = None) -> Project:
     """The project that a folder, or the current one, belongs to."""
-    checkout = (folder or Path.cwd()).resolve()
-    parts = checkout.parts
+    here = (folder or Path.cwd()).resolve()
+    origin, parts = here, here.parts
     for i in range(len(parts) - len(TEMPORARY)):
         if parts[i : i + len(TEMPORARY)] == TEMPORARY:
-            checkout = Path(*parts[:i])
+            origin = Path(*parts[:i])
             break
+    common, top = _git_folder(origin, "--git-common-dir"), _git_folder(origin, "--show-toplevel")
+    if common is None or top is None:
+        return Project(origin, origin, origin)
+    below = _below_the_top(here)
+    if below is None:  # of no project itself; a temporary copy is of the one that it lies in
+        below = Path() if origin == here else origin.relative_to(top)
+    return Project(common / below, top / below, common.parent / below)
+
+
+def _below_the_top(folder: Path) -> Path | None:
+    """The way from the top of a folder's git repository to the DVC project that the folder is in; None for no project.
+
+    Several projects may lie in one repository (`dvc init --subdir`).
+    """
+    top = _git_folder(folder, "--show-toplevel")
+    for place in (folder, *folder.parents):
+        if (place / ".dvc").is_dir():
+            return place.relative_to(top) if top is not None and place.is_relative_to(top) else None
+    return None
+
+
+def _git_folder(folder: Path, which: str) -> Path | None:
+    """A folder that git names for the repository of `folder`; None where there is no git or no repository."""
     git = shutil.which("git")
-    if git is not None:
-        environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
-        command = [git, "-C", str(checkout), "rev-parse", "--path-format=absolute", "--git-common-dir"]
-        done = subprocess.run(command, env=environment, capture_output=True)
-        if done.returncode == 0:
-            return Project(Path(os.fsdecode(done.stdout.rstrip(b"\n"))).resolve(), checkout)
-    return Project(checkout, checkout)
+    if git is None:
+        return None
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    command = [git, "-C", str(folder), "rev-parse", "--path-format=absolute", which]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    return Path(os.fsdecode(done.stdout.rstrip(b"\n"))).resolve() if done.returncode == 0 else None
 
 
 def _make_home(folder: Path) -> None:

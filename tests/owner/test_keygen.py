@@ -136,6 +136,50 @@ def test_one_key_before_the_first_commit_in_temporary_copies_worktrees_and_after
     assert ensure_key(REFERENCE, None) == found[0]
 
 
+def test_projects_of_one_repository_have_a_key_each(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever their runs are: in their folder, one below it, DVC's temporary copies, and worktrees."""
+    found = {"": [ensure_key(REFERENCE, None)]}
+    for name in ("one", "two", "deep/three"):
+        (project / name / ".dvc").mkdir(parents=True)
+        (project / name / ".dvc" / "config").write_text("")
+        found[name] = []
+    git("add", "--all", ":!data")
+    git("commit", "--quiet", "--message=projects")
+    git("worktree", "add", "--quiet", str(tmp_path / "tree"))
+    for name, keys in found.items():
+        # DVC makes its copy of the whole repository, with the project where it is in it.
+        copies = [project / name / f".dvc/tmp/exps/{place}" for place in ("tmpabc", "standalone/tmpdef")]
+        outer = project / ".dvc/tmp/exps" / ("outer-" + name.replace("/", "-"))  # of the project around it
+        for copy in (*copies, outer):
+            git("clone", "--quiet", str(project), str(copy))
+        (project / name / "below").mkdir()
+        for place in (project, *copies, outer, tmp_path / "tree"):
+            monkeypatch.chdir(place / name)
+            shutil.rmtree("data", ignore_errors=True)
+            keys.append(ensure_key(REFERENCE, None))
+        monkeypatch.chdir(project / name / "below")
+        assert keyhome.project().fingerprint() == keys[0].fingerprint
+    assert [len({key.secret for key in keys}) for keys in found.values()] == [1, 1, 1, 1]
+    assert len(keyhome.keys()) == 4
+    monkeypatch.chdir(project / "one")
+    replaced = replace_key(REFERENCE)[1]
+    assert ensure_key(REFERENCE, None) == replaced
+    monkeypatch.chdir(project / "two")
+    shutil.rmtree("data")
+    assert ensure_key(REFERENCE, None) == found["two"][0]
+
+
+def test_a_project_at_the_top_keeps_its_name(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keyhome.project() == keyhome.Project(project / ".git", project, project)
+    (project / "docs").mkdir()
+    assert keyhome.project(project / "docs") == keyhome.project()
+    monkeypatch.setenv("PATH", "")
+    assert keyhome.project() == keyhome.Project(project, project, project)
+    assert keyhome.project(tmp_path) == keyhome.Project(tmp_path, tmp_path, tmp_path)
+
+
 def test_runs_side_by_side_make_one_key(project: Path) -> None:
     paths = [project / f"{number}/key.json" for number in range(16)]
     with ThreadPoolExecutor(16) as pool:
@@ -273,6 +317,35 @@ def test_a_temporary_copy_finds_it_too(project: Path, monkeypatch: pytest.Monkey
         perturbed_under(key.fingerprint)
     assert ensure_key(REFERENCE, None, METRICS) == key
     assert read_any(project / REFERENCE) == key
+
+
+def test_a_worktree_finds_that_of_its_own_project_alone(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (project / name / ".dvc").mkdir(parents=True)
+        (project / name / ".dvc" / "config").write_text("")
+    git("add", "--all")
+    git("commit", "--quiet", "--message=projects")
+    git("worktree", "add", "--quiet", str(tmp_path / "tree"))
+    key = new_key(None)
+    write_key(project / "one" / REFERENCE, key)
+    monkeypatch.chdir(tmp_path / "tree" / "two")
+    assert ensure_key(REFERENCE, None) != key
+    monkeypatch.chdir(tmp_path / "tree" / "one")
+    assert ensure_key(REFERENCE, None) == key
+
+
+def test_a_temporary_copy_takes_the_key_that_its_project_refers_to(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the home has no record of the project: earlier versions knew of one in a repository alone."""
+    key = ensure_key(REFERENCE, None)
+    keyhome.project().record.unlink()
+    copy = project / ".dvc/tmp/exps/tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert ensure_key(REFERENCE, None) == key
 
 
 def test_a_research_key_file_gives_way_to_a_reference() -> None:
