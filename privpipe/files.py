@@ -216,9 +216,9 @@ def json_text(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
-def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False) -> None:
+def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file with one header line to `path`, atomically."""
-    with atomic_path(path, private=private) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -6,10 +6,11 @@ h5   all of them in one perturbed file (`privpipe.store`), as the split `test` i
      labels; the names of the files stand in a table beside it, so that what is sent does not have them
 """
 
+import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from privpipe.cli.queries import Query, perturb_query
 from privpipe.data.image_files import read_image
 from privpipe.data.places import refuse_files
 from privpipe.errors import PrivpipeError
-from privpipe.files import write_bytes, write_csv
+from privpipe.files import write_bytes, write_text
 from privpipe.nn.bundle import Bundle
 from privpipe.perturb import Perturbation
 from privpipe.reading import Reading
@@ -162,7 +163,9 @@ def write_set(
             image = perturb_query(method, read_image(query.path, size, reading))
             writer.write("test", row, image[None], label)
     names = (str(query.path).encode("utf-8", "replace").decode() for query in queries)
-    write_csv(table, ["row", "file"], enumerate(names), private=True)
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([("row", "file"), *enumerate(names)])
+    write_text(table, text.getvalue(), private=True)
     return len(queries)
 
 
