@@ -25,7 +25,8 @@ from . import out_path, params_path, stage
 def main(folder: Path, key: str | None, images: str, public: str, summary: str | None, params_file: str) -> None:
     with stage():
         data = load_params(params_file).data
-        hide_raw_images(folder, Path(images).parent)
+        owned = data.source == "folder" and data.public_fraction > 0  # the public images are some of the owner's
+        hide_raw_images(folder, Path(images).parent, *[Path(public).parent] * owned)
         secret = read_key(key) if key else None
         about = download(data, secret, folder, images, public)
         if summary is not None:

@@ -20,12 +20,15 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from privpipe.errors import PrivpipeError
 from privpipe.files import PARTIAL, hide_folder, make_folder, write_bytes, writer_is_dead
+from privpipe.params import load_params
 from privpipe.pipeline import cache_check, lockfile
 from privpipe.pipeline.project import RAW_FOLDERS, Project, readable_by_others
 
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__"}
 STAGES = ("stages.", "privpipe.stages.")  # of a clone, and of the installed package
+PUBLIC_IMAGES = "data/public.h5"
 KEY_BYTES = 4096  # a key file has no more
 
 
@@ -261,6 +264,14 @@ def _open_folders(project: Project) -> Iterator[Problem]:
                 "close it (mode 0700)",
                 partial(hide_folder, folder),
             )
+    public = project.root / PUBLIC_IMAGES
+    if public.is_file() and readable_by_others(public.parent) and _public_is_owned(project):
+        yield Problem(
+            f"{public.parent} can be read by other users of this machine",
+            f"{public.name} in it holds images of your folder, as data.public is a fraction of them",
+            "close it (mode 0700)",
+            partial(hide_folder, public.parent),
+        )
     holds_raw = any((project.root / name).is_dir() for name in RAW_FOLDERS)
     if holds_raw and (readable_by_others(project.cache) or project.shared):
         meaning = "DVC keeps a copy of every output there, raw images too, readable by all (mode 0444)"
@@ -278,6 +289,15 @@ def _open_folders(project: Project) -> Iterator[Problem]:
                 "use a cache of this project's own (`dvc config --local --unset cache.dir`, also cache.shared), or, "
                 f"where {project.cache} is yours alone: chmod 700 {project.cache}",
             )
+
+
+def _public_is_owned(project: Project) -> bool:
+    """Whether the public images are some of the owner's folder, by the project's parameters."""
+    try:
+        data = load_params(project.root / "params.yaml").data
+    except PrivpipeError:
+        return False
+    return data.source == "folder" and data.public_fraction > 0
 
 
 def _files(root: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:

@@ -4,11 +4,16 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
+from ruamel.yaml import YAML
 from small_experiment import write_params
 
+from privpipe.data.synthetic import draw
 from privpipe.parameters import Perturb
+from privpipe.pipeline import doctor
 from privpipe.pipeline.project import find_project, hide_raw_images, readable_by_others
 from stages import download, leak
 
@@ -90,3 +95,38 @@ def test_the_stages_close_what_they_fill(root: Path) -> None:
         assert mode(root / name) == 0o700
     for name in ("data/private/images.h5", "data/private/leaked.h5", "data/public.h5"):
         assert mode(root / name) == 0o600
+
+
+@pytest.mark.parametrize(("public", "closed"), [(0.2, True), (0.0, False), ("others", False)])
+def test_public_images_of_the_owner_s_folder_are_closed_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch, public: float | str, closed: bool
+) -> None:
+    images = draw(80, 8, rng=np.random.default_rng(0)).images
+    for i, image in enumerate(images):
+        path = root.parent / ("mine", "others")[i % 2] / "ab"[i // 2 % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    params = YAML().load(Path(__file__).parents[2] / "params.yaml")
+    params["data"] |= {"source": "folder", "path": str(root.parent / "mine"), "image_size": 8, "n_train": None}
+    given = str(root.parent / public) if isinstance(public, str) else public
+    params["data"] |= {"n_val": 4, "n_test": 4, "public": given}
+    params["perturb"]["method"], params["model"]["arch"] = "none", "baseline"
+    before = os.umask(0o022)
+    try:
+        YAML().dump(params, root / "params.yaml")
+        files = ["--images", "data/private/images.h5", "--public", "data/public.h5"]
+        done = CliRunner().invoke(download.main, ["--folder", "data/raw", *files])
+        assert done.exit_code == 0, done.output
+    finally:
+        os.umask(before)
+    assert mode(root / "data") == (0o700 if closed else 0o755)
+    (root / "data").chmod(0o755)
+    project = find_project(root)
+    assert project is not None
+    monkeypatch.setattr(doctor, "at_work", lambda project: [])  # other tests may run DVC beside this one
+    found = [problem for problem in doctor.examine(project) if problem.what.startswith(f"{root / 'data'} can be read")]
+    assert len(found) == closed
+    for problem in found:
+        assert "as data.public is a fraction of them" in problem.meaning and problem.fix is not None
+        problem.fix()
+        assert mode(root / "data") == 0o700
