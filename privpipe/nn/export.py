@@ -21,7 +21,9 @@ from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
 from privpipe.layers import Attention, BlockFullyConnected, BlockLinear, Patches, Residual, TokenLinear, TokenMean
 from privpipe.nn.bundle import Bundle, load_bundle
+from privpipe.nn.fitted import Fitted
 from privpipe.nn.inference import predict
+from privpipe.perturb import RELEASES
 from privpipe.reading import Reading
 
 OPSET, IR_VERSION = 17, 8
@@ -72,8 +74,8 @@ def export_file(model_path: str | Path, target: str | Path) -> float:
         The greatest difference of a probability between onnxruntime and torch.
 
     Raises:
-        PrivpipeError: the model is missing or damaged, the export disagrees with torch (nothing is written), or
-            `target` cannot be written.
+        PrivpipeError: the model is missing or damaged, it cannot be exported, the export disagrees with torch (nothing
+            is written), or `target` cannot be written.
     """
     bundle = load_bundle(model_path)
     content = to_onnx(bundle)
@@ -83,8 +85,17 @@ def export_file(model_path: str | Path, target: str | Path) -> float:
 
 
 def to_onnx(bundle: Bundle) -> bytes:
-    """The normalisation, the network and a softmax as an ONNX file; the same model gives the same bytes."""
+    """The normalisation, the network and a softmax as an ONNX file; the same model gives the same bytes.
+
+    Raises:
+        PrivpipeError: it was fitted to a release of a whole set, or has a layer that is not known here.
+    """
     graph, architecture = Graph(), bundle.architecture
+    if architecture.arch == Fitted.name:
+        raise PrivpipeError(
+            f"a model that was fitted to the numbers of {bundle.method} is no network, and cannot be written as ONNX. "
+            "Use `privpipe predict`."
+        )
     graph.add("Sub", bundle.normalise.mean.numpy())
     graph.add("Div", bundle.normalise.std.numpy())
     graph.add("Transpose", perm=[0, 3, 1, 2])
@@ -117,15 +128,20 @@ def metadata(bundle: Bundle) -> dict[str, str]:
     """What a program must know to serve the model, by the keys of docs/serving.md; values other than text are JSON."""
     architecture, reading = bundle.architecture, Reading.parse(bundle.reading)
     size = architecture.image_size
-    shape = ["N", size, size, architecture.channels]
+    shape = (size, size, architecture.channels)
+    image = bundle.image_shape or shape  # features have another one than the images that they are made of
     key = f" with the key {bundle.key_fingerprint}" if bundle.key_fingerprint else ""
+    perturbed = f"perturbed by {bundle.method}{key} (privpipe perturb --format npy)"
+    if bundle.method in RELEASES:  # a release is made of whole sets; its model takes images
+        perturbed = "not perturbed (privpipe perturb --format npy, with perturb.method: none)"
+    names = list(reading.channels) if reading.named else ["red", "green", "blue"]
     statistics = {"mean": bundle.normalise.mean.tolist(), "std": bundle.normalise.std.tolist()}
     about: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "privpipe_version": __version__,
-        "prepare": f"upright, transparency on white, 8 bits; centre square; {RESAMPLING} to {size}x{size}; "
-        f"perturbed by {bundle.method}{key} (privpipe perturb --format npy); float32 of the values as stored, {LAYOUT}",
+        "prepare": f"upright, transparency on white, 8 bits; centre square; {RESAMPLING} to {image[0]}x{image[1]}; "
+        f"{perturbed}; float32 of the values as stored, {LAYOUT}",
         "method": bundle.method,
         "k": bundle.k,
         "scope": bundle.scope,
@@ -133,11 +149,12 @@ def metadata(bundle: Bundle) -> dict[str, str]:
         "settings": bundle.settings,
         "key_fingerprint": bundle.key_fingerprint,
         "reading": bundle.reading,
-        "channels": list(reading.channels) if reading.named else ["red", "green", "blue"],
+        "image_shape": image,
+        "channels": [] if bundle.image_shape else names,
         "crop": "centre square",
         "resampling": RESAMPLING,
         "input_name": INPUT,
-        "input_shape": shape,
+        "input_shape": ["N", *shape],
         "input_layout": LAYOUT,
         "dtype": bundle.dtype,
         "image_range": bundle.image_range,

@@ -16,12 +16,15 @@ from PIL import Image
 from torch import nn
 
 from privpipe.data.image_files import read_image
+from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.networks.base import Architecture
 from privpipe.nn import export
 from privpipe.nn.bundle import Bundle, load_bundle, save_bundle
-from privpipe.nn.inference import predict
+from privpipe.nn.inference import Normalisation, predict
 from privpipe.nn.models import build
+from privpipe.owner.key import new_key
+from privpipe.perturb import perturbation_called
 from privpipe.reading import Reading
 from privpipe.store import PERTURBED, open_store
 
@@ -134,6 +137,47 @@ def test_it_says_what_it_is(experiment: Make) -> None:
     (given,), (result,) = run.get_inputs(), run.get_outputs()
     assert (given.name, given.shape, given.type) == ("images", ["N", 8, 8, 3], "tensor(float)")
     assert (result.name, result.shape, result.type) == ("probabilities", ["N", 3], "tensor(float)")
+
+
+def test_features_are_made_of_images_of_another_shape() -> None:
+    method = perturbation_called("neuracrypt")(32, 4, "image", 0.0, new_key(0).stream)
+    shape = method.output_shape(3)
+    assert shape == (8, 8, 64)
+    model = build(architecture := Architecture("baseline", shape[0], shape[2], 2, 4))
+    normalise = Normalisation(torch.zeros(64), torch.ones(64))
+    how = ("neuracrypt", 4, "image", str(method.dtype), method.image_range, 0.0, new_key(0).fingerprint)
+    bundle = Bundle(model, normalise, architecture, ("a", "b"), *how, settings=method.settings, image_shape=(32, 32, 3))
+    about = export.metadata(bundle)
+    assert "Lanczos to 32x32; perturbed by neuracrypt with the key" in about["prepare"]
+    assert json.loads(about["image_shape"]) == [32, 32, 3]
+    assert (json.loads(about["input_shape"]), json.loads(about["channels"])) == (["N", 8, 8, 64], [])
+    images = draw(2, 32, rng=np.random.default_rng(0)).images
+    run = onnxruntime.InferenceSession(export.to_onnx(bundle), providers=["CPUExecutionProvider"])
+    found = run.run(None, {"images": method.apply(images).astype(np.float32)})[0]
+    assert found.shape == (2, 2)
+
+
+def test_a_model_of_encodings_takes_images_as_they_are(experiment: Make) -> None:
+    made = experiment("none")
+    about = export.metadata(replace(made.bundle, method="instahide"))
+    assert (
+        "Lanczos to 8x8; not perturbed (privpipe perturb --format npy, with perturb.method: none); float32"
+        in (about["prepare"])
+    )
+    assert json.loads(about["image_shape"]) == [8, 8, 3]
+
+
+def test_a_model_that_was_fitted_to_a_release_is_refused_by_name() -> None:
+    architecture = Architecture("fitted", 32, 3, 2, shapes=(("head.weights", (2, 5)),))
+    normalise = Normalisation(torch.zeros(3), torch.ones(3))
+    how = ("dp_statistics", 1, "dataset", "uint8", (0.0, 255.0))
+    bundle = Bundle(build(architecture), normalise, architecture, ("a", "b"), *how)
+    with pytest.raises(PrivpipeError) as caught:
+        export.to_onnx(bundle)
+    assert str(caught.value) == (
+        "a model that was fitted to the numbers of dp_statistics is no network, and cannot be written as ONNX. Use "
+        "`privpipe predict`."
+    )
 
 
 def test_the_documents_have_every_key_and_the_resampling_is_as_they_say(experiment: Make, tmp_path: Path) -> None:
