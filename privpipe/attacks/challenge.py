@@ -21,6 +21,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from privpipe.attacks.base import LEVELS, Attack, Budget
@@ -202,7 +203,7 @@ def load_solution(path: str | Path) -> Solution:
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array: NDArray[Any] = np.array(open_memmap(path, mode="r"))
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise PrivpipeError(f"cannot read {path}: {error}. Write it with numpy.save.") from error
     return array

@@ -25,7 +25,18 @@ class Commands(click.Group):
             with extras_named():
                 return super().invoke(ctx)
         except PrivpipeError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable_lines(str(error))) from error
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: names of classes and methods come from a cloud that is not trusted, names of
+    files from anybody."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def key_reader(path: Path | None, allow_readable: bool) -> "Callable[[], Key | None]":
@@ -53,12 +64,12 @@ def warn_of_research_key(key: "Key") -> None:
 
 
 def warn(message: str) -> None:
-    click.secho(f"WARNING: {message}", err=True, fg="yellow", bold=True)
+    click.secho(f"WARNING: {printable_lines(message)}", err=True, fg="yellow", bold=True)
 
 
 def exit_with(problems: list[str]) -> None:
     """Name what failed on standard error, with exit code 1."""
     for problem in problems:
-        click.echo(problem, err=True)
+        click.echo(printable_lines(problem), err=True)
     if problems:
         raise SystemExit(1)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from privpipe.cli.console import printable
 from privpipe.cli.png import sheet, write_png
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.settings import in_words
@@ -145,4 +146,4 @@ def as_text(seen: dict[str, Any]) -> str:
 
 
 def _lines(values: dict[str, str]) -> str:
-    return "\n".join(f"{name + ':':9}{value}" for name, value in values.items())
+    return "\n".join(f"{name + ':':9}{printable(value)}" for name, value in values.items())

@@ -10,7 +10,7 @@ import click
 
 from privpipe import __version__
 from privpipe.cli.benchmark import challenge, evaluate, leaderboard
-from privpipe.cli.console import FILE, Commands, exit_with, key_reader, readable_option, warn
+from privpipe.cli.console import FILE, Commands, exit_with, key_reader, printable, readable_option, warn
 from privpipe.cli.keys import key
 from privpipe.cli.projects import doctor, init
 from privpipe.errors import PrivpipeError
@@ -154,7 +154,7 @@ def verify(files: tuple[Path, ...]) -> None:
     problems = []
     for path in files:
         try:
-            click.echo(f"{path}: ok, {verify_file(path)}")
+            click.echo(printable(f"{path}: ok, {verify_file(path)}"))
         except PrivpipeError as error:
             problems.append(str(error))
     exit_with(problems)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -220,7 +221,7 @@ def _read_one(path: Path, bundle: Bundle) -> Array:
     size, channels = bundle.architecture.image_size, bundle.architecture.channels
     try:
         if path.suffix.lower() == ".npy":
-            image: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+            image: Array = open_memmap(path, mode="r")
         else:
             with Image.open(path, formats=["PNG"]) as file:
                 image = np.array(file) if max(file.size) <= size else np.empty((*file.size[::-1], 0), np.uint8)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from privpipe.cli.console import printable
 from privpipe.cli.perturbed_files import read_perturbed
 from privpipe.cli.queries import Query, perturb_query, query_method
 from privpipe.data.image_files import read_image
@@ -186,7 +187,8 @@ def as_csv(predictions: Iterable[Prediction], top: int) -> str:
     for prediction in predictions:
         # A file name of undecodable bytes cannot be printed as it is.
         file = prediction.file.encode("utf-8", "replace").decode()
-        writer.writerow([file, *(value for pair in prediction.classes for value in pair)])
+        ranked = ((printable(name), probability) for name, probability in prediction.classes)
+        writer.writerow([file, *(value for pair in ranked for value in pair)])
     return text.getvalue().rstrip("\n")
 
 
@@ -199,11 +201,6 @@ def as_table(predictions: Iterable[Prediction]) -> str:
             rows.append([_short(file, MAX_FILE, True), _short(printable(name), MAX_CLASS), f"{probability:.4f}"])
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     return "\n".join(f"{file:<{first}}  {name:<{second}}  {value:>11}" for file, name, value in rows)
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: class names come from a cloud that is not trusted, file names from anybody."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _short(text: str, most: int, from_start: bool = False) -> str:

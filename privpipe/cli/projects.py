@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from privpipe.cli.console import warn
+from privpipe.cli.console import printable_lines, warn
 from privpipe.errors import PrivpipeError
 
 
@@ -83,7 +83,7 @@ def doctor(fix: bool, cache: bool) -> None:
     problems = left = 0
     for problem in examine(project, cache):
         problems += 1
-        click.echo(f"{problem.what}:\n  {problem.meaning}\n  remedy: {problem.remedy}")
+        click.echo(printable_lines(f"{problem.what}:\n  {problem.meaning}\n  remedy: {problem.remedy}"))
         if fix and problem.fix is not None:
             try:
                 problem.fix()

@@ -13,6 +13,8 @@ def verdict(header: Header) -> tuple[bool | None, str]:
     method = PERTURBATIONS.get(header.method)
     if method is None:
         return None, "This version of privpipe does not know the method."
+    if header.k < 1 or header.scope not in ("dataset", "image") or method.own_problems(header.settings):
+        return None, "This version of privpipe does not know these settings."
     one = method(header.original_shape[0], header.k, header.scope, header.sigma, None, **header.settings)
     weakness = one.weakness()
     if weakness is not None:

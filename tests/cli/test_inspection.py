@@ -1,6 +1,8 @@
 """What `inspect` says and draws where files are unusual."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +40,41 @@ def test_verdicts(tmp_path: Path, method: str, k: int, falls: bool | None, words
     assert seen["known_to_fall"] is falls
     assert words in seen["verdict"]
     assert words in as_text(seen)
+
+
+def changed(path: Path, **fields: Any) -> None:
+    """A file of no images with other fields than ours."""
+    header = Header(PERTURBED, "block_scramble", 4, "dataset", ("ant",), (0.0, 255.0), (8, 8, 3), "uint8")
+    with create(path, replace(header, **fields), {"train": 0, "val": 0, "test": 0}):
+        pass
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"settings": {"of_tomorrow": 1.0}},
+        {"method": "ldp_slicing", "settings": {"epsilon": -1.0}},
+        {"k": 0},
+        {"method": "block_permutation", "k": 0},
+        {"k": -4},
+        {"scope": "row"},
+    ],
+)
+def test_settings_that_are_not_known_are_no_error(tmp_path: Path, fields: dict[str, Any]) -> None:
+    changed(tmp_path / "p.h5", **fields)
+    seen = inspect_file(tmp_path / "p.h5")
+    assert (seen["known_to_fall"], seen["verdict"]) == (
+        None,
+        "This version of privpipe does not know these settings.",
+    )
+    assert "does not know these settings" in as_text(seen)
+
+
+def test_names_in_a_file_steer_no_terminal(tmp_path: Path) -> None:
+    changed(tmp_path / "p.h5", class_names=("cat", "dog\x1b]0;pwned\x07\x1b[2J"), method="\x1b[31mred")
+    text = as_text(inspect_file(tmp_path / "p.h5"))
+    assert "classes: 2: cat, dog?]0;pwned??[2J" in text and "method:  ?[31mred, k = 4" in text
+    assert all(line.isprintable() for line in text.split("\n"))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -97,13 +97,21 @@ def test_a_stretched_png_is_named_and_refused(experiment: Make) -> None:
     np.save("large.npy", np.zeros((9, 9, 3), np.float16))
     np.save("pickle.npy", np.array([None]), allow_pickle=True)
     Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:-1])
-    result = run(*words, "nan.npy", "large.npy", "pickle.npy", "cut.npy", "none.npy", made / "images.h5")
+    with Path("several.npy").open("wb") as file:
+        np.savez(file, np.zeros((8, 8, 3), np.float16))
+    Path("zip.npy").write_bytes(Path("several.npy").read_bytes()[:40])
+    Path("\x1b[2Jsteers.npy").write_bytes(b"")
+    others = ("several.npy", "zip.npy", "\x1b[2Jsteers.npy")
+    result = run(*words, "nan.npy", "large.npy", "pickle.npy", "cut.npy", "none.npy", made / "images.h5", *others)
     assert result.exit_code == 1 and not result.stdout
     for part in (
         "nan.npy has values that are not finite",
         "large.npy holds float16 of 9x9x3",
         "pickle.npy is neither PNG nor NPY, or damaged",
         "cut.npy is neither PNG nor NPY, or damaged",
+        "several.npy is neither PNG nor NPY, or damaged",
+        "zip.npy is neither PNG nor NPY, or damaged",
+        "?[2Jsteers.npy is neither PNG nor NPY, or damaged",
         "none.npy is missing",
         "images.h5 must be a privpipe-perturbed file",
     ):

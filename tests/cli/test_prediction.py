@@ -229,6 +229,11 @@ def test_csv_holds_everything() -> None:
     assert as_csv([], 1) == "file,class,probability"
 
 
+def test_names_of_classes_steer_no_terminal() -> None:
+    row = Prediction("a.png", (("dog\x1b]0;pwned\x07", 1.0),))
+    assert as_csv([row], 1).splitlines()[1] == "a.png,dog?]0;pwned?,1.0"
+
+
 def test_the_table_is_aligned_and_short() -> None:
     long = Prediction(
         "/folder" * 20 + "/cat.png", (("a class with a very long name indeed", 0.5), ("\x1b[31mred", 0.25))

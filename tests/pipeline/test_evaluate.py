@@ -191,6 +191,9 @@ def test_a_challenge_is_made_solved_by_our_own_attack_and_scored(here: Path, mon
     np.save("wrong.npy", np.zeros((30, 32, 32), np.uint8))
     wrong = ask(*by_hand, "--images", "wrong.npy")
     assert wrong.exit_code == 1 and "the images must be uint8 (30, 32, 32, 3); got uint8 (30, 32, 32)" in wrong.output
+    with open("wrong.npy", "wb") as file:
+        np.savez(file, np.zeros((30, 32, 32, 3), np.uint8))
+    assert "cannot read wrong.npy: the magic string is not correct" in ask(*by_hand, "--images", "wrong.npy").output
     np.save("rows.npy", np.full(40, 40))
     assert "the candidates must be rows of candidates.h5, 0 to 39; got 40 to 40" in ask(*by_hand).output
     assert "Name another folder" in ask(*new, "--source", "synthetic").output
