@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from privpipe.cli.console import FILE, kind_of, readable_option, warn_of_research_key
+from privpipe.cli.console import FILE, exit_with, kind_of, readable_option, warn_of_research_key
+from privpipe.errors import PrivpipeError
 
 REFERENCE = Path("data/private/key.json")
 
@@ -61,7 +62,7 @@ def key_show(path: Path, allow_readable_key: bool) -> None:
 
 @key.command("list")
 def key_list() -> None:
-    """List the real keys in the key home, and which is this project's.
+    """List the real keys in the key home, and which is this project's. Damaged files are named at the end.
 
     \b
     Examples:
@@ -69,10 +70,16 @@ def key_list() -> None:
     """
     from privpipe.owner import keyhome
 
-    keys, mine = keyhome.keys(), keyhome.project().fingerprint()
+    problems: list[str] = []
+    keys, mine = keyhome.keys(problems.append), None
+    try:
+        mine = keyhome.project().fingerprint()
+    except PrivpipeError as error:
+        problems.append(str(error))
     click.echo(f"{len(keys)} in {keyhome.home()}")
     for one in keys:
         click.echo(f"{one.fingerprint}{'  (this project)' * (one.fingerprint == mine)}")
+    exit_with(problems)
 
 
 @key.command("import")

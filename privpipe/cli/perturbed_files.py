@@ -23,6 +23,7 @@ from tqdm import tqdm
 from privpipe.cli.png import write_png
 from privpipe.cli.queries import Query, perturb_query
 from privpipe.data.image_files import read_image
+from privpipe.data.listing import BY_SUFFIX, SUFFIXES
 from privpipe.data.places import refuse_files
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes, write_text
@@ -53,7 +54,7 @@ def plan(queries: Sequence[Query], out: Path, form: str, force: bool) -> list[Pa
         if len(queries) > 1:
             raise PrivpipeError(f"--out {out} is one file, and there are {len(queries)} images. Name a folder.")
         targets = [out] * len(queries)
-    elif out.suffix and not os.path.isdir(out):
+    elif out.suffix.lower() in {*SUFFIXES, *BY_SUFFIX, ".h5"} and not os.path.isdir(out):
         raise PrivpipeError(
             f"--out must be a folder, or end in {suffix} for one image; got {out}. Results are {form.upper()} files; "
             f"--format takes {', '.join(FORMATS)}."

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -136,10 +137,21 @@ def keep(key: Key) -> Path:
     return path
 
 
-def keys() -> list[Key]:
-    """All keys of the home, by fingerprint; files that are no key files are left out."""
-    names = sorted(path.stem for path in home().glob("*.json")) if home().is_dir() else []
-    return [key for name in names if (key := find(name)) is not None]
+def keys(report: Callable[[str], None] = lambda problem: None) -> list[Key]:
+    """All keys of the home, by fingerprint.
+
+    Args:
+        report: called with a message for each file that has the name of a key, and is damaged or another one.
+    """
+    found = []
+    for name in sorted(path.stem for path in home().glob("*.json")) if home().is_dir() else ():
+        try:
+            key = find(name)
+        except PrivpipeError as error:
+            report(str(error))
+        else:
+            found += [] if key is None else [key]
+    return found
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ STYLE: Any = {  # its declared type is a Literal of every setting
     "axes.spines.right": False,
     "figure.dpi": 120,
     "savefig.dpi": 120,
+    "text.parse_math": False,  # a class may be called $10_$20
 }
 EXAMPLE_CLASS = "automobile"  # the study shows a car
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#718096"

@@ -136,6 +136,13 @@ def test_where_results_cannot_go(experiment: Make) -> None:
     assert not list(Path().iterdir())
 
 
+@pytest.mark.parametrize("out", ["run.v2/", "run.v2", "2024.05.01"])
+def test_a_new_folder_may_have_a_dot_in_its_name(experiment: Make, out: str) -> None:
+    made = experiment("none")
+    good("perturb", "--params", made / "params.yaml", "--out", out, made / "images")
+    assert len(list(Path(out).glob("*.png"))) == 4
+
+
 def test_unreadable_images_among_good_ones(experiment: Make) -> None:
     made = experiment("none")
     bad, empty = made / "bad.jpg", made / "empty"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls import good, refused
+from calls import good, refused, run
 
 from privpipe.owner.key import new_key
 from privpipe.owner.keyhome import read_key
@@ -72,6 +72,27 @@ def test_a_missing_key_and_what_is_no_key() -> None:
     Path("no.json").write_text("{}")
     Path("no.json").chmod(0o600)
     assert "no.json is no privpipe key file, or damaged" in refused("key", "show", "no.json")
+
+
+def test_one_damaged_file_does_not_hide_the_other_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PRIVPIPE_KEYS", str(tmp_path / "keys"))
+    made = []
+    for name in "abc":
+        good("key", "new", f"{name}.json")
+        good("key", "import", f"{name}.json")
+        made.append(read_key(f"{name}.json").fingerprint)
+    (tmp_path / "keys" / f"{made[0]}.json").write_text("{")
+    (tmp_path / "keys" / f"{made[1]}.json").write_bytes(Path("c.json").read_bytes())
+    (tmp_path / "keys" / "notes.json").write_text("mine")
+    result = run("key", "list")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [f"1 in {tmp_path / 'keys'}", made[2]]
+    assert f"{made[0]}.json is no privpipe key file, or damaged" in result.stderr
+    assert f"{made[1]}.json is not the key {made[1]}" in result.stderr
+    good("key", "replace")
+    next((tmp_path / "keys" / "projects").iterdir()).write_text("{")
+    result = run("key", "list")
+    assert result.exit_code == 1 and made[2] in result.stdout and "which names the key of" in result.stderr
 
 
 def test_keys_of_the_home_are_listed_brought_and_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

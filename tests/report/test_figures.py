@@ -130,6 +130,14 @@ def test_the_curves_hold_the_values_of_every_epoch() -> None:
     assert [(text.get_text(), text.xy) for text in right.texts] == [("chance", (1, 0.1))]
 
 
+@pytest.mark.parametrize("names", [["$10_$20", "b"], ["a_b$", "c^$"], [r"$\x$", "$$"]])
+def test_names_of_classes_are_no_formulas(names: list[str]) -> None:
+    figure = figures.confusion(pd.DataFrame(np.eye(2), index=names, columns=names))
+    assert figures.drawn(figure).startswith(b"\x89PNG")
+    svg = figures.drawn(figure, "svg").decode()
+    assert all(f"<!-- {name} -->" in svg for name in names)
+
+
 def test_the_confusion_matrix_has_its_shares_and_names_in_their_places() -> None:
     table = pd.DataFrame([[0.75, 0.25], [0.1, 0.9]], index=["ant", "bee"], columns=["ant", "bee"])
     axes, bar = figures.confusion(table).axes
