@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from privpipe.data.listing import SUFFIXES
+from privpipe.data.listing import BY_SUFFIX, SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = [
@@ -26,6 +26,7 @@ def git(*words: str, said: str = "") -> list[str]:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone: an unpacked archive")
 def test_git_ignores_what_commands_write_and_nothing_that_is_committed() -> None:
     assert git("check-ignore", "-z", "--no-index", "--stdin", said="\0".join(WRITTEN)) == WRITTEN
-    images = [f"scans/a{case}" for suffix in sorted(SUFFIXES) for case in (suffix, suffix.upper(), suffix.title())]
+    suffixes = sorted({*SUFFIXES, *BY_SUFFIX})
+    images = [f"scans/a{case}" for one in suffixes for case in (one, one.upper(), one.title())]
     assert git("check-ignore", "-z", "--no-index", "--stdin", said="\0".join(images)) == images
     assert git("ls-files", "-z", "--cached", "--ignored", "--exclude-standard") == []

@@ -13,7 +13,7 @@ from projects import ROOT
 from ruamel.yaml import YAML
 
 from privpipe.cli.projects import init
-from privpipe.data.listing import SUFFIXES
+from privpipe.data.listing import BY_SUFFIX, SUFFIXES
 from privpipe.errors import PrivpipeError
 from privpipe.params import check_params
 from privpipe.pipeline import new_project
@@ -78,10 +78,10 @@ def test_ignore_files_keep_all_rules_of_what_commands_write() -> None:
     assert {".venv", "out", "*.partial"} <= set(project_file(".dvcignore").splitlines())
 
 
-def test_git_takes_no_file_that_is_read_as_an_image(tmp_path: Path) -> None:
+def test_git_takes_no_file_that_holds_images(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     (tmp_path / ".gitignore").write_text(project_file(".gitignore"))
-    for suffix in SUFFIXES:
+    for suffix in {*SUFFIXES, *BY_SUFFIX}:
         (tmp_path / f"Jane Doe{suffix}").write_text("")
         (tmp_path / f"John Doe{suffix.upper()}").write_text("")
     listing = ["git", "ls-files", "--others", "--exclude-standard"]
