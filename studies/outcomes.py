@@ -81,39 +81,17 @@ def trained(group: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measur
     return measure
 
 
-def loss_by_scope(method: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
-    """By how many points a key for each image lowers the accuracy in the survey, one model each.
-
-    The interval is that of a difference of two independent fractions (Newcombe 1998, method 10, from two Wilson
-    intervals), as the same test images are counted by both: wider than it need be.
-    """
-
-    def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
-        by_point = survey.set_index("point")
-        rows = (by_point.loc[f"{method}-{k}-{scope}"] for scope in ("dataset", "image"))
-        ends = [[float(row[f"test_accuracy{end}"]) for end in ("", "_low", "_high")] for row in rows]
-        one, each = (Quantity(mean, low, high, "1 model each") for mean, low, high in ends)
-        return in_points(one, each)
-
-    return measure
-
-
-def loss_of_trained(group: str, other: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
+def loss(group: str, other: str, k: int) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
     """By how many points the models of `other` are below those of `group` in the study, over their training seeds."""
 
     def measure(study: pd.DataFrame, survey: pd.DataFrame) -> Measured:
         results = (trained(name, k)(study, survey) for name in (group, other))
         one, each = (Quantity(r.value / 100, r.low / 100, r.high / 100, r.runs) for r in results)
-        return in_points(one, each)
+        below = difference(one, each)
+        assert below is not None  # both are there
+        return Measured(100 * below.mean, 100 * below.low, 100 * below.high, below.runs)
 
     return measure
-
-
-def in_points(one: Quantity, other: Quantity) -> Measured:
-    """By how many points `other` is below `one`."""
-    loss = difference(one, other)
-    assert loss is not None  # both are there
-    return Measured(100 * loss.mean, 100 * loss.low, 100 * loss.high, loss.runs)
 
 
 def images_for_key(point: str) -> Callable[[pd.DataFrame, pd.DataFrame], Measured]:
@@ -181,15 +159,11 @@ OUTCOMES = (
             f"block_scramble k = {k}: points lost by a key for each image",
             (5, 11),
             "points",
-            measure,
-            command,
+            loss("block_scramble", "block_scramble-image", k),
+            STUDY,
             "What a network learns of a block it learns from what no permutation changes, with one key as well.",
         )
-        for k, measure, command in (
-            (2, loss_by_scope("block_scramble", 2), SURVEY),
-            (4, loss_by_scope("block_scramble", 4), SURVEY),
-            (8, loss_of_trained("block_scramble", "block_scramble-image", 8), STUDY),
-        )
+        for k in (2, 4, 8)
     ),
     Outcome(
         "block_scramble k = 4, one key: images that give 99 % of it away",

@@ -12,8 +12,7 @@ from studies.outcomes import (
     OUTCOMES,
     bfloat16_gain,
     images_for_key,
-    loss_by_scope,
-    loss_of_trained,
+    loss,
     main,
     page,
     trained,
@@ -33,26 +32,13 @@ def survey(**columns: list[object]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def test_a_loss_has_the_interval_of_a_difference() -> None:
-    # Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80, a difference of 0.2 with 0.0524 to 0.3339.
-    table = survey(
-        point=["m-2-dataset", "m-2-image"],
-        test_accuracy=[56 / 70, 48 / 80],
-        test_accuracy_low=[0.6918, 0.4905],
-        test_accuracy_high=[0.8769, 0.7003],
-    )
-    result = loss_by_scope("m", 2)(pd.DataFrame(), table)
-    assert result.value == pytest.approx(20)
-    assert (result.low, result.high) == pytest.approx((5.24, 33.39), abs=0.02)
-
-
 def test_a_loss_of_trained_models_is_the_difference_of_their_means() -> None:
     study = load_results(ROOT / "studies" / "paper" / "results.csv")
     one, other = (trained(group, 8)(study, pd.DataFrame()) for group in ("block_scramble", "block_scramble-image"))
-    loss = loss_of_trained("block_scramble", "block_scramble-image", 8)(study, pd.DataFrame())
-    assert loss.value == pytest.approx(one.value - other.value) and loss.runs == one.runs
+    lost = loss("block_scramble", "block_scramble-image", 8)(study, pd.DataFrame())
+    assert lost.value == pytest.approx(one.value - other.value) and lost.runs == one.runs
     half = ((one.value - one.low) ** 2 + (other.high - other.value) ** 2) ** 0.5
-    assert loss.low == pytest.approx(loss.value - half)
+    assert lost.low == pytest.approx(lost.value - half)
 
 
 def test_images_lie_between_two_numbers_tried() -> None:
