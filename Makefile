@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIPELINE := $(VENV)/.pipeline
+ALL := $(VENV)/.all
 # Bytecode is written as modules are first used, which takes less than to compile all; at once where use may not write.
 BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 export PATH := $(BIN):$(PATH)
@@ -13,9 +14,9 @@ export PATH := $(BIN):$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
-setup: $(INSTALLED)  ## create .venv and install the pinned packages
+setup: $(ALL)  ## create .venv and install all pinned packages
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(PIPELINE): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "privpipe needs Python 3.11, 3.12 or 3.13; set one: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -23,30 +24,34 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup  ## the whole pipeline on images that the code draws: offline, 1 to 3 minutes
+$(ALL): requirements-dev.lock $(PIPELINE)
+	$(BIN)/python -m pip install --quiet $(BYTECODE) --requirement requirements-dev.lock
+	touch $@
+
+demo: $(PIPELINE)  ## the whole pipeline on images that the code draws: offline, 1 to 3 minutes
 	tools/demo.sh
 
 test: setup  ## the tests
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15 tests/pipeline tests
 
-repro: setup  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; 5 to 15 minutes on 2 cores)
+repro: $(PIPELINE)  ## the experiment of params.yaml on CIFAR-10 (downloads 170 MB; 5 to 15 minutes on 2 cores)
 	dvc repro
 
-survey: setup  ## accuracy against measured privacy for many perturbations (about half an hour on 2 cores; goes on where it stopped)
+survey: $(PIPELINE)  ## accuracy against measured privacy for many perturbations (about half an hour on 2 cores; goes on where it stopped)
 	dvc --cd studies/survey repro
 	cp studies/survey/results.csv metrics/survey.csv
 
-study: setup  ## the paper's whole grid and its figures (a GPU, or hours on 2 cores; goes on where it stopped)
+study: $(PIPELINE)  ## the paper's whole grid and its figures (a GPU, or hours on 2 cores; goes on where it stopped)
 	dvc --cd studies/paper repro
 
-leaderboard: setup  ## methods under the standard suite, 3 keys and 3 seeds each, as one page (hours on 2 cores; goes on where it stopped)
+leaderboard: $(PIPELINE)  ## methods under the standard suite, 3 keys and 3 seeds each, as one page (hours on 2 cores; goes on where it stopped)
 	dvc --cd studies/leaderboard repro
 	@echo "studies/leaderboard/leaderboard.html"
 
 bench: $(VENV)/.peers  ## how fast it is against what one would write without it: docs/performance.md (about 20 minutes)
 	python -m benchmarks
 
-$(VENV)/.peers: benchmarks/peers.txt $(INSTALLED)
+$(VENV)/.peers: benchmarks/peers.txt $(ALL)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	touch $@
 

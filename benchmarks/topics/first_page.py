@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.against import THREAD_VARIABLES
@@ -16,19 +16,14 @@ from benchmarks.topics.builds import REVISION
 
 TITLE = "From a clone to the demo's page"
 ABOUT = f"""
-`git clone`, `make setup` and `make demo`, as a newcomer types them, of this build (as committed) and of {REVISION}, in
-turns, by the clock on the wall. Both install what their lock files pin from the package index or pip's cache, which one
-installation that does not count has filled; `tools/demo.sh` ends with the page written.
+`git clone` and `make demo`, as a newcomer types them, of this build (as committed) and of {REVISION}, in turns, by the
+clock on the wall. `make demo` installs what the pipeline needs ({REVISION}: all that the lock file pins) from the
+package index or pip's cache, which one installation that does not count has filled, and ends with the page written.
 """
 LIMIT = 0.7
 PAGE = "demo/reports/index.html"
 STEPS = ("clone", "installation", "demo")
-
-
-def timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+INSTALLED = (".venv/.pipeline", ".venv/.installed")  # what make touches at the end of it, here and in earlier builds
 
 
 def outside() -> dict[str, str]:
@@ -40,29 +35,27 @@ def outside() -> dict[str, str]:
     return {name: value for name, value in env.items() if name not in dropped} | {"PATH": os.pathsep.join(path)}
 
 
-def first_page(folder: Path, revision: str, only_setup: bool = False) -> list[float]:
+def first_page(folder: Path, revision: str, target: str = "demo") -> list[float]:
     """Seconds of each of `STEPS`.
 
     Args:
-        only_setup: without the demo, to fill pip's cache.
+        target: what is made; `setup` leaves out the demo and fills pip's cache.
 
     Raises:
-        RuntimeError: a command failed, or there is no page at the end.
+        RuntimeError: a command failed, or there is no page at the end of a demo.
     """
     env = outside()
     clone = folder / "privpipe"
-
-    def cloned() -> None:
-        run(folder, "git", "clone", "--quiet", "--no-checkout", str(ROOT), str(clone), env=env)
-        run(clone, "git", "checkout", "--quiet", revision, env=env)
-
-    steps: list[Callable[[], object]] = [cloned, lambda: run(clone, "make", "setup", env=env)]
-    if not only_setup:
-        steps.append(lambda: run(clone, "make", "demo", env=env))
-    seconds = [timed(step) for step in steps]
-    if not (only_setup or (clone / PAGE).exists()):
+    times = [time.time()]
+    run(folder, "git", "clone", "--quiet", "--no-checkout", str(ROOT), str(clone), env=env)
+    run(clone, "git", "checkout", "--quiet", revision, env=env)
+    times.append(time.time())
+    run(clone, "make", target, env=env)
+    times.append(next(marker.stat().st_mtime for name in INSTALLED if (marker := clone / name).exists()))
+    times.append(time.time())
+    if target == "demo" and not (clone / PAGE).exists():
         raise RuntimeError(f"make demo of {revision} left no {PAGE}")
-    return seconds
+    return [after - before for before, after in pairwise(times)]
 
 
 def measure(setting: Setting) -> Outcome:
@@ -71,7 +64,7 @@ def measure(setting: Setting) -> Outcome:
     if not setting.quick:
         for name, revision in builds.items():
             setting.tell(f"fill pip's cache for {name}")
-            first_page(setting.folder("first"), revision, only_setup=True)
+            first_page(setting.folder("first"), revision, "setup")
     for turn in range(setting.pick(2, 1)):
         for name in list(builds)[:: 1 if turn % 2 else -1]:
             setting.tell(f"from a clone to the page, {name}, round {turn + 1}")
