@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from privpipe.files import json_text, write_text
-from privpipe.owner.keyhome import read_key
+from privpipe.owner.keyhome import project, read_key
 from privpipe.owner.order import salt_of
 from privpipe.params import load_params
 from privpipe.pipeline.project import hide_raw_images
@@ -28,7 +28,8 @@ def main(folder: Path, key: str | None, images: str, public: str, summary: str |
         owned = data.source == "folder" and data.public_fraction > 0  # the public images are some of the owner's
         hide_raw_images(folder, Path(images).parent, *[Path(public).parent] * owned)
         secret = read_key(key) if key else None
-        about = download(data, secret, folder, images, public)
+        kept = project().checkout / folder  # DVC's temporary copies begin without what the project has downloaded
+        about = download(data, secret, folder, images, public, kept)
         if summary is not None:
             write_text(summary, salted_json(json_text(about), salt_of(secret, "summary")))
 

@@ -10,7 +10,7 @@ OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"  # 170,
 OFFICIAL_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
-def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
+def locate(archive: str | None, sha256: str | None, folder: Path, kept: Path | None = None) -> Path:
     """The verified archive on this machine, downloaded into `folder` if it has to be.
 
     Args:
@@ -18,6 +18,7 @@ def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
             official CIFAR-10 archive.
         sha256: the checksum of the archive in hexadecimal; required with `archive`, optional without.
         folder: where a downloaded archive is kept, under the last name in the URL's path.
+        kept: another such folder, which is looked in first.
 
     Raises:
         PrivpipeError: no checksum, a wrong one, no such file, or a download that failed.
@@ -28,7 +29,7 @@ def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
                 f"data.sha256 is {sha256}, but the official archive has {OFFICIAL_SHA256}. "
                 "Set data.sha256 to null, or set data.archive to the file that it belongs to."
             )
-        return _fetched(OFFICIAL_URL, folder / "cifar-10-python.tar.gz", OFFICIAL_SHA256)
+        return _fetched(OFFICIAL_URL, "cifar-10-python.tar.gz", OFFICIAL_SHA256, folder, kept)
     if sha256 is None:
         raise PrivpipeError(
             f"data.sha256 is required with data.archive={archive}; got null. "
@@ -36,16 +37,18 @@ def locate(archive: str | None, sha256: str | None, folder: Path) -> Path:
         )
     expected = parse_checksum(sha256)
     if archive.lower().startswith(("http://", "https://")):
-        return _fetched(archive, folder / _name_in_url(archive), expected)
+        return _fetched(archive, _name_in_url(archive), expected, folder, kept)
     if "://" in archive:
         raise PrivpipeError(f"data.archive must be an http:// or https:// URL or the path of a file; got {archive}.")
     return _verified_file(Path(archive).expanduser(), expected)
 
 
-def _fetched(url: str, target: Path, expected: str) -> Path:
+def _fetched(url: str, name: str, expected: str, folder: Path, kept: Path | None) -> Path:
+    if kept is not None and (kept / name).is_file() and checksum(kept / name) == expected:
+        return kept / name
     from privpipe.data.fetch import fetch  # here: it imports requests, which most experiments have no need of
 
-    return fetch(url, target, expected)
+    return fetch(url, folder / name, expected)
 
 
 def _name_in_url(url: str) -> str:

@@ -59,7 +59,10 @@ class Vit(Network):
 
     def experiment_problems(self, method: "Perturbation", descrambler: str) -> list[str]:
         size, problems = method.image_size, super().experiment_problems(method, descrambler)
-        pixels = size // method.output_shape(1)[0]  # of a side, that one place of the network's input stands for
+        side = method.output_shape(1)[0]
+        if side == 0:  # blocks larger than the image, which the method refuses itself
+            return problems
+        pixels = size // side  # of a side, that one place of the network's input stands for
         legal = [patch * pixels for patch in patch_sizes(size // pixels)]
         if not legal:
             return [

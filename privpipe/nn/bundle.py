@@ -215,6 +215,8 @@ def _assemble(
     """The bundle of what a file holds; its fields have the right types, whatever those of the description are."""
     state = model.state_dict()  # with torch's version marks; without them BatchNorm expects a count of batches
     state.update({name: tensors[f"model.{name}"] for name in state})
+    if any(name not in state for name, _ in model.named_buffers()):  # not in the file: the network computes them
+        model = build(architecture)
     model.load_state_dict(state, assign=True)
     low, high = (float(value) for value in about["image_range"])
     return Bundle(

@@ -146,6 +146,7 @@ def load_training(store: Store, device: torch.device, batch_size: int, memory_mb
 
 def _half_of_memory(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what an earlier training left in torch's cache counts as taken
         return int(torch.cuda.mem_get_info(device)[0]) // 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 

@@ -26,6 +26,8 @@ FLOAT32_IN: tuple[Any, ...] = (
     torch.backends.mkldnn.conv,  # type: ignore[attr-defined]  # likewise
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # likewise
 )
+CUDA: Any = torch.backends.cudnn  # its `fp32_precision` is that of cuBLAS as well
+ALL: Any = torch.backends
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt, see its manual page
 KEPT_BYTES, MAPPED_BYTES = 1 << 28, 1 << 25  # the latter is the most that glibc takes
@@ -113,7 +115,6 @@ def deterministic(threads: int) -> Iterator[None]:
     """Within the block torch uses `threads` CPU threads, deterministic algorithms only, and all 24 bits of float32."""
     keep_freed_memory()
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), FILLER.fill_uninitialized_memory
-    precisions = [library.fp32_precision for library in FLOAT32_IN]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may differ from run to run
     torch.set_num_threads(threads)
     # On CUDA torch refuses max pooling, since windows that overlap add up in any order. Those of 2×2 do not overlap.
@@ -121,13 +122,18 @@ def deterministic(threads: int) -> Iterator[None]:
     torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     # Nothing here reads memory before it is written, and to fill all of it first takes a twentieth of a training.
     FILLER.fill_uninitialized_memory = False
-    for library in FLOAT32_IN:
+    # What a library is told by itself hides what all are told, so that comes last, and only where it is needed.
+    of_cuda, of_all = CUDA.fp32_precision, ALL.fp32_precision
+    CUDA.fp32_precision = "ieee"
+    own = [(library, precision) for library in FLOAT32_IN if (precision := library.fp32_precision) != "ieee"]
+    for library, _ in own:
         library.fp32_precision = "ieee"
     try:
         yield
     finally:
-        for library, precision in zip(FLOAT32_IN, precisions, strict=True):
-            library.fp32_precision = precision
+        for library, precision in own:
+            library.fp32_precision = "none" if precision == of_all else precision
+        CUDA.fp32_precision = "none" if of_cuda == of_all else of_cuda
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])
         FILLER.fill_uninitialized_memory = before[2]

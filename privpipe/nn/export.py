@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from privpipe import __version__
 from privpipe.errors import PrivpipeError
 from privpipe.files import write_bytes
-from privpipe.layers import Attention, BlockFullyConnected, BlockLinear, Patches, Residual, TokenLinear, TokenMean
+from privpipe.layers import (
+    Attention,
+    BlockFullyConnected,
+    BlockLinear,
+    Folded,
+    Patches,
+    Residual,
+    TokenLinear,
+    TokenMean,
+)
 from privpipe.nn.bundle import Bundle, load_bundle
 from privpipe.nn.fitted import Fitted
 from privpipe.nn.inference import predict
@@ -88,7 +97,7 @@ def to_onnx(bundle: Bundle) -> bytes:
     """The normalisation, the network and a softmax as an ONNX file; the same model gives the same bytes.
 
     Raises:
-        PrivpipeError: it was fitted to a release of a whole set, or has a layer that is not known here.
+        PrivpipeError: it was fitted to a release of a whole set, or has a layer that is not known here, or not so.
     """
     graph, architecture = Graph(), bundle.architecture
     if architecture.arch == Fitted.name:
@@ -119,7 +128,12 @@ def to_onnx(bundle: Bundle) -> bytes:
         producer_version=__version__,
     )
     helper.set_model_props(model, metadata(bundle))
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise PrivpipeError(
+            f"the layers of {architecture.arch} do not fit together in ONNX ({error}). Use model.arch=baseline."
+        ) from error
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -171,6 +185,15 @@ def metadata(bundle: Bundle) -> dict[str, str]:
 def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
     """Append one layer of `privpipe.nn.models.build`, from and to (N, C, H, W), with the sizes used there."""
     match layer:
+        case _ if not _as_ours(layer):
+            raise _unknown(layer)
+        case Folded():
+            graph.add("Abs")
+            values = graph.last
+            graph.add("ReduceMean", axes=[1, 2, 3], keepdims=1)
+            graph.add("Max", np.array(1e-6, np.float32))
+            graph.add_of("Div", values, graph.last)
+            graph.add("Sub", np.array(1, np.float32))
         case BlockFullyConnected():
             s, k = layer.side, layer.k
             graph.reshape(-1, channels, s, k, s, k)
@@ -227,7 +250,30 @@ def _add_layer(graph: Graph, layer: nn.Module, channels: int) -> None:
             _add_layer(graph, layer.body, channels)
             graph.add_of("Add", graph.last, before)
         case _:
-            raise PrivpipeError(f"the export does not know the layer {type(layer).__name__}. Use model.arch=baseline.")
+            raise _unknown(layer)
+
+
+def _unknown(layer: nn.Module) -> PrivpipeError:
+    name = f"{type(layer).__name__}({layer.extra_repr()})"
+    return PrivpipeError(f"the export does not know the layer {name}. Use model.arch=baseline.")
+
+
+def _as_ours(layer: nn.Module) -> bool:
+    """Whether a layer of torch has the settings that `_add_layer` writes."""
+    match layer:
+        case nn.Conv2d():
+            how = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode)
+            return how == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+        case nn.MaxPool2d():
+            side = layer.kernel_size
+            return isinstance(side, int) and (layer.stride, layer.padding, layer.dilation) == (side, 0, 1)
+        case nn.BatchNorm2d():
+            return layer.affine and layer.track_running_stats
+        case nn.LayerNorm():
+            return layer.elementwise_affine and len(layer.normalized_shape) == 1
+        case nn.Flatten():
+            return (layer.start_dim, layer.end_dim) == (1, -1)
+    return True
 
 
 def _add_attention(graph: Graph, layer: Attention) -> None:

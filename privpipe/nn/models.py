@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from privpipe.errors import PrivpipeError
 from privpipe.layers import BlockFullyConnected, Folded
@@ -21,7 +22,7 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
             those of layers of other kinds, as they draw them. None leaves them for a state dict to fill.
 
     Raises:
-        PrivpipeError: there is no such network, or the sizes do not fit it.
+        PrivpipeError: there is no such network, the sizes do not fit it, or a model file cannot hold its state.
     """
     kind = network_called(architecture.arch)
     if kind is None:
@@ -40,9 +41,23 @@ def build(architecture: Architecture, generator: torch.Generator | None = None) 
         if architecture.folded:
             layers = OrderedDict(folded=Folded(), **layers)
         model = nn.Sequential(layers)
+    _check_state(model, architecture.arch)
     if generator is not None:
         _initialise(model, generator)
     return channels_last(model)
+
+
+def _check_state(model: nn.Sequential, arch: str) -> None:
+    """Leave out counts of batches, as `privpipe.layers.norm` does, and refuse what else is not float32."""
+    for layer in model.modules():
+        if isinstance(layer, _NormBase) and layer.momentum is not None:
+            layer.num_batches_tracked = None
+    for name, tensor in model.state_dict().items():
+        if tensor.dtype != torch.float32:
+            raise PrivpipeError(
+                f"a model file holds float32 alone, and {name} of {arch} is {tensor.dtype}. Register it with "
+                "persistent=False, or make it float32."
+            )
 
 
 def channels_last(model: nn.Sequential) -> nn.Sequential:

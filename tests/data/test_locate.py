@@ -36,6 +36,16 @@ def test_locate_without_archive_takes_the_official_one(tmp_path: Path, monkeypat
         locate(None, SUM, tmp_path)
 
 
+def test_what_another_folder_keeps_is_not_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "fetch", lambda url, target, expected: target)
+    url, new, kept = "https://example.org/a.tar.gz", tmp_path / "new", tmp_path / "kept"
+    assert locate(url, SUM, new, kept) == new / "a.tar.gz"
+    kept.mkdir()
+    (kept / "a.tar.gz").write_bytes(CONTENT)
+    assert locate(url, SUM, new, kept) == kept / "a.tar.gz"
+    assert locate(url, "0" * 64, new, kept) == new / "a.tar.gz"
+
+
 @pytest.mark.parametrize(
     ("archive", "sha256", "message"),
     [

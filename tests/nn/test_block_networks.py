@@ -15,6 +15,7 @@ from privpipe.nn.models import build
 from privpipe.perturb import Perturbation
 from privpipe.perturb.block_scramble import BlockScramble
 from privpipe.perturb.gaussian_noise import GaussianNoise
+from privpipe.perturb.neuracrypt import Neuracrypt
 
 
 def generator(seed: int) -> torch.Generator:
@@ -89,6 +90,12 @@ def test_patches_are_the_blocks_where_there_are_some(size: int, k: int, patch: i
     assert NETWORKS["vit"]().block_size(size, k) == patch
     others = [NETWORKS[arch]().block_size(size, k) for arch in ("baseline", "descrambler", "adaptation")]
     assert others == [1, k, k]
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_blocks_larger_than_the_image_are_refused_by_the_method_alone(arch: str) -> None:
+    problems = NETWORKS[arch]().experiment_problems(Neuracrypt(32, 64, "image"), "learned")
+    assert not any("data.image_size=32" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 import torch
 from model_files import HEADER, bundle
 from safetensors import safe_open
+from torch import Tensor, nn
 
 from privpipe.errors import PrivpipeError
+from privpipe.networks.base import Architecture, Network
 from privpipe.networks.registry import NETWORKS
 from privpipe.nn.bundle import load_bundle, save_bundle
 from privpipe.nn.inference import predict
+from privpipe.nn.models import build
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
@@ -32,6 +36,41 @@ def test_what_was_saved_is_loaded(tmp_path: Path, arch: str) -> None:
         assert after.model.state_dict()[name].stride() == tensor.stride()
     images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(after.normalise(images), before.normalise(images))
+    assert torch.equal(predict(after.model, after.normalise, images), predict(before.model, before.normalise, images))
+
+
+class Scaled(nn.Module):
+    """Computes what it multiplies by, and does not keep it."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.linspace(0.5, 1.5, 8), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+class Usual(Network):
+    """As somebody else writes one: torch's normalisation layer, which counts batches, and a buffer."""
+
+    name = "usual"
+
+    def layers(self, sizes: Architecture) -> "OrderedDict[str, nn.Module]":
+        hidden = nn.Linear(sizes.channels * sizes.image_size**2, 8)
+        norm, last = nn.BatchNorm1d(8), nn.Linear(8, sizes.classes)
+        return OrderedDict(flatten=nn.Flatten(), hidden=hidden, norm=norm, scale=Scaled(), fc=last)
+
+
+def test_a_network_of_others_comes_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS._found, "usual", Usual)
+    architecture = Architecture("usual", 8, 3, 2)
+    before = replace(bundle(), model=build(architecture, torch.Generator().manual_seed(0)), architecture=architecture)
+    before.model.train()(torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    save_bundle(tmp_path / "m", before)
+    after = load_bundle(tmp_path / "m")
+    images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(predict(after.model, after.normalise, images), predict(before.model, before.normalise, images))
 
 

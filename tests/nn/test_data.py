@@ -142,6 +142,17 @@ def test_a_set_that_does_not_fit_is_streamed(tmp_path: Path) -> None:
             load_training(store, CPU, 30_000, 1)
 
 
+def test_what_an_earlier_training_left_in_the_cache_of_torch_is_free(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the order of images would hang on what ran before in the same process."""
+    whole, free = load_split(store, "train", CPU), [2 * COUNT * 24 - 2]  # bytes: half of them do not quite hold the set
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: free.append(2 * COUNT * 24))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[-1], 10**9))
+    monkeypatch.setattr("privpipe.nn.data.load_split", lambda store, split, device: whole)
+    assert load_training(store, torch.device("cuda"), 64, None) is whole
+
+
 def test_damage_that_is_found_while_training_is_an_error_of_ours(tmp_path: Path) -> None:
     path = write(tmp_path / "p.h5", "float16")
     with open_store(path, PERTURBED) as store:

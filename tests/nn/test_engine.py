@@ -268,6 +268,23 @@ def test_float32_is_float32() -> None:
         products.fp32_precision = "none"
 
 
+@pytest.mark.parametrize("told", ["none", "ieee", "tf32"])
+def test_what_is_asked_of_all_libraries_reaches_them_after_a_training(told: str) -> None:
+    def each() -> list[str]:
+        torch.backends.fp32_precision = "ieee"
+        return [library.fp32_precision for library in FLOAT32_IN]
+
+    torch.backends.fp32_precision = told
+    try:
+        with deterministic(1):
+            assert {library.fp32_precision for library in FLOAT32_IN} == {"ieee"}
+        assert torch.backends.fp32_precision == told
+        assert each() == ["ieee"] * len(FLOAT32_IN)
+    finally:
+        torch.backends.fp32_precision = "none"
+    assert FLOAT32_IN[0].fp32_precision == "tf32" and FLOAT32_IN[1].fp32_precision == "none"
+
+
 def test_models_come_out_as_they_would_alone() -> None:
     """Of different kinds, lengths and recipes, on shared images."""
     data, val = toy(100, 1), toy(40, 2)

@@ -167,6 +167,44 @@ def test_a_model_of_encodings_takes_images_as_they_are(experiment: Make) -> None
     assert json.loads(about["image_shape"]) == [8, 8, 3]
 
 
+@pytest.mark.parametrize("arch", ["baseline", "vit"])
+def test_a_model_of_encodings_gets_the_probabilities_of_torch(experiment: Make, arch: str) -> None:
+    """Also of an image of mid-grey, which has no contrast to divide by."""
+    made = experiment("none")
+    architecture = Architecture(arch, 8, 3, 3, 4 if arch == "vit" else 1, folded=True)
+    model = build(architecture, torch.Generator().manual_seed(1))
+    grey = Normalisation(torch.full((3,), 127.5), torch.full((3,), 127.5))
+    bundle = replace(made.bundle, model=model, normalise=grey, architecture=architecture, method="instahide")
+    save_bundle(made / "folded.safetensors", bundle)
+    assert export.export_file(made / "folded.safetensors", made / "model.onnx") < 1e-5
+    images = made.images.astype(np.float32)
+    images[0] = 127.5
+    expected = predict(model, grey, torch.from_numpy(images)).softmax(1).numpy()
+    for count in (1, len(images)):
+        found = session(made / "model.onnx").run(None, {"images": images[:count]})[0]
+        np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (nn.Conv2d(3, 3, 1), "the layer Conv2d(3, 3, kernel_size=(1, 1), stride=(1, 1))"),
+        (nn.Conv2d(3, 3, 3, padding=2, dilation=2), "the layer Conv2d(3, 3, "),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"), "padding_mode=circular)"),
+        (nn.MaxPool2d(3, 1, 1), "the layer MaxPool2d(kernel_size=3, stride=1, padding=1"),
+        (nn.BatchNorm2d(3, affine=False), "affine=False"),
+        (nn.LayerNorm((8, 8)), "the layer LayerNorm((8, 8)"),
+        (nn.Dropout(), "the layer Dropout("),
+        (nn.Linear(8, 8), "do not fit together in ONNX"),
+    ],
+)
+def test_layers_that_ours_do_not_have_are_refused_by_name(experiment: Make, layer: nn.Module, named: str) -> None:
+    made = experiment("none")
+    model = nn.Sequential(layer, *made.bundle.model)
+    with pytest.raises(PrivpipeError, match=re.escape(named)):
+        export.to_onnx(replace(made.bundle, model=model))
+
+
 def test_a_model_that_was_fitted_to_a_release_is_refused_by_name() -> None:
     architecture = Architecture("fitted", 32, 3, 2, shapes=(("head.weights", (2, 5)),))
     normalise = Normalisation(torch.zeros(3), torch.ones(3))

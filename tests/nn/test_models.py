@@ -228,6 +228,18 @@ def test_weights_are_float32_and_in_the_layout_of_the_images(arch: str) -> None:
     assert sum("running_var" in name for name in state) == len(norms)
 
 
+def test_a_state_that_a_model_file_cannot_hold_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ordered(Wide):
+        def layers(self, sizes: Architecture) -> "OrderedDict[str, nn.Module]":
+            layers = super().layers(sizes)
+            layers["mixed"].register_buffer("order", torch.arange(3))
+            return layers
+
+    monkeypatch.setitem(NETWORKS._found, "wide", Ordered)
+    with pytest.raises(PrivpipeError, match=r"float32 alone, and mixed\.order of wide is torch\.int64\. Register"):
+        build(Architecture("wide", 4, 1, 2), generator(0))
+
+
 def test_three_layer_takes_even_sizes_that_baseline_cannot() -> None:
     assert build(Architecture("three_layer", 10, 3, 4), generator(0))(torch.zeros(1, 3, 10, 10)).shape == (1, 4)
 

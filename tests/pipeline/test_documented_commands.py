@@ -95,6 +95,7 @@ TABLE = [
         BY_DESIGN,
         "dvc exp run --queue -S perturb.method=block_mix -S perturb.k=8",
     ),
+    skip("git checkout params.yaml", "what is run in place of other commands needs the parameters of own images"),
     Rule("dvc exp run --run-all"),
     Rule(r"dvc (metrics (show|diff)|plots (show|diff HEAD workspace)|dag)"),
     Rule(r"dvc exp show --only-changed( .*)?"),

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from projects import Project, copy_project, environment
+from projects import Project, copy_project, environment, set_params
 
 from privpipe.data.synthetic import draw
 
@@ -137,3 +137,22 @@ def test_the_cloud_trains_and_the_owner_predicts(places: dict[str, Path]) -> Non
     owner.dvc("repro", "--allow-missing", "report")
     page = owner.read("reports/index.html").decode()
     assert "Do not upload what must stay private." in page and "lichen" in page
+
+
+def test_old_parameters_do_not_bring_back_old_images(tmp_path: Path) -> None:
+    """DVC's run cache knows the parameters of a run, and not what was in the folder."""
+    (tmp_path / "project").mkdir()
+    project = copy_project(tmp_path / "project")
+    own = {"data.source": "folder", "data.path": str(tmp_path / "images"), "data.n_val": 4}
+    set_params(project, {**own, "data.n_train": None, "data.n_test": None})
+    counts = []
+    for size, images in ((16, 40), (8, 60), (16, 60)):
+        for i, image in enumerate(draw(images, 16, rng=np.random.default_rng(5)).images):
+            path = tmp_path / "images" / CLASSES[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+        set_params(project, {"data.image_size": size})
+        project.dvc("repro", "download")
+        summary = json.loads(project.read("data/private/summary.json"))
+        counts.append(sum(summary["images"].values()))
+    assert counts == [40, 60, 60]

@@ -31,13 +31,16 @@ DRAWN = "Each image was drawn by itself: no two have anything in common but thei
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 4000, 1000  # images drawn where data.n_train or data.n_test is null
 
 
-def download(data: Data, key: Key | None, archives: Path, images: str, public: str) -> dict[str, Any]:
+def download(
+    data: Data, key: Key | None, archives: Path, images: str, public: str, kept: Path | None = None
+) -> dict[str, Any]:
     """Write the owner's images (RAW) and those of the adversary (PUBLIC).
 
     Args:
         key: a real one decides order and salts.
         archives: keeps what was downloaded.
         images, public: files to write.
+        kept: another folder that may hold what was downloaded.
 
     Returns:
         What was not taken and why, duplicates, and what the split guarantees; see `privpipe.data.summary`.
@@ -63,7 +66,7 @@ def download(data: Data, key: Key | None, archives: Path, images: str, public: s
             aside = {"train": rows["public"]}
             write(public, owned, aside, reading=reading, audit=audit, kind=PUBLIC, salt=salt_of(key, "public"))
     else:
-        train, test, n_train = _whole_sets(data, archives)
+        train, test, n_train = _whole_sets(data, archives, kept)
         class_names = train.class_names
         rows = split(train, test, n_train, data.n_val, data.n_test, rng, data.public_fraction)
         write_images(images, train, test, rows, salt=salt_of(key, "images"))
@@ -85,12 +88,12 @@ def _seeds(data: Data) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(data.split_seed).spawn(2)
 
 
-def _whole_sets(data: Data, archives: Path) -> tuple[RawImages, RawImages, int | None]:
+def _whole_sets(data: Data, archives: Path, kept: Path | None) -> tuple[RawImages, RawImages, int | None]:
     """The training and the test part of a set that is no folder, and how many images to train with."""
     if data.source == "synthetic":
         train, test = draw_synthetic(data, np.random.default_rng(_seeds(data)[0]))
         return train, test, data.n_train or SYNTHETIC_TRAIN
-    return *read_archive(locate(local_archive(data.archive), data.sha256, archives)), data.n_train
+    return *read_archive(locate(local_archive(data.archive), data.sha256, archives, kept)), data.n_train
 
 
 def owned_images(data: Data) -> FolderIndex:
