@@ -6,8 +6,8 @@
 An adversary who suspects that a perturbed image is one of some images at hand (they were on the web, say) need not
 reconstruct anything. `method_similarity` asks of each candidate how likely the perturbed image is if it was made of
 this one, whatever the key was: the method is public, and the unknown key is integrated out, or replaced by what no
-key changes (`Perturbation.log_likelihood`). No other image is used, so it does not matter whether they share the key;
-but for neuracrypt, where what the targets share counts too.
+key changes (`Perturbation.log_likelihood`). Of most methods no other image is used, so it does not matter whether they
+share the key; for neuracrypt, and for noise with `scope: dataset`, what the targets share counts too.
 
 | method | what is compared |
 |---|---|
@@ -17,6 +17,7 @@ but for neuracrypt, where what the targets share counts too.
 | block_mix | log-likelihood: rows of a mixed block are Gaussian with the block's second moments |
 | neuracrypt | how alike the patches of an image are, and what one map for all targets makes of them |
 | gaussian_noise, correlated_noise | log-likelihood: distance weighted with the inverse covariance of the noise |
+| noise that all targets share | the same, the noise taken off by what they differ in |
 
 `image_similarity` compares reconstructions with images and knows nothing of how they were made.
 

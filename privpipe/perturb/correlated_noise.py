@@ -58,7 +58,10 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
 
         The noise is S·white·Sᵀ for each colour, S smoothing one axis. In the eigenvectors U of SSᵀ it is uncorrelated.
         What varies within a row is |Wg|² - 2·(W²t)·g: so the candidates are multiplied as they are, in 8 bits.
+        Uploads of one key are told by `shared_noise`.
         """
+        if 0 < self.told_together <= len(targets):
+            return super().log_likelihood(targets, gallery)
         size, channels = gallery.shape[1], gallery.shape[3]
         row = kernel(self.k).sum(axis=0)
         smooth = cv2.filter2D(np.eye(size), cv2.CV_64F, row[:, None])

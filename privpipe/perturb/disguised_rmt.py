@@ -36,6 +36,7 @@ WHITE = 255.0
 LEVEL = np.float32(1 / 255)  # where white is 1
 ORDER_BYTES, NUMBER_BYTES, NOISE_BYTES = 8, 2, 2
 FLOAT_BYTES, DOUBLE_BYTES = 4, 8
+SIMULATED = 4  # draws of noise that stand for all, where it is not known
 APART = 2.0**-20  # vectors that came out the same differ by so much
 FLOAT_WHOLE = 2**24  # whole numbers up to this are exact in float32
 # A sum of fewer numbers comes out the same however they lie in memory: NumPy adds them one after the other. A product
@@ -237,10 +238,17 @@ class DisguisedRmt(BlockPerturbation):
         return np.asarray(products[:, :, above[0], above[1]])
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """By `row_products`, each sorted over the blocks, since these change places."""
-        seen = np.sort(self.row_products(pixel_values(targets)) / WHITE**2, axis=1)
-        asked = np.sort(self.row_products(gallery.astype(np.float32) + self.noise / 2) / WHITE**2, axis=1)
-        return -squared_distances(seen, asked)
+        """By `row_products`, each sorted over the blocks, since these change places; of a candidate what they are on
+        average with noise of one's own."""
+
+        def sorted_products(images: Array) -> Doubles:
+            return np.sort(self.row_products(images) / WHITE**2, axis=1)
+
+        if not self.noise:
+            return -squared_distances(sorted_products(pixel_values(targets)), sorted_products(gallery))
+        draws, most = np.random.default_rng(0), int(self.noise) + 1
+        noisy = (sorted_products(gallery + draws.integers(0, most, gallery.shape)) for _ in range(SIMULATED))
+        return -squared_distances(sorted_products(pixel_values(targets)), np.asarray(sum(noisy)) / SIMULATED)
 
     def network_inputs(self, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """The guess is the root mean square of each block, at the place to which it went."""

@@ -15,6 +15,7 @@ from privpipe.perturb.knowledge import ANY_OUTPUT
 from privpipe.perturb.linear import block_means
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
+from privpipe.perturb.shared_noise import TOGETHER, matched
 from privpipe.perturb.values import Doubles, Floats
 
 WHITE = 255.0
@@ -136,9 +137,16 @@ class DpPix(BlockPerturbation):
         return chance_of_direction(self.n_blocks * channels)
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """By the sum of the distances of the cells; of a clipped value the law gives the same, to the end."""
+        """By the sum of the distances of the cells; of a clipped value the law gives the same, to the end. Uploads of
+        one key are told by `shared_noise`."""
         seen, asked = (to_blocks(images, self.k).mean(axis=2).reshape(len(images), -1) for images in (targets, gallery))
+        if 0 < self.told_together <= len(targets):
+            return matched(seen.astype(np.float32), asked, math.sqrt(2) * self.scale, (0, WHITE))
         return np.asarray(-cdist(seen, asked, "cityblock") / self.scale)
+
+    @property
+    def told_together(self) -> int:
+        return TOGETHER if self.scope == "dataset" else 0
 
     def epsilons(self, channels: int) -> tuple[float, float] | None:
         pixel = channels * self.epsilon / self.m

@@ -17,6 +17,7 @@ from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_direction
 from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.linear import identity
 from privpipe.perturb.method import Drawing
+from privpipe.perturb.shared_noise import TOGETHER, matched
 from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = np.float32(255)
@@ -123,8 +124,15 @@ class GaussianNoise(Perturbation):
         return chance_of_direction(self.image_size**2 * channels)
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """By the squared distance, for all pixels have the same variance."""
-        return -squared_distances(pixel_values(targets), gallery)
+        """By the squared distance, for all pixels have the same variance; of uploads of one key by `shared_noise`."""
+        seen = pixel_values(targets)
+        if 0 < self.told_together <= len(targets):
+            return matched(seen.reshape(len(seen), -1), gallery.reshape(len(gallery), -1), self.sigma)
+        return -squared_distances(seen, gallery)
+
+    @property
+    def told_together(self) -> int:
+        return TOGETHER if self.scope == "dataset" else 0
 
     def noise_row(self) -> Doubles | None:
         return np.ones(1)

@@ -94,7 +94,6 @@ class KeyedValues(BlockPerturbation):
     exact = True
     undone_by_key = True
     nibbles: ClassVar[bool] = False
-    alike: ClassVar[bool] = False
     standing: ClassVar[bool] = False
 
     @abstractmethod

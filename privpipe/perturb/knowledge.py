@@ -40,6 +40,7 @@ class Knowledge(Method):
         operator_without_key: whether `operator` needs no key.
         identity: whether the output is the input.
         features: whether the output is numbers of each block, and no image: its shape is `output_shape`.
+        alike: whether one key changes the values of every block in the same way.
         permutes_within_blocks: whether it permutes the pixels of each block, and no more: with `dataset_key`
             (blocks, k*k), pixel j of block b comes from its pixel dataset_key[b, j].
         keeps_block_means: whether no key changes the mean of a k×k block.
@@ -66,6 +67,7 @@ class Knowledge(Method):
     operator_without_key: ClassVar[bool] = False
     identity: ClassVar[bool] = False
     features: ClassVar[bool] = False
+    alike: ClassVar[bool] = False
     permutes_within_blocks: ClassVar[bool] = False
     keeps_block_means: ClassVar[bool] = False
     kernel_is_key: ClassVar[bool] = False

@@ -15,6 +15,7 @@ from privpipe.perturb.knowledge import ANY_OUTPUT
 from privpipe.perturb.linear import identity
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.settings import setting
+from privpipe.perturb.shared_noise import FEW, ROUNDS, TOGETHER
 from privpipe.perturb.values import Doubles, Floats
 
 WHITE = 255
@@ -31,6 +32,7 @@ TO_YCC, TO_RGB = TO_YCC / STEPS, TO_RGB / STEPS
 GREY = 128
 EXACT_ERROR = 0.5  # grey levels of red, green and blue, for a value that is cut to a whole number in Y, Cb and Cr
 CUT_ERROR = 100.0  # the same of pixels that were cut: 75 to 90 on drawn images
+SURE, SURE_SHARE = 4.6, 0.98  # logarithms of odds, and shares of ones, that few images tell at most
 IMPORTANCE = (4.0, 1.0, 1.0)  # of Y, Cb, Cr
 
 
@@ -169,17 +171,29 @@ class LdpSlicing(Perturbation):
         But for a constant that is the logarithm of the probability of the bits, which are flipped independently. The
         bits of an upload in red, green and blue are those of its Y, Cb and Cr, rounded. They are the bits that were
         made where red, green and blue were not cut to 0..255; of pixels that were cut, the nearest that can be told.
+
+        In uploads of one key the same bits are flipped: how often a bit is 1 in them, against candidates, tells whether
+        it is. Then the likeliest candidates stand for the originals and tell it anew, a few times.
         """
         flipped = self.thresholds(gallery.shape[3]) / (1 << DIGITS)
-        odds = np.tile(np.log((1 - flipped) / flipped).ravel() / 2, self.image_size**2)  # ±1 are 2 apart
+        odds = np.tile(np.log((1 - flipped) / flipped).ravel(), self.image_size**2)
         seen, asked = (images.reshape(len(images), -1) for images in (from_colours(targets), details(gallery)))
-        out = np.zeros((len(seen), len(asked)))
-        step = max(1, COMPARED // (BITS * max(len(seen), len(asked))))  # values, so that memory stays bounded
-        for first in range(0, seen.shape[1], step):
-            one, other = (signs(values[:, first : first + step]) for values in (seen, asked))
-            one *= odds[BITS * first :][: one.shape[1]].astype(np.float32)
-            out += one @ other.T
-        return out
+        if not 0 < self.told_together <= len(targets):
+            return agreement(seen, asked, odds)
+        few = seen[:FEW]
+        shares = bit_counts(asked[:FEW]) / len(asked[:FEW])
+        shares = np.clip(shares, 1 - SURE_SHARE, SURE_SHARE)
+        told = (2 * bit_counts(few) - len(few)) * np.log(shares / (1 - shares))
+        likeness = np.zeros((len(seen), len(asked)))
+        for _ in range(ROUNDS):
+            likeness = agreement(seen, asked, np.clip(odds + told, -SURE, SURE))
+            likeliest = asked[likeness[: len(few)].argmax(axis=1)]
+            told = len(few) - 2 * bit_counts(few ^ likeliest)
+        return likeness
+
+    @property
+    def told_together(self) -> int:
+        return TOGETHER if self.scope == "dataset" else 0
 
     def epsilons(self, channels: int) -> tuple[float, float] | None:
         flipped = self.thresholds(channels) / (1 << DIGITS)
@@ -248,3 +262,21 @@ def signs(values: Images) -> Floats:
     bits *= 2
     bits -= 1
     return bits
+
+
+def bit_counts(values: Images) -> NDArray[np.int64]:
+    """In how many rows of values (n, values) each bit is 1, the lowest of each value first, (8·values,)."""
+    return np.asarray(
+        np.unpackbits(np.ascontiguousarray(values), axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
+    )
+
+
+def agreement(one: Images, other: Images, odds: Doubles) -> Doubles:
+    """The sum of `odds` over the bits that are the same, less a constant, for all pairs of rows of values, (T, G)."""
+    out = np.zeros((len(one), len(other)))
+    step = max(1, COMPARED // (BITS * max(len(one), len(other))))  # values, so that memory stays bounded
+    for first in range(0, one.shape[1], step):
+        mine, others = (signs(values[:, first : first + step]) for values in (one, other))
+        mine *= (odds[BITS * first :][: mine.shape[1]] / 2).astype(np.float32)  # ±1 are 2 apart
+        out += mine @ others.T
+    return out

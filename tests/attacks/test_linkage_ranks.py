@@ -72,7 +72,8 @@ def ranks(similarity: np.ndarray) -> list[int]:
 def test_the_right_candidates_have_the_ranks_of_the_definition(name: str, k: int, sigma: float, scope: str) -> None:
     method = METHODS[name](SIZE, k, scope, sigma, KEY)
     targets = method.apply(GALLERY)
-    found = method_similarity(targets, GALLERY, method)
+    alone = range(0, len(targets), 8)  # so few at a time that what they share is not looked at
+    found = np.concatenate([method_similarity(targets[first : first + 8], GALLERY, method) for first in alone])
     if name == "random_filter":
         expected = of_filters(targets, k)
     else:

@@ -118,3 +118,10 @@ def test_products_of_rows_tell_whose_image_it_is(scope: str, noise: float) -> No
     method = DisguisedRmt(16, 4, scope, 0.0, KEY, noise=noise)
     found = method_similarity(method.apply(IMAGES), IMAGES, method).argmax(axis=1)
     assert (found == np.arange(len(IMAGES))).mean() > 0.95
+
+
+def test_an_adversary_reckons_with_what_noise_adds_to_products() -> None:
+    images = draw(400, 16, rng=np.random.default_rng(0)).images
+    method = DisguisedRmt(16, 2, "image", 0.0, KEY, noise=255)
+    likeliest = method_similarity(method.apply(images[:100]), images, method).argmax(axis=1)
+    assert (likeliest == np.arange(100)).mean() > 0.3

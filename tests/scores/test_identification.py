@@ -222,3 +222,23 @@ def test_uploads_of_few_for_each_class_are_told_by_what_all_of_them_share() -> N
     images, labels = draw(400, 32, rng=np.random.default_rng(0)).images, np.arange(400) % 40
     method = PERTURBATIONS["neuracrypt"](32, 4, "dataset", 0.0, KeyStream(bytes(32)))
     assert at_least(method, method.apply(images[:100]), images, labels) > 0.9
+
+
+SHARED = [
+    ("gaussian_noise", 1, 2000.0, {}),
+    ("correlated_noise", 3, 5000.0, {}),
+    ("dp_pix", 4, 0.0, {"epsilon": 0.5}),
+    ("ldp_slicing", 1, 0.0, {"epsilon": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("name", "k", "sigma", "settings_"), SHARED)
+def test_noise_that_all_uploads_share_hides_none_of_them(
+    name: str, k: int, sigma: float, settings_: dict[str, float]
+) -> None:
+    images, labels = draw(400, 32, rng=np.random.default_rng(0)).images, np.arange(400) % 2
+    shared, own = (PERTURBATIONS[name](32, k, scope, sigma, KEY, **settings_) for scope in ("dataset", "image"))
+    assert at_least(shared, shared.apply(images[:60]), images, labels) > 0.95
+    assert at_least(own, own.apply(images[:60]), images, labels) < 0.8
+    few = shared.apply(images[:4])  # next to nothing to share: as if each had noise of its own
+    np.testing.assert_array_equal(shared.log_likelihood(few, images), own.log_likelihood(few, images))
