@@ -17,7 +17,7 @@ from privpipe.errors import PrivpipeError, unknown
 from privpipe.networks.registry import network_for
 from privpipe.parameters import Attack, Data, Group, Key, Model, Perturb, Train
 from privpipe.perturb import METHODS, PERTURBATIONS, RELEASES
-from privpipe.perturb.release import SetRelease
+from privpipe.perturb.release import NoisyRelease, SetRelease
 from privpipe.reading import AUTO, COMPOSITE, MAX_CHANNELS, Reading
 
 CIFAR10_TRAIN, CIFAR10_TEST, CIFAR10_SIZE = 50_000, 10_000, 32
@@ -183,7 +183,7 @@ def _experiment_problems(params: Params) -> list[str]:
     release = RELEASES.get(perturb.method)
     if release is not None:
         problems = release.setting_problems(perturb.scope, perturb.sigma, perturb.own)
-        public_problems = [] if problems else _of_public(params, release)
+        public_problems = [] if problems else [*_of_public(params, release), *_of_others(params, release)]
         network_problems = _of_trained(params) if release.trained else []
         return [*strange, *problems, *public_problems, *unguaranteed, *network_problems]
     kind = PERTURBATIONS[perturb.method]
@@ -216,6 +216,25 @@ def _of_public(params: Params, release: type[SetRelease]) -> list[str]:
             "from your own. Name a folder, or set key.seed=0 to measure without releasing."
         ]
     return []
+
+
+def _of_others(params: Params, release: type[SetRelease]) -> list[str]:
+    """A bound on what one image contributes holds only where it changes nothing of the others."""
+    data, problems = params.data, []
+    if data.source != "folder" or params.key.seed is not None or not issubclass(release, NoisyRelease):
+        return []
+    asked = f"for perturb.method={params.perturb.method} with a real key"
+    if data.range == "set":
+        problems.append(
+            f"data.range must be declared, type or image {asked}: black and white of the whole set change all images "
+            "with one, and are released as they are; got set. Set data.range=image, for example."
+        )
+    if data.on_duplicates == "drop":
+        problems.append(
+            f"data.on_duplicates must be warn, stop or ignore {asked}: one image may be why others are left out; got "
+            "drop. Set data.on_duplicates=stop, and remove what it names."
+        )
+    return problems
 
 
 def _of_trained(params: Params) -> list[str]:

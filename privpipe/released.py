@@ -2,7 +2,7 @@
 
 It lies where perturbed images would, so that the same stages read it, and says of itself what a reader needs: the
 method, the form of its numbers, its public settings, class names, and the images that a model fitted to it takes. It
-holds no key, no seed and no count of images; the numbers are data sets in the group `numbers`. Every byte has a
+holds no key and no seed; the numbers are data sets in the group `numbers`. Every byte has a
 checksum (`privpipe.checksum`), and the same release gives the same bytes.
 """
 

@@ -279,6 +279,32 @@ IMPOSSIBLE = [
     ],
     *[
         (
+            {
+                **{"perturb__method": "dp_statistics", "key__seed": None, "data__source": "folder"},
+                **{"data__path": "images", "data__public": "others", f"data__{name}": value},
+            },
+            f"data.{name} must be {legal} for perturb.method=dp_statistics with a real key: {why}; got {value}. Set "
+            f"data.{name}={cure}",
+        )
+        for name, value, legal, why, cure in [
+            (
+                "range",
+                "set",
+                "declared, type or image",
+                "black and white of the whole set change all images with one, and are released as they are",
+                "image, for example.",
+            ),
+            (
+                "on_duplicates",
+                "drop",
+                "warn, stop or ignore",
+                "one image may be why others are left out",
+                "stop, and remove what it names.",
+            ),
+        ]
+    ],
+    *[
+        (
             {"perturb__method": "neuracrypt", "perturb__width": width, "model__arch": "vit"},
             "perturb.width (numbers for each patch) must be a whole number from 1 up to 4096 for "
             f"perturb.method=neuracrypt; got {width!r}. Use 64, for example.",

@@ -92,10 +92,18 @@ def key_import(path: Path, allow_readable_key: bool) -> None:
     Examples:
       privpipe key import /media/backup/key.json
     """
+    from privpipe.owner import releases
     from privpipe.owner.keyring import import_key
 
     imported, target = import_key(path, allow_readable_key)
     click.echo(f"{target}: {kind_of(imported)}, fingerprint {imported.fingerprint}")
+    ledger = releases.place(imported)
+    if not ledger.exists():
+        click.echo(
+            f"WARNING: what was released of whole sets under this key is not known here. If anything was, copy "
+            f"{ledger.name} from the other key home to {ledger.parent}: key.budget counts by it.",
+            err=True,
+        )
 
 
 @key.command("export")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privpipe.perturb.keystream import KeyStream, below, normal
+from privpipe.perturb.keystream import KeyStream, below, fine_normal
 from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled, Labels
 from privpipe.perturb.settings import setting
 from privpipe.perturb.values import Floats
@@ -53,7 +53,7 @@ class DpMixtures(FeatureRelease):
         count = len(private.labels)
         mixing = Mixing(int(self.mixed), int(self.passes), recipe.classes, count)
         drawn = below(stream.child("rows").shared(DRAW_BYTES * count * mixing.passes), mixing.of_class)
-        noise = normal(stream.shared(NOISE_BYTES * mixing.total * recipe.dims))[0]
+        noise = fine_normal(stream.shared(NOISE_BYTES * mixing.total * recipe.dims))[0]
         rows = mixing.rows(private.labels, drawn.reshape(count, mixing.passes))
         z = recipe.vectors(private.images)
         return numbers_of(recipe, mixing, release(z, rows, mixing, Budget(self.mu), noise))

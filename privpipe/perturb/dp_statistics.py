@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privpipe.perturb.keystream import KeyStream, normal
+from privpipe.perturb.keystream import KeyStream, fine_normal
 from privpipe.perturb.release import NOISE_BYTES, Arrays, FeatureRelease, Labelled, Labels
 from privpipe.perturb.values import Floats
 
@@ -37,7 +37,7 @@ class DpStatistics(FeatureRelease):
         from privpipe.statistics.noisy_sums import numbers_of
 
         budget = Budget(self.mu)
-        noise = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
+        noise = fine_normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
         return numbers_of(recipe, recipe.release(private.images, private.labels, budget, noise))
 
     def identified_by(self, recipe: "Recipe", vectors: Floats, labels: Labels, targets: int) -> float:

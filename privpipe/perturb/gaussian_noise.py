@@ -22,6 +22,7 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = np.float32(255)
 STEP = np.float32(1 / 255)  # of a grey level, where white is 1
+TO_GRID = np.float32(3 * 2**10)  # a float32 sum with it is a multiple of 2^-12, the step of float16 below white
 COLOURS = 3
 FLOAT_BYTES = 4
 
@@ -30,7 +31,9 @@ class GaussianNoise(Perturbation):
     """image · (1/255) + sigma/255 · N(0, 1), independent for every pixel and colour, never clipped.
 
     Under `scope: dataset` one noise field is added to all images (it subtracts out for whoever holds two);
-    under `scope: image` every image has its own. With the key the inverse subtracts it.
+    under `scope: image` every image has its own. With the key the inverse subtracts it. What comes out is a multiple of
+    2^-12, whatever the image is: last digits of floating-point numbers tell what was added to the noise (Mironov, "On
+    significance of the least significant bits for differential privacy", CCS 2012).
     """
 
     name = "gaussian_noise"
@@ -72,6 +75,8 @@ class GaussianNoise(Perturbation):
             noisy = images[rows].astype(np.float32)
             noisy *= STEP
             noisy += field if own is None else self._fields(own.draw(images[rows]), channels)
+            noisy += TO_GRID
+            noisy -= TO_GRID
             to_unit_float16(noisy, self.name, most, out[rows])
         return out
 

@@ -208,6 +208,19 @@ def normal(stream: Bytes) -> NDArray[np.float64]:
     return values
 
 
+def fine_normal(stream: Bytes) -> NDArray[np.float64]:
+    """As `normal`, from 8 * n bytes: quantiles of a 63-bit number, and a sign.
+
+    They end at ±9.16, and up to 7 they are dense: more than 10^5 of them fall into each 1/1024.
+    """
+    from scipy.special import ndtri  # here: as in `normal`
+
+    numbers = stream.view("<u8")
+    values: NDArray[np.float64] = ndtri(((numbers >> np.uint64(1)) + 0.5) / 2.0**64)
+    np.negative(values, out=values, where=(numbers & np.uint64(1)).astype(bool))
+    return values
+
+
 def looked_up(stream: Bytes, table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values of a table from random bytes, (n, 2 * size) to float32 (n, size): entries of little-endian numbers.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Labels = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 LEAST_PUBLIC = 20  # images: fewer have hardly a covariance
-NOISE_BYTES = 4  # of one value
+NOISE_BYTES = 8  # of one value
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ class NoisyRelease(SetRelease):
         return (
             f"({self.epsilon:g}, {self.delta:g})-differentially private for what one image adds, or would have added "
             f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is "
-            "published. Another release of the same images adds up. The noise is in floating point and ends at 6.3 "
-            "deviations, so the guarantee is for the normal law that it comes close to."
+            "published. Another release of the same images adds up. The noise is a pseudo-random stream, so the "
+            "guarantee is computational; that its numbers are rounded adds less than 1e-9 to delta."
         )
 
 

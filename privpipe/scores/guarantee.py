@@ -16,8 +16,8 @@ other than a multiple of the identity reduces to it by whitening, a bijection of
 
 That is about the normal law. The values drawn (`KeyStream.fields`) end at 6.12 sigma, as numbers of a computer must end
 somewhere: an output that lies beyond what x' can give rules x' out. So delta grows by up to the sum, over the values
-that differ, of P(N > 6.12 - difference/sigma). For one pixel in three colours that is 5e-4 at sigma 100, 1.7e-6 at 200
-and 8e-9 at 600. Where sigma is small, or a whole image may differ, the epsilons promise nothing of use anyway.
+that differ, of P(N > 6.13 - difference/sigma), and a delta of 1 promises nothing. For one pixel in three colours that
+is 5e-4 at sigma 100, 1.8e-6 at 200 and 1.7e-8 at 600. The statement says how much it is.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from privpipe.perturb import Perturbation, perturbation_called
+from privpipe.perturb.keystream import NOISE_END
 from privpipe.perturb.settings import Settings
 from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
 
@@ -48,8 +50,9 @@ SINGULAR = (
 LOCAL = (
     "({pixel:,.4g}, {delta:g})-differentially private for a change of one pixel, ({image:,.4g}, {delta:g})-locally "
     "differentially private for a whole image{bound}. It holds for each release of an image on its own; releases add "
-    "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key in float32 and ends at "
-    "6.1 sigma, so the guarantee is computational and for the normal law that the noise comes close to."
+    "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key, so the guarantee is "
+    "computational. It ends at 6.1 sigma, so that up to {pixel_end:.2g} must be added to the delta of a pixel, and "
+    "{image_end:.2g} to that of an image; with 1 nothing is promised."
 )
 PURE = (
     "{pixel:,.4g}-differentially private for a change of one pixel in all its colours, {image:,.4g}-locally "
@@ -108,7 +111,18 @@ def guarantee(
     pixel, image = (epsilon_of(mu, delta) for mu in mus)
     row = perturbation.noise_row()
     bound = " (an upper bound)" if row is not None and len(row) > 1 else ""
-    return Guarantee(pixel, image, delta, LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound))
+    values = image_size**2 * channels
+    if bound:  # of smoothed noise each value drawn may have to make up for all of the difference
+        ends = [beyond_the_end(mu, values) for mu in mus]
+    else:
+        ends = [beyond_the_end(WHITE / sigma, count) for count in (channels, values)]
+    statement = LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound, pixel_end=ends[0], image_end=ends[1])
+    return Guarantee(pixel, image, delta, statement)
+
+
+def beyond_the_end(shift: float, values: int) -> float:
+    """What it adds to delta at most that the noise of so many values ends, for a difference of `shift` deviations."""
+    return 1.0 if shift >= NOISE_END else min(1.0, values * float(ndtr(shift - NOISE_END)))
 
 
 def distances(method: Perturbation, channels: int) -> tuple[float, float] | str:

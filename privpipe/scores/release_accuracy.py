@@ -21,7 +21,8 @@ import torch
 
 from privpipe.files import write_csv
 from privpipe.owner.key import new_key
-from privpipe.perturb.keystream import KeyStream, below, normal
+from privpipe.perturb.keystream import KeyStream, below, fine_normal
+from privpipe.perturb.release import NOISE_BYTES
 from privpipe.scores.accuracy_rows import COLUMNS, WITH, WITHOUT, Row, cells, markdown
 from privpipe.statistics import heads, mechanism, membership, mixtures
 from privpipe.statistics.accounting import DELTA, mu_of
@@ -33,7 +34,7 @@ from privpipe.statistics.values import Doubles, Floats, Labels
 from privpipe.store import PUBLIC, RAW, open_store
 
 EPSILONS, SEEDS, LINKED = (0.5, 1.0, 3.0, 8.0), 3, 1000
-NOISE_BYTES, DRAW_BYTES = 4, 8  # of one value
+DRAW_BYTES = 8  # of one value
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def statistics_rows(given: Prepared, epsilons: Sequence[float], moment: float) -
 
         def released(seed: int, budget: Budget = budget) -> Head:
             stream = _stream(seed, budget)
-            noise: Doubles = normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
+            noise: Doubles = fine_normal(stream.shared(NOISE_BYTES * recipe.noise_count(budget)))[0]
             return recipe.head(mechanism.noisy(exact, budget, noise))
 
         yield several(given, "dp_statistics", settings, epsilon, budget, targets, released)
@@ -152,7 +153,7 @@ def mixtures_rows(given: Prepared, epsilons: Sequence[float], mixed: int, passes
         def released(seed: int, budget: Budget = budget) -> Head:
             stream = _stream(seed, budget)
             drawn = below(stream.child("rows").shared(DRAW_BYTES * len(private.labels) * passes), mixing.of_class)
-            noise: Doubles = normal(stream.shared(NOISE_BYTES * mixing.total * recipe.dims))[0]
+            noise: Doubles = fine_normal(stream.shared(NOISE_BYTES * mixing.total * recipe.dims))[0]
             rows = mixing.rows(private.labels, drawn.reshape(-1, passes))
             made = mixtures.release(private.z, rows, mixing, budget, noise)
             return heads.fit_class_sums(mixtures.class_sums(made, mixing), recipe.start)

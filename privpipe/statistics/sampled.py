@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
+from privpipe.errors import PrivpipeError
 from privpipe.statistics.accounting import DELTA, check_delta
 from privpipe.statistics.values import Doubles
 
@@ -51,7 +52,16 @@ def sampled_epsilon(noise: float, rate: float, steps: int, delta: float = DELTA)
 
 
 def sampled_noise(epsilon: float, rate: float, steps: int, delta: float = DELTA) -> float:
-    """The least noise with which all steps together are (epsilon, delta)-differentially private."""
+    """The least noise with which all steps together are (epsilon, delta)-differentially private.
+
+    Raises:
+        PrivpipeError: noise of 0.2 to 1e6 gives no such epsilon; orders up to 128 tell of none that is much smaller.
+    """
+    least, most = (sampled_epsilon(noise, rate, steps, delta) for noise in (MOST_NOISE, LEAST_NOISE))
+    if not least < epsilon <= most:
+        raise PrivpipeError(
+            f"epsilon must be over {least:.3g}, and at most {most:.3g}, for delta {delta:g}; got {epsilon:g}."
+        )
     root = brentq(
         lambda log: sampled_epsilon(math.exp(log), rate, steps, delta) - epsilon,
         math.log(LEAST_NOISE),

@@ -100,7 +100,9 @@ def test_keys_of_the_home_are_listed_brought_and_copied(monkeypatch: pytest.Monk
     assert good("key", "list").stdout == f"0 in {tmp_path / 'keys'}\n"
     good("key", "new", "mine.json")
     fingerprint = read_key("mine.json").fingerprint
-    assert fingerprint in good("key", "import", "mine.json").stdout
+    imported = good("key", "import", "mine.json")
+    assert fingerprint in imported.stdout
+    assert f"copy {fingerprint}.releases.json from the other key home" in imported.stderr
     assert good("key", "list").stdout.splitlines()[1:] == [fingerprint]
     shown = good("key", "replace")
     new = read_key("data/private/key.json")

@@ -42,7 +42,13 @@ def test_the_noise_has_the_law_and_scale_of_the_definition() -> None:
     assert method.scale == 255 * 16 / (4**2 * 0.5)
     noise = method.image_keys(np.random.default_rng(0).integers(0, 256, (400, 16, 16, 3), np.uint8)).ravel()
     assert kstest(noise / method.scale, laplace.cdf).pvalue > 0.01
-    assert np.abs(noise).max() < 22.2 * method.scale
+    assert np.abs(noise).max() < 44.4 * method.scale
+
+
+def test_noise_has_no_steps_by_which_levels_tell_means() -> None:
+    method = DpPix(16, 2, "dataset", 0.0, KEY)
+    noise = method._noise(method.shared_bytes(64 * method._size(3)).reshape(64, -1))
+    assert len(np.unique(noise)) == noise.size
 
 
 def test_epsilon_holds_for_m_pixels_of_one_colour() -> None:
@@ -66,7 +72,7 @@ def test_settings_have_legal_values_and_change_the_noise() -> None:
     for name, value, legal in (("epsilon", 0, "a number over 0"), ("m", 1.5, "a whole number 1 or more")):
         (problem,) = DpPix.setting_problems(32, 4, 0.0, {name: value})
         assert f"must be {legal}" in problem
-    method = DpPix(16, 4, "dataset", 0.0, KEY)
+    method = DpPix(32, 4, "dataset", 0.0, KEY)
     other = replace(method, epsilon=1.0)
     assert abs(np.corrcoef(method.dataset_key.ravel(), other.dataset_key.ravel())[0, 1]) < 0.5
     flipped = replace(method, stream=KeyStream(bytes([1, *range(1, 32)])))

@@ -19,6 +19,7 @@ from privpipe.perturb.keystream import (
     NOISE_END,
     NORMAL_END,
     SHORT,
+    fine_normal,
     half_quantiles,
     looked_up,
     noise,
@@ -227,6 +228,15 @@ def test_the_ends_of_the_normal_are_finite(byte: bytes, sign: int) -> None:
     end = normal(np.frombuffer(4 * byte, np.uint8)).item()
     assert end == pytest.approx(sign * NormalDist().inv_cdf(1 - 2**-33), rel=1e-6)
     assert NORMAL_END - 0.02 < abs(end) < NORMAL_END
+
+
+def test_the_fine_normal_inverts_the_distribution_function_of_numbers_with_a_sign() -> None:
+    numbers = struct.unpack("<12Q", expected_bytes(96))
+    expected = [(-1) ** (one & 1) * NormalDist().inv_cdf(((one >> 1) + 0.5) / 2**64) for one in numbers]
+    np.testing.assert_allclose(fine_normal(random_bytes(96).reshape(2, 48)).ravel(), expected, rtol=1e-9)
+    assert stats.kstest(fine_normal(random_bytes(400_000)), "norm").pvalue > 0.001
+    ends = fine_normal(np.array([0, 1, 2**64 - 1], "<u8").view(np.uint8))
+    assert ends == pytest.approx([-9.155, 9.155, 0], abs=0.001)
 
 
 def test_noise_is_two_quantiles_of_numbers_of_the_two_halves() -> None:

@@ -129,6 +129,20 @@ def test_everything_else_has_none_and_says_why(name: str, k: int, scope: str, si
     assert found.statement.startswith("No guarantee") and reason in found.statement
 
 
+@pytest.mark.parametrize(
+    ("name", "sigma", "pixel", "image"),
+    [
+        ("gaussian_noise", 41.0, "1", "1"),  # an output may be impossible for the other image
+        ("gaussian_noise", 100.0, "0.00052", "0.53"),
+        ("gaussian_noise", 600.0, "1.7e-08", "1.8e-05"),
+        ("correlated_noise", 100.0, "1", "1"),
+    ],
+)
+def test_what_the_end_of_the_noise_adds_to_delta_is_said(name: str, sigma: float, pixel: str, image: str) -> None:
+    found = guarantee(name, 32, 3, 3 if name == "correlated_noise" else 1, "image", sigma)
+    assert f"up to {pixel} must be added to the delta of a pixel, and {image} to that of an image;" in found.statement
+
+
 def test_the_table_has_the_function_s_values() -> None:
     assert "| gaussian_noise |  | 25 | 230.5 | 162,215.6 |" in table()
 

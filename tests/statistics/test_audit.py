@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
-from privpipe.perturb.keystream import normal
+from privpipe.perturb.keystream import fine_normal
 from privpipe.statistics.accounting import delta_of, mu_of
 from privpipe.statistics.audit import Audit, audit, from_scores
 from privpipe.statistics.mechanism import Budget, clipped, noise_count, release
@@ -29,7 +29,7 @@ def audited(noise_factor: float, moment: float) -> Audit:
 
     def run(present: bool, number: int) -> float:
         stream = KeyStream(number.to_bytes(32), ("audit", int(present)))
-        noise = noise_factor * normal(stream.shared(4 * count))[0]
+        noise = noise_factor * fine_normal(stream.shared(8 * count))[0]
         vectors = np.concatenate([IMAGE, OTHERS]) if present else OTHERS
         published = release(clipped(vectors), clipped(labels if present else labels[1:]), budget, noise)
         return float(log_ratio(left_over(published, known, budget), t))

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from privpipe.statistics.accounting import mu_of
-from privpipe.statistics.mechanism import Budget, clipped, exact_sums, noise_count, release
+from privpipe.statistics.mechanism import GRID, Budget, clipped, exact_sums, noise_count, release
 from privpipe.statistics.membership import (
     contributions,
     inner_products,
@@ -38,7 +38,7 @@ def test_the_ratio_is_that_of_the_likelihoods(moment: float) -> None:
         release(vectors, targets, budget, noise), exact_sums(vectors[1:], targets[1:], moment=True), budget
     )
     t = contributions(vectors[:1], targets[:1], budget)[0]
-    assert rest - t == pytest.approx(noise, abs=1e-5)
+    assert rest - t == pytest.approx(noise, abs=GRID)
     ratio = norm.logpdf(rest - t).sum() - norm.logpdf(rest).sum()
     assert log_ratio(rest, t) == pytest.approx(ratio)
 

@@ -5,12 +5,12 @@ import pytest
 from scipy.stats import chisquare
 
 from privpipe.perturb import KeyStream
-from privpipe.perturb.keystream import below, normal
+from privpipe.perturb.keystream import below, fine_normal
 from privpipe.statistics import heads
 from privpipe.statistics.accounting import mu_of
 from privpipe.statistics.audit import Audit, audit
-from privpipe.statistics.mechanism import Budget, Sums, clipped
-from privpipe.statistics.mixtures import Mixing, class_sums, release
+from privpipe.statistics.mechanism import Budget, Sums, clipped, contribution, exact_sums
+from privpipe.statistics.mixtures import Mixing, class_sums, release, targets
 
 RNG = np.random.default_rng(0)
 COUNT, CLASSES, DIMS, EPSILON, RUNS = 120, 3, 5, 3.0, 1000
@@ -28,7 +28,7 @@ def test_rows_are_the_means_of_the_definition() -> None:
     for vector, own in zip(VECTORS, ROWS, strict=True):
         for row in own:
             expected[row] += vector / 10
-    assert found.features == pytest.approx(expected, abs=1e-5)
+    assert found.features == pytest.approx(expected, abs=1e-4)
     assert all(set(ROWS[i] // 4) == {LABELS[i], CLASSES + LABELS[i]} for i in range(COUNT))
     assert found.labels.tolist() == ([0] * 4 + [1] * 4 + [2] * 4) * 2
 
@@ -36,7 +36,7 @@ def test_rows_are_the_means_of_the_definition() -> None:
 def test_the_noise_of_a_row_is_as_strong_as_it_says() -> None:
     noise = RNG.standard_normal(SILENT.shape)
     silent, loud = (release(VECTORS, ROWS, MIXING, Budget(0.5), one) for one in (SILENT, noise))
-    assert loud.features - silent.features == pytest.approx(loud.deviation * noise.reshape(24, DIMS), abs=1e-5)
+    assert loud.features - silent.features == pytest.approx(loud.deviation * noise.reshape(24, DIMS), abs=3e-4)
     assert loud.deviation == pytest.approx(2**0.5 / (0.5 * 10), rel=1e-5)  # sqrt(passes) / (mu · mixed)
 
 
@@ -46,18 +46,17 @@ def test_one_image_moves_all_rows_together_by_mu_deviations_of_the_noise_at_most
     rows = mixing.rows(LABELS, RNG.integers(mixing.of_class, size=(COUNT, passes)))
     vectors = VECTORS.copy()
     vectors[7] = clipped(np.full((1, DIMS), 9, np.float32))[0]
-    silent = np.zeros(mixing.total * DIMS)
-    with_it = release(vectors, rows, mixing, Budget(0.7), silent)
+    with_it = contribution(exact_sums(vectors, targets(rows, mixing)), Budget(0.7))
     vectors[7] = 0  # its contribution is left out
-    without = release(vectors, rows, mixing, Budget(0.7), silent)
-    moved = np.linalg.norm(with_it.features - without.features) / with_it.deviation
+    without = contribution(exact_sums(vectors, targets(rows, mixing)), Budget(0.7))
+    moved = np.linalg.norm(with_it - without)
     assert 0.7 * (1 - 1e-4) < moved <= 0.7
 
 
 def test_the_rows_of_a_class_add_up_to_its_sum_whatever_the_passes() -> None:
     sums = class_sums(release(VECTORS, ROWS, MIXING, Budget(0.5), SILENT), MIXING)
     expected = np.stack([VECTORS[label == LABELS].sum(axis=0) for label in range(CLASSES)])
-    assert sums.cross == pytest.approx(expected, abs=1e-4)
+    assert sums.cross == pytest.approx(expected, abs=0.02)
     assert sums.cross_variance == pytest.approx(4 / 0.5**2, rel=1e-4)  # R / mu²
     noise = [release(VECTORS, ROWS, MIXING, Budget(0.5), RNG.standard_normal(SILENT.shape)) for _ in range(200)]
     errors = np.stack([class_sums(one, MIXING).cross for one in noise]) - expected
@@ -89,7 +88,7 @@ def audited(noise_factor: float) -> Audit:
     def run(present: bool, number: int) -> float:
         stream = KeyStream(number.to_bytes(32), ("audit", int(present)))
         drawn = below(stream.child("rows").shared(8 * COUNT * 2), mixing.of_class).reshape(COUNT, 2)
-        noise = noise_factor * normal(stream.shared(4 * mixing.total * DIMS))[0]
+        noise = noise_factor * fine_normal(stream.shared(8 * mixing.total * DIMS))[0]
         rows, vectors = mixing.rows(LABELS, drawn), VECTORS.copy()
         vectors[0] = 0
         known = release(vectors, rows, mixing, budget, np.zeros(len(noise)))

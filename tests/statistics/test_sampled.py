@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from privpipe.errors import PrivpipeError
 from privpipe.statistics.accounting import epsilon_of, identified_at_most
 from privpipe.statistics.sampled import (
     ORDERS,
@@ -52,6 +53,12 @@ def test_without_sampling_the_bounds_are_above_the_exact_ones_and_near_them(mu: 
     exact, bound = identified_at_most(1e-3, mu), sampled_identified_at_most(1e-3, 1 / mu, 1.0, 1)
     assert exact <= bound <= min(1.0, 2.5 * exact)
     assert epsilon_of(mu) <= sampled_epsilon(1 / mu, 1.0, 1) <= 1.35 * epsilon_of(mu)
+
+
+@pytest.mark.parametrize("epsilon", [0.04, 1e12])
+def test_an_epsilon_that_no_noise_gives_is_refused(epsilon: float) -> None:
+    with pytest.raises(PrivpipeError, match=r"epsilon must be over 0\.0446, and at most 2.05e\+03, for delta 1e-05; got"):
+        sampled_noise(epsilon, 0.1, 100)
 
 
 def test_sampling_tells_less() -> None:
