@@ -22,7 +22,9 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = np.float32(255)
 STEP = np.float32(1 / 255)  # of a grey level, where white is 1
-TO_GRID = np.float32(3 * 2**10)  # a float32 sum with it is a multiple of 2^-12, the step of float16 below white
+TO_GRID = np.float32(
+    3 * 2**8
+)  # a float32 sum with it is a multiple of 2^-14, an eighth of the step of float16 below white
 COLOURS = 3
 FLOAT_BYTES = 4
 
@@ -32,7 +34,7 @@ class GaussianNoise(Perturbation):
 
     Under `scope: dataset` one noise field is added to all images (it subtracts out for whoever holds two);
     under `scope: image` every image has its own. With the key the inverse subtracts it. What comes out is a multiple of
-    2^-12, whatever the image is: last digits of floating-point numbers tell what was added to the noise (Mironov, "On
+    2^-14, whatever the image is: last digits of floating-point numbers tell what was added to the noise (Mironov, "On
     significance of the least significant bits for differential privacy", CCS 2012).
     """
 

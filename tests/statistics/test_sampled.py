@@ -57,7 +57,9 @@ def test_without_sampling_the_bounds_are_above_the_exact_ones_and_near_them(mu: 
 
 @pytest.mark.parametrize("epsilon", [0.04, 1e12])
 def test_an_epsilon_that_no_noise_gives_is_refused(epsilon: float) -> None:
-    with pytest.raises(PrivpipeError, match=r"epsilon must be over 0\.0446, and at most 2.05e\+03, for delta 1e-05; got"):
+    with pytest.raises(
+        PrivpipeError, match=r"epsilon must be over 0\.0446, and at most 2.05e\+03, for delta 1e-05; got"
+    ):
         sampled_noise(epsilon, 0.1, 100)
 
 
