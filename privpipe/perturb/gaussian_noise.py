@@ -14,7 +14,7 @@ from privpipe.perturb.base import Array, Images, Perturbation, cached, to_unit_f
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Added, Equations
 from privpipe.perturb.keys import KeyRecovery, chance_of_direction, of_directions
-from privpipe.perturb.keystream import NOISE_END, Bytes, Copies, OwnStreams, noise
+from privpipe.perturb.keystream import NOISE_END, NOISE_GAP, Bytes, Copies, OwnStreams, noise
 from privpipe.perturb.linear import identity
 from privpipe.perturb.method import Drawing
 from privpipe.perturb.shared_noise import TOGETHER, matched
@@ -22,9 +22,6 @@ from privpipe.perturb.values import Doubles, Floats, pixel_values
 
 WHITE = np.float32(255)
 STEP = np.float32(1 / 255)  # of a grey level, where white is 1
-TO_GRID = np.float32(
-    3 * 2**8
-)  # a float32 sum with it is a multiple of 2^-14, an eighth of the step of float16 below white
 COLOURS = 3
 FLOAT_BYTES = 4
 
@@ -34,8 +31,8 @@ class GaussianNoise(Perturbation):
 
     Under `scope: dataset` one noise field is added to all images (it subtracts out for whoever holds two);
     under `scope: image` every image has its own. With the key the inverse subtracts it. What comes out is a multiple of
-    2^-14, whatever the image is: last digits of floating-point numbers tell what was added to the noise (Mironov, "On
-    significance of the least significant bits for differential privacy", CCS 2012).
+    `step`, whatever the image is: last digits of floating-point numbers tell what was added to the noise (Mironov, "On
+    Significance of the Least Significant Bits For Differential Privacy", CCS 2012).
     """
 
     name = "gaussian_noise"
@@ -73,12 +70,13 @@ class GaussianNoise(Perturbation):
         own = self._own_streams(images, copies) if self.scope == "image" else None
         field = self._shared(channels) if own is None else np.empty(0, np.float32)
         most = 1 + self.sigma / 255 * NOISE_END * self._gain
+        to_grid = np.float32(1.5 * 2**23 * self.step)  # a float32 sum with it is a multiple of the step
         for rows in self._rows(images):
             noisy = images[rows].astype(np.float32)
             noisy *= STEP
             noisy += field if own is None else self._fields(own.draw(images[rows]), channels)
-            noisy += TO_GRID
-            noisy -= TO_GRID
+            noisy += to_grid
+            noisy -= to_grid
             to_unit_float16(noisy, self.name, most, out[rows])
         return out
 
@@ -88,6 +86,12 @@ class GaussianNoise(Perturbation):
         images *= WHITE
         images -= self.given(keys, "noise")
         return images
+
+    @property
+    def step(self) -> float:
+        """Of what comes out, where white is 1: that of float16 below white, or twice the gap in `noise` about 0."""
+        gap = 2 * NOISE_GAP * self.sigma / 255
+        return 2.0 ** max(-12, math.ceil(math.log2(gap))) if gap else 2.0**-12
 
     def _rows(self, images: Array) -> Iterator[slice]:
         """Rows to handle at a time."""

@@ -253,6 +253,9 @@ def noise(stream: Bytes, deviation: float) -> NDArray[np.float32]:
 
 NOISE_END = 6.13  # no value of `noise` is further from 0, in units of the deviation
 NORMAL_END = 6.35  # likewise of `normal`
+NOISE_GAP = 2.7e-5  # `noise` is 0 once in 2^16, and else this far from 0 at least, in units of the deviation
+NOISE_DENSE = 5.3  # from here on values of `noise` lie further apart than float16 numbers, and these are missed
+FINE_DENSE = 8.0  # up to here 1/1024 of a deviation has dozens of values of `fine_normal`
 
 
 @cache

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from privpipe.errors import PrivpipeError
-from privpipe.perturb.keystream import KeyStream
+from privpipe.perturb.keystream import FINE_DENSE, KeyStream
 from privpipe.perturb.method import Drawing, Method
 from privpipe.perturb.settings import Settings, setting
 from privpipe.perturb.values import Floats, Images
@@ -194,7 +195,8 @@ class NoisyRelease(SetRelease):
             f"({self.epsilon:g}, {self.delta:g})-differentially private for what one image adds, or would have added "
             f"(mu = {self.mu:.4g}; replacing one image by another counts twice). How many images there are is "
             "published. Another release of the same images adds up. The noise is a pseudo-random stream, so the "
-            "guarantee is computational; that its numbers are rounded adds less than 1e-9 to delta."
+            "guarantee is computational; that its numbers are rounded and end adds less than "
+            f"{max(1e-9, float(ndtr(self.mu - FINE_DENSE))):.2g} to delta."
         )
 
 

@@ -15,9 +15,10 @@ covariance of the noise, depends on mu = sqrt(dᵀ N⁻¹ d) alone, as `privpipe
 other than a multiple of the identity reduces to it by whitening, a bijection of the outputs.
 
 That is about the normal law. The values drawn (`KeyStream.fields`) end at 6.12 sigma, as numbers of a computer must end
-somewhere: an output that lies beyond what x' can give rules x' out. So delta grows by up to the sum, over the values
-that differ, of P(N > 6.13 - difference/sigma), and a delta of 1 promises nothing. For one pixel in three colours that
-is 5e-4 at sigma 100, 1.8e-6 at 200 and 1.7e-8 at 600. The statement says how much it is.
+somewhere: an output that x' cannot give rules x' out. Near the end they lie so far apart that many outputs between
+them are such, too. So delta grows by up to the sum, over the values that differ, of P(N > 5.3 - difference/sigma), and
+a delta of 1 promises nothing. For one pixel in three colours that is 9e-3 at sigma 100, 9e-5 at 200 and 1.6e-6 at 600;
+of all draws counted it is 3.9e-3, 3e-5 and 1e-6. The statement says how much it is.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from privpipe.perturb import Perturbation, perturbation_called
-from privpipe.perturb.keystream import NOISE_END
+from privpipe.perturb.keystream import NOISE_DENSE
 from privpipe.perturb.settings import Settings
 from privpipe.statistics.accounting import DELTA, check_delta, epsilon_of
 
@@ -51,8 +52,8 @@ LOCAL = (
     "({pixel:,.4g}, {delta:g})-differentially private for a change of one pixel, ({image:,.4g}, {delta:g})-locally "
     "differentially private for a whole image{bound}. It holds for each release of an image on its own; releases add "
     "up. Rounding to float16 is post-processing. The noise is a pseudo-random stream of the key, so the guarantee is "
-    "computational. It ends at 6.1 sigma, so that up to {pixel_end:.2g} must be added to the delta of a pixel, and "
-    "{image_end:.2g} to that of an image; with 1 nothing is promised."
+    "computational. Its values are sparse beyond 5.3 sigma and end at 6.1, so that up to {pixel_end:.2g} must be added "
+    "to the delta of a pixel, and {image_end:.2g} to that of an image; with 1 nothing is promised."
 )
 PURE = (
     "{pixel:,.4g}-differentially private for a change of one pixel in all its colours, {image:,.4g}-locally "
@@ -111,18 +112,22 @@ def guarantee(
     pixel, image = (epsilon_of(mu, delta) for mu in mus)
     row = perturbation.noise_row()
     bound = " (an upper bound)" if row is not None and len(row) > 1 else ""
-    values = image_size**2 * channels
-    if bound:  # of smoothed noise each value drawn may have to make up for all of the difference
-        ends = [beyond_the_end(mu, values) for mu in mus]
-    else:
-        ends = [beyond_the_end(WHITE / sigma, count) for count in (channels, values)]
+    ends = ends_of_noise(perturbation, channels, mus)
     statement = LOCAL.format(pixel=pixel, image=image, delta=delta, bound=bound, pixel_end=ends[0], image_end=ends[1])
     return Guarantee(pixel, image, delta, statement)
 
 
+def ends_of_noise(method: Perturbation, channels: int, mus: tuple[float, float]) -> tuple[float, float]:
+    """What it adds to delta at most that noise is sparse and ends, for both of `distances`."""
+    values, row = method.image_size**2 * channels, method.noise_row()
+    if row is not None and len(row) > 1:  # smoothed: each value drawn may have to make up for all of the difference
+        return beyond_the_end(mus[0], values), beyond_the_end(mus[1], values)
+    return beyond_the_end(WHITE / method.sigma, channels), beyond_the_end(WHITE / method.sigma, values)
+
+
 def beyond_the_end(shift: float, values: int) -> float:
-    """What it adds to delta at most that the noise of so many values ends, for a difference of `shift` deviations."""
-    return 1.0 if shift >= NOISE_END else min(1.0, values * float(ndtr(shift - NOISE_END)))
+    """The same of so many values of noise, for a difference of `shift` deviations."""
+    return 1.0 if shift >= NOISE_DENSE else min(1.0, values * float(ndtr(shift - NOISE_DENSE)))
 
 
 def distances(method: Perturbation, channels: int) -> tuple[float, float] | str:

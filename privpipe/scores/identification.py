@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from privpipe.attacks.linkage import method_similarity
 from privpipe.errors import PrivpipeError
 from privpipe.perturb.base import Array, Images, Perturbation
-from privpipe.scores.guarantee import SHARED, distances
-from privpipe.statistics.accounting import identified_at_most
+from privpipe.scores.guarantee import SHARED, distances, ends_of_noise
+from privpipe.statistics.accounting import identified_at_most, without_luck
 
 T = TypeVar("T")
 Labels = NDArray[np.int64]
@@ -92,12 +92,15 @@ def identified(method: Perturbation, candidates: Images, labels: Labels, targets
     bound = _bound(method, candidates.shape[3], sizes)
     if isinstance(bound, str):
         why["at_most"] = bound
+    told = None if targets is None else noted("at_least", lambda: at_least(method, targets, candidates, labels))
+    if targets is not None and told is not None and not isinstance(bound, str):
+        told = without_luck(told, len(targets), bound)
     return Identified(
         len(candidates),
         len(sizes) / len(candidates),
         noted("exactly", lambda: exactly(method, candidates, labels)),
         None if isinstance(bound, str) else bound,
-        None if targets is None else noted("at_least", lambda: at_least(method, targets, candidates, labels)),
+        told,
         why,
     )
 
@@ -177,7 +180,9 @@ def _bound(method: Perturbation, channels: int, sizes: NDArray[np.integer]) -> f
     if pure is not None:
         return SHARED if method.scope == "dataset" else at_most_pure(sizes, pure[1])
     mus = distances(method, channels)
-    return mus if isinstance(mus, str) else at_most(sizes, mus[1])
+    if isinstance(mus, str):
+        return mus
+    return min(1.0, at_most(sizes, mus[1]) + ends_of_noise(method, channels, mus)[1])
 
 
 def at_least(method: Perturbation, targets: Array, candidates: Images, labels: Labels) -> float:

@@ -143,7 +143,7 @@ def rows_of_releases(
     for release in releases:
         began = time.process_time()
         if isinstance(release, FeatureRelease):
-            result = statements(release, labels, release.identified_by(recipe, vectors, labels, targets))
+            result = statements(release, labels, release.identified_by(recipe, vectors, labels, targets), targets)
             yield Row(release, result, shared + time.process_time() - began)
         else:
             own = stream.child(release.name, f"{getattr(release, 'epsilon', None)!r}")

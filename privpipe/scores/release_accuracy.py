@@ -25,7 +25,7 @@ from privpipe.perturb.keystream import KeyStream, below, fine_normal
 from privpipe.perturb.release import NOISE_BYTES
 from privpipe.scores.accuracy_rows import COLUMNS, WITH, WITHOUT, Row, cells, markdown
 from privpipe.statistics import heads, mechanism, membership, mixtures
-from privpipe.statistics.accounting import DELTA, mu_of
+from privpipe.statistics.accounting import DELTA, mu_of, without_luck
 from privpipe.statistics.heads import Head
 from privpipe.statistics.mechanism import Budget, Sums
 from privpipe.statistics.mixtures import Mixing
@@ -111,6 +111,7 @@ def several(
     z, labels = given.tests.z, given.tests.labels
     least = membership.linkage(z, targets, labels, budget, np.random.default_rng(0), LINKED)
     most = membership.linkage_at_most(labels, budget.mu)
+    least = without_luck(least, min(LINKED, len(labels)), most)
     mean = float(np.mean(found))
     return Row(method, settings, epsilon, most, least, mean, given.minutes, min(found), max(found), given.public)
 

@@ -21,7 +21,7 @@ from privpipe.scores.registry import scores
 from privpipe.scores.scoring import Judgement, data_needed
 from privpipe.scores.second_release import not_measured
 from privpipe.scores.set_members import Members, judged
-from privpipe.statistics.accounting import DELTA, mu_of
+from privpipe.statistics.accounting import DELTA, mu_of, without_luck
 
 CANDIDATES, CLASSES = 10_000, 10  # of the table
 EPSILONS = (0.5, 1.0, 3.0, 8.0)
@@ -78,21 +78,24 @@ def identified_of_set(release: SetRelease, numbers: Arrays, candidates: Labelled
 
     The adversary holds the candidates, and where a theorem bounds what is told, all other images of the set.
     """
-    return statements(release, candidates.labels, release.identified(numbers, candidates, targets))
+    return statements(release, candidates.labels, release.identified(numbers, candidates, targets), targets)
 
 
-def statements(release: SetRelease, labels: Labels, at_least: float) -> Identified:
+def statements(release: SetRelease, labels: Labels, at_least: float, targets: int) -> Identified:
     """`identified_of_set` where it is known how often the adversary names the right candidate.
 
     Args:
         labels: of the candidates, int64 (M,).
         at_least: 0..1.
+        targets: of how many candidates, at most.
     """
     sizes = np.unique(labels, return_counts=True)[1]
     total, why = len(labels), {"exactly": release.not_exactly}
     if release.mu is None:
         why["at_most"] = release.not_at_most
     bound = None if release.mu is None else at_most(sizes, release.mu)
+    if bound is not None:
+        at_least = without_luck(at_least, min(targets, total), bound)
     return Identified(total, len(sizes) / total, None, bound, at_least, why)
 
 

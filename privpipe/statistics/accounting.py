@@ -21,12 +21,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import erfcx, ndtr, ndtri
+from scipy.special import bdtrc, erfcx, ndtr, ndtri
 
 from privpipe.errors import PrivpipeError
 
 DELTA = 1e-5
 LEAST_MU, MOST_MU = 1e-9, 1e9
+LUCK = 1e-6
 
 
 def check_delta(delta: float) -> None:
@@ -67,11 +68,16 @@ def mu_of(epsilon: float, delta: float = DELTA) -> float:
     """The largest mu that is (epsilon, delta)-differentially private; noise of deviation sensitivity / mu has it.
 
     Raises:
-        PrivpipeError: epsilon is not positive and finite, or delta not between 0 and 1.
+        PrivpipeError: epsilon is not positive and finite, delta not between 0 and 1, or both are next to 0.
     """
     check_delta(delta)
     if not 0 < epsilon < math.inf:
         raise PrivpipeError(f"epsilon must be positive and finite; got {epsilon}. Values of 0.5 to 8 are usual.")
+    if delta_of(epsilon, LEAST_MU) > delta:
+        raise PrivpipeError(
+            f"epsilon or delta must be larger; got {epsilon:g} and {delta:g}, which take noise of more than "
+            f"{1 / LEAST_MU:g} times what one image adds. Values of 0.5 to 8 and {DELTA:g} are usual."
+        )
     # In log(mu): the equation spans many decades, and its root is then found to a relative precision.
     root = brentq(
         lambda log: delta_of(epsilon, math.exp(log)) - delta, math.log(LEAST_MU), math.log(MOST_MU), xtol=1e-13
@@ -110,3 +116,13 @@ def identified_at_most(prior: float | NDArray[np.float64], mu: float) -> NDArray
         mu: of a Gaussian mechanism, for adding or removing the image.
     """
     return np.asarray(ndtr(ndtri(prior) + mu))
+
+
+def without_luck(measured: float, tries: int, bound: float) -> float:
+    """How often an adversary succeeded in so many tries: no more than the bound, where luck explains what is over it.
+
+    What luck explains less often than once in a million tells of a bound that does not hold, and stays as it is.
+    """
+    if measured <= bound:
+        return measured
+    return bound if bdtrc(math.ceil(measured * tries - 1e-9) - 1, tries, bound) > LUCK else measured

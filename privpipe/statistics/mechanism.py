@@ -19,7 +19,7 @@ the images that are summed: they are fixed, or made of public images.
 All sums are float64. A number of a computer plus noise tells by its last digits which sum it was made of (Mironov, CCS
 2012): all values that the noise can take, moved by the sum, are others for another sum. So a total with noise is
 rounded to multiples of `GRID`, which are the same for every sum. Of noise that is dense beside these (`fine_normal`)
-each comes as often as the normal law says, to within what adds less than 1e-9 to delta.
+each comes as often as the normal law says, to within what adds less than 1e-9 to delta, for mu up to 2.
 """
 
 from dataclasses import dataclass

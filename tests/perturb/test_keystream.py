@@ -17,6 +17,7 @@ from privpipe.errors import PrivpipeError
 from privpipe.perturb import Copies, KeyStream
 from privpipe.perturb.keystream import (
     NOISE_END,
+    NOISE_GAP,
     NORMAL_END,
     SHORT,
     fine_normal,
@@ -314,6 +315,7 @@ def test_the_exact_law_of_a_field_is_near_the_normal_one_up_to_5_sigma() -> None
     assert law(6.12) == 0 < law(6.1)
     assert 2 * half_quantiles(0.1)[-1] == pytest.approx(0.612, abs=0.0005)
     assert 2 * quantiles()[-1] < NOISE_END
+    assert law(0.9999 * NOISE_GAP) == law(0) and law(1.01 * NOISE_GAP) < law(0)  # as far from 0 as it says
 
 
 def test_noise_passes_kolmogorov_smirnov_and_has_the_moments() -> None:

@@ -10,7 +10,9 @@ from scipy.stats import norm
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import METHODS, KeyStream
 from privpipe.perturb.gaussian_blur import blur_sigma
-from privpipe.scores.guarantee import guarantee, table
+from privpipe.perturb.gaussian_noise import STEP, GaussianNoise
+from privpipe.perturb.keystream import half_quantiles
+from privpipe.scores.guarantee import beyond_the_end, guarantee, table
 from privpipe.statistics.accounting import delta_of, epsilon_of
 
 
@@ -132,15 +134,43 @@ def test_everything_else_has_none_and_says_why(name: str, k: int, scope: str, si
 @pytest.mark.parametrize(
     ("name", "sigma", "pixel", "image"),
     [
-        ("gaussian_noise", 41.0, "1", "1"),  # an output may be impossible for the other image
-        ("gaussian_noise", 100.0, "0.00052", "0.53"),
-        ("gaussian_noise", 600.0, "1.7e-08", "1.8e-05"),
+        ("gaussian_noise", 48.0, "1", "1"),  # an output may be impossible for the other image
+        ("gaussian_noise", 100.0, "0.0089", "1"),
+        ("gaussian_noise", 600.0, "1.6e-06", "0.0017"),
         ("correlated_noise", 100.0, "1", "1"),
     ],
 )
 def test_what_the_end_of_the_noise_adds_to_delta_is_said(name: str, sigma: float, pixel: str, image: str) -> None:
     found = guarantee(name, 32, 3, 3 if name == "correlated_noise" else 1, "image", sigma)
     assert f"up to {pixel} must be added to the delta of a pixel, and {image} to that of an image;" in found.statement
+
+
+def given(level: int, sigma: float, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """What comes of a value by all noise of at least that many sigma, float16, and in how many of 2^32 draws."""
+    table = half_quantiles(sigma / 255)
+    low = least * sigma / 255
+    drawn = [one + table[np.searchsorted(table, low - one) :] for one in table[table > low - table[-1]]]
+    values = np.rint((np.concatenate(drawn) + np.float32(level) * STEP) * 2**12) / 2**12
+    return np.unique(values.astype(np.float16), return_counts=True)
+
+
+@pytest.mark.parametrize("sigma", [200.0, 600.0])
+def test_outputs_that_another_image_cannot_give_are_within_what_is_said(sigma: float) -> None:
+    (black, _), (white, counts) = given(0, sigma, 4.3), given(255, sigma, 4.3 - 255 / sigma)
+    impossible = counts[(white > 4.4 * sigma / 255) & ~np.isin(white, black)].sum() / 2**32
+    assert 0.1 * beyond_the_end(255 / sigma, 1) < impossible < beyond_the_end(255 / sigma, 1)
+
+
+@pytest.mark.parametrize("sigma", [600.0, 1000.0, 2300.0, 10_000.0, 1e5])
+def test_no_output_about_0_is_left_out(sigma: float) -> None:
+    """`noise` has no value next to 0: outputs in the gap would tell, by what is missing, that an image is not black."""
+    step, table = GaussianNoise(32, 1, "image", sigma).step, half_quantiles(sigma / 255)
+    near, steps = np.float32(20 * step), np.arange(-15, 16)
+    first, last = (np.searchsorted(table, end - table) for end in (-near, near))
+    drawn = np.concatenate([one + table[a:b] for one, a, b in zip(table, first, last, strict=True)])
+    for level in (0, 100, 255):  # of which the outputs lie elsewhere between the values
+        offset = level / 255 % step
+        assert np.isin(steps, np.rint((drawn + np.float32(offset)) / step)).all()
 
 
 def test_the_table_has_the_function_s_values() -> None:

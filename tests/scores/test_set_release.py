@@ -1,5 +1,6 @@
 """Whose image is in a release of a whole set: the owner's three statements, and what stays empty."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from privpipe.data.synthetic import draw
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import KeyStream
 from privpipe.perturb.dp_statistics import DpStatistics
+from privpipe.perturb.keystream import fine_normal
 from privpipe.perturb.release import Labelled
 from privpipe.released import About, Released
 from privpipe.report.advice import findings
 from privpipe.scores.registry import scores
-from privpipe.scores.set_release import judge_release, release_of, table
+from privpipe.scores.set_release import judge_release, release_of, statements, table
 from privpipe.statistics.accounting import mu_of
 
 SIZE, EPSILON, DELTA = 16, 2.0, 1e-5
@@ -41,6 +43,20 @@ def test_the_three_statements_and_no_score_of_images() -> None:
     assert all(metrics[f"{level}_{score.name}"] is None for level in ("l0", "l3") for score in scores())
     assert findings(metrics) == []
     assert judgement.rows == [] and judgement.problems == [("L0", "reconstruction", 0, "there is no image")]
+
+
+def test_a_lucky_adversary_does_not_beat_the_bound() -> None:
+    labels = np.arange(8) % 2
+    found = statements(DpStatistics(SIZE, epsilon=1.0), labels, 0.5, 4)
+    assert found.at_least == found.at_most == pytest.approx(0.342, abs=1e-3)
+
+
+def test_what_the_end_of_the_noise_adds_is_said() -> None:
+    assert "adds less than 1e-09 to delta" in DpStatistics(SIZE, epsilon=8.0).guarantee
+    strong = DpStatistics(SIZE, epsilon=30.0)
+    added = float(re.search(r"adds less than (\S+) to delta", strong.guarantee)[1])  # type: ignore[index]  # it is there
+    end = -fine_normal(np.zeros(8, np.uint8))[0]  # noise that moves an image further than that tells it for sure
+    assert norm.sf(end - strong.mu) < added
 
 
 def test_a_release_of_a_method_that_is_not_there_is_refused_by_name() -> None:

@@ -15,6 +15,7 @@ from privpipe.statistics.accounting import (
     identified_at_most,
     mu_of,
     rho_of,
+    without_luck,
     zcdp_epsilon,
 )
 
@@ -79,3 +80,16 @@ def test_no_delta_outside_its_range(delta: float) -> None:
 def test_no_epsilon_that_is_not_positive(epsilon: float) -> None:
     with pytest.raises(PrivpipeError, match=r"epsilon must be positive and finite; got"):
         mu_of(epsilon)
+
+
+def test_noise_that_no_number_holds_is_refused() -> None:
+    with pytest.raises(PrivpipeError, match=r"epsilon or delta must be larger; got 1e-09 and 1e-12"):
+        mu_of(1e-9, 1e-12)
+    assert delta_of(1e-9, mu_of(1e-9, 1e-9)) <= 1e-9
+
+
+def test_luck_is_no_more_than_a_theorem_allows_and_more_than_luck_stays() -> None:
+    assert without_luck(0.5, 4, 0.34) == 0.34
+    assert without_luck(0.2, 4, 0.34) == 0.2
+    assert without_luck(0.5, 1000, 0.34) == 0.5
+    assert without_luck(1.0, 10, 0.0) == 1.0
