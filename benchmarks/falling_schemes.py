@@ -50,6 +50,9 @@ WITHOUT_PAIRS = (
     ("negative_positive", "value_correlation"),
     ("value_shuffling", "value_correlation"),
     ("format_preserving", "value_correlation"),
+    ("block_pixel_shuffle", "value_correlation"),
+    ("extended_learnable_encryption", "value_correlation"),
+    ("pixel_based_encryption", "colour_correlation"),
 )
 
 

@@ -28,7 +28,7 @@ it is divided by the number of forms, since nothing tells which one the whole ha
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,7 +70,7 @@ class Jigsaw(Attack):
         """
         puzzle = Puzzle(view.transformation, view.channels)
         fit = puzzle.fit(view.stolen if view.public is None else view.public)
-        whole = None if view.public is None else _WholeForms(puzzle, view.public)
+        whole = None if view.public is None else WholeForms(puzzle, view.public, puzzle.forms_of_size)
         solve = _of_all if view.scope == "dataset" else _of_each
         key, believed = solve(puzzle, fit, whole, view)
         # Without public images the form of the whole is guessed.
@@ -78,9 +78,9 @@ class Jigsaw(Attack):
         return Outcome(pixel_values(view.transformation.invert(view.targets, key)), confidence, key)
 
 
-def _of_all(puzzle: "Puzzle", fit: "_Fit", whole: "_WholeForms | None", view: AdversaryView) -> tuple[Array, float]:
+def _of_all(puzzle: "Puzzle", fit: "_Fit", whole: "WholeForms | None", view: AdversaryView) -> tuple[Array, float]:
     """The key of all images and how far the board of one half of them agrees with that of the other, 0..1."""
-    images = view.stolen[: max(1, min(MAX_IMAGES, MAX_VALUES // (puzzle.forms.size * puzzle.blocks)))]
+    images = view.stolen[: puzzle.most_images]
     key = _key(puzzle, whole, puzzle.solve(images, fit)[0], images)
     if len(images) == 1:
         return key, 0.0
@@ -88,7 +88,7 @@ def _of_all(puzzle: "Puzzle", fit: "_Fit", whole: "_WholeForms | None", view: Ad
     return key, len(one & other) / len(one)
 
 
-def _of_each(puzzle: "Puzzle", fit: "_Fit", whole: "_WholeForms | None", view: AdversaryView) -> tuple[Array, float]:
+def _of_each(puzzle: "Puzzle", fit: "_Fit", whole: "WholeForms | None", view: AdversaryView) -> tuple[Array, float]:
     """The keys of the targets (T, blocks) and how well the blocks of their boards fit, 0..1."""
     solved = [puzzle.solve(target[None], fit) for target in view.targets]
     keys = [_key(puzzle, whole, board, t[None]) for (board, _), t in zip(solved, view.targets, strict=True)]
@@ -97,7 +97,7 @@ def _of_each(puzzle: "Puzzle", fit: "_Fit", whole: "_WholeForms | None", view: A
     return np.stack(keys), float(trusted.mean() * -math.expm1(-fit.information))
 
 
-def _key(puzzle: "Puzzle", whole: "_WholeForms | None", board: Array, images: Array) -> Array:
+def _key(puzzle: "Puzzle", whole: "WholeForms | None", board: Array, images: Array) -> Array:
     return puzzle.key(board, None if whole is None else whole.likeliest(puzzle.assembled(images, board)))
 
 
@@ -141,14 +141,15 @@ class _Growing:
 
 
 class Puzzle:
-    """The blocks of images under a method that has `block_variants`.
+    """The blocks of images under a method that has `block_variants`, or in `forms` like these.
 
     Raises:
         PrivpipeError: there are more blocks, in all their forms, than are tried.
     """
 
-    def __init__(self, method: Perturbation, channels: int):
-        self.method, self.forms, self.channels = method, self.forms_of(method, channels), channels
+    def __init__(self, method: Perturbation, channels: int, forms: Array | None = None):
+        self.method, self.channels = method, channels
+        self.forms = self.forms_of(method, channels) if forms is None else forms
         self.size, self.k, self.side = method.image_size, method.k, method.image_size // method.k
         self.blocks, self.strip = self.side**2, min(STRIP, method.k // 2)
         if self.blocks * len(self.forms) > MAX_CANDIDATES:
@@ -163,6 +164,15 @@ class Puzzle:
         forms = method.block_variants(channels)
         assert forms is not None, f"{method.name} does not move whole blocks"
         return forms
+
+    def forms_of_size(self, size: int) -> Array:
+        """Those of a block of so many pixels: an image of a single block takes the forms of a block."""
+        return self.forms_of(replace(self.method, image_size=size, k=size), self.channels)
+
+    @property
+    def most_images(self) -> int:
+        """Of one key, whose fits are summed."""
+        return max(1, min(MAX_IMAGES, MAX_VALUES // (self.forms.size * self.blocks)))
 
     def pieces(self, images: Array, forms: Array) -> Floats:
         """The blocks of images in some forms, about grey, float32 (N, blocks, forms, k, k, C)."""
@@ -273,17 +283,26 @@ class Puzzle:
             self.k,
         )
 
-    def key(self, board: Array, whole: Array | None = None) -> Array:
-        """What perturbed the images, in the form of `dataset_key`, if a board shows them in form `whole` (H·W·C,)."""
-        n, forms = self.forms.shape[1], len(self.forms)
+    def sources(self, board: Array, whole: Array | None = None) -> Array:
+        """Which value each value of a block of the original is, if a board shows it in form `whole` (H·W·C,).
+
+        Returns:
+            (blocks, n): value v of perturbed block b is v + n·b, its negative blocks·n more.
+        """
+        n = self.forms.shape[1]
         own = self.forms[board[:, 1]]  # of each place: which values of its perturbed block it takes
         labels = own % n + n * board[:, :1] + (own >= n) * self.blocks * n
         if whole is not None:
             flat = from_blocks(labels.reshape(1, self.blocks, -1, self.channels), self.size, self.k).ravel()
             turned = (flat[whole % flat.size] + (whole >= flat.size) * flat.size) % (2 * flat.size)
             labels = to_blocks(turned.reshape(1, self.size, self.size, -1), self.k).reshape(self.blocks, n)
+        return np.asarray(labels)
+
+    def key(self, board: Array, whole: Array | None = None) -> Array:
+        """What perturbed the images, in the form of `dataset_key`, if a board shows them in form `whole` (H·W·C,)."""
+        n, forms = self.forms.shape[1], len(self.forms)
         key = np.empty(self.blocks, np.int32)
-        for place, values in enumerate(labels):
+        for place, values in enumerate(self.sources(board, whole)):
             inverse = np.empty(n, np.int32)  # which values of the original the perturbed block takes
             inverse[values % n] = np.arange(n) + n * (values >= self.blocks * n)
             form = int((self.forms == inverse).all(axis=1).argmax()) if forms > 1 else 0
@@ -297,32 +316,47 @@ class Puzzle:
         return {frozenset(pair) for a, b in pairs for pair in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)}
 
 
-class _WholeForms:
-    """The forms of a whole image, and how likely public images make each: a Gaussian of thumbnails."""
+class Thumbnails:
+    """How unlikely images are, given public ones: a Gaussian of the means of cells × cells parts."""
 
-    def __init__(self, puzzle: Puzzle, public: Images):
-        self.cells = math.gcd(puzzle.side, COARSE) if math.gcd(puzzle.side, COARSE) > 1 else puzzle.side
-        # An image of a single block takes the forms of a block, in the same order.
-        self.forms, self.coarse = (
-            Puzzle.forms_of(replace(puzzle.method, image_size=size, k=size), puzzle.channels)
-            for size in (puzzle.size, self.cells)
-        )
-        seen = self._thumbnails(public)
+    def __init__(self, public: Images, cells: int):
+        self.cells = cells
+        seen = self.of(public)
         self.mean = seen.mean(axis=0)
         covariance = np.atleast_2d(np.cov(seen, rowvar=False)) if len(seen) > 1 else np.zeros((seen.shape[1],) * 2)
         self.inverse = np.linalg.inv(covariance + RIDGE * np.eye(len(covariance)))
 
-    def _thumbnails(self, images: Array) -> Doubles:
-        """Means of cells × cells parts, (N, cells² · C)."""
+    def of(self, images: Array) -> Doubles:
+        """Thumbnails of images, (N, cells² · C)."""
         parts = to_blocks(images, images.shape[1] // self.cells).mean(axis=2, dtype=np.float64)
         return np.asarray(parts.reshape(len(images), -1))
 
+    def error(self, seen: Doubles) -> float:
+        """How unlikely thumbnails are."""
+        gaps = seen - self.mean
+        return float(((gaps @ self.inverse) * gaps).sum())
+
+
+class WholeForms:
+    """The forms of a whole image, and how likely public images make each.
+
+    Args:
+        forms_of_size: a side in pixels to the forms of a square of it, in one order for all; signed sources.
+    """
+
+    def __init__(self, puzzle: Puzzle, public: Images, forms_of_size: Callable[[int], Array]):
+        cells = math.gcd(puzzle.side, COARSE) if math.gcd(puzzle.side, COARSE) > 1 else puzzle.side
+        self.forms, self.coarse = forms_of_size(puzzle.size), forms_of_size(cells)
+        self.thumbnails = Thumbnails(public, cells)
+
+    def errors(self, images: Images) -> list[float]:
+        """How unlikely images (N, H, W, C) are in each form."""
+        seen = self.thumbnails.of(images)
+        return [self.thumbnails.error(_formed(seen, form)) for form in self.coarse]
+
     def likeliest(self, images: Images) -> Array:
-        """The form in which images (N, H, W, C) are likeliest as public ones, signed sources (H·W·C,)."""
-        seen = self._thumbnails(images)
-        gaps = [_formed(seen, form) - self.mean for form in self.coarse]
-        errors = [float(((gap @ self.inverse) * gap).sum()) for gap in gaps]
-        return np.asarray(self.forms[int(np.argmin(errors))])
+        """The form in which images are likeliest as public ones, signed sources (H·W·C,)."""
+        return np.asarray(self.forms[int(np.argmin(self.errors(images)))])
 
 
 def _formed(values: Array, forms: Array) -> Array:

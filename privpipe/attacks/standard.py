@@ -112,7 +112,7 @@ V1 = Suite(
 )
 # Random filters with a key for each image: the kernel of each single image is searched for.
 V2 = Suite(version=2, attacks=V1.attacks | {"blind_deconvolution"}, sizes=dict(V1.sizes))
-# Schemes whose one key changes all blocks alike: it shows in how values go together.
-V3 = Suite(version=3, attacks=V2.attacks | {"value_correlation"}, sizes=dict(V2.sizes))
+# Schemes of one key for all images that changes values of blocks, or of pixels: it shows in how values go together.
+V3 = Suite(version=3, attacks=V2.attacks | {"colour_correlation", "value_correlation"}, sizes=dict(V2.sizes))
 SUITES = (V1, V2, V3)
 NEWEST = SUITES[-1]

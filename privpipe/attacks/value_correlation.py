@@ -1,4 +1,4 @@
-"""Find a key that changes the values of all blocks of all images alike, from how values go together: no known pair.
+"""Find a key that changes the values of the blocks of all images, from how values go together: no known pair.
 
 Values at two places of a block, or of blocks side by side, correlate; a permutation moves these correlations, and a
 reversal (v becomes 255 - v, or 15 - v of nibbles) turns their sign. Public images of the same kind have the same
@@ -11,6 +11,11 @@ correlations in the right order (level L1), so that the key is what makes one ta
 3. Correlations with the blocks to the right and below tell the places anew, by a linear assignment, until nothing
    changes. Of all answers the one with the smallest squared differences is taken.
 
+Where blocks change places as well, correlations within a block are all there is to steps 1 to 3, either of all blocks
+(block_pixel_shuffle) or, where each place has a key of its own, of each (extended_learnable_encryption), compared with
+those of all public blocks. This finds the values of a block but for its form: turned, mirrored, negative or recoloured.
+What is left is the puzzle of encryption_then_compression, which `privpipe.attacks.jigsaw` solves.
+
 Where no value changes its place step 2 is all. Lower nibbles correlate with next to nothing: these are not found.
 
 A bijection of values at some places (`Substituted`) changes how often each value is there, which tells the places. The
@@ -18,27 +23,33 @@ brighter a value, the brighter on average what stands at the other places of the
 
 Attacks on such schemes from uploads alone are surveyed by W. Sirichotedumrong and H. Kiya, "Visual Security Evaluation
 of Learnable Image Encryption Methods against Ciphertext-only Attacks", 2020, arXiv 2010.06198. The composition is our
-own. The confidence is how far two halves of the uploads give the same key, beyond chance, times the part of the
-correlations that the key explains.
+own. The confidence is how far two halves of the uploads give the same key, beyond chance and up to a mirror image of
+all, times the part that the key explains of how correlations differ from their mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment, quadratic_assignment
 
 from privpipe.attacks.base import AdversaryView, Attack, Outcome
+from privpipe.attacks.jigsaw import Puzzle, WholeForms
 from privpipe.errors import PrivpipeError
 from privpipe.perturb import Perturbation
 from privpipe.perturb.base import Array, Images
-from privpipe.perturb.equations import Permuted, Substituted
+from privpipe.perturb.block_forms import block_forms
+from privpipe.perturb.equations import Equations, Nested, Permuted, Substituted
 from privpipe.perturb.values import Doubles, pixel_values
 
 Places = NDArray[np.intp]
 MOST_VALUES = 1 << 23  # of images that correlations are measured on
 MOST_PLACES = 400  # that may change: time grows with their third power
-STARTS = 12
+STARTS, OWN_STARTS = 12, 16  # of a search; of that of each block, where these have keys of their own
+CLOSE = 0.01
+NATURAL = 2  # forms of a whole image that public images may not tell apart: mirror images
 ROUNDS = 40
 SPREAD = 3.0  # how a difference of deviations counts beside one of correlations, in units of the largest
 MIN_IMAGES = 4  # two in each half
@@ -55,7 +66,12 @@ class ValueCorrelation(Attack):
     order = 15
 
     def applies(self, method: Perturbation) -> bool:
-        return method.alike and method.scope == "dataset" and isinstance(method.key_equations(), Permuted | Substituted)
+        if method.scope != "dataset" or not method.undone_by_key:
+            return False
+        equations = equations_of(method)
+        if isinstance(equations, Nested):
+            return 1 < method.k < method.image_size
+        return method.alike and isinstance(equations, Permuted | Substituted)
 
     def run(self, view: AdversaryView) -> Outcome:
         """Find the key and undo it.
@@ -63,18 +79,52 @@ class ValueCorrelation(Attack):
         Raises:
             PrivpipeError: there are too few images, or too many places in a block.
         """
-        method, public = view.transformation, view.public
-        if public is None or min(len(public), len(view.stolen)) < MIN_IMAGES:
-            raise PrivpipeError(f"{self.name} takes {MIN_IMAGES} uploads and as many public images. Pass more.")
-        most = max(MIN_IMAGES, MOST_VALUES // view.stolen[0].size)
-        uploads, public, equations = view.stolen[:most], public[:most], method.key_equations()
-        assert isinstance(equations, Permuted | Substituted)
-        key, explained = matched(equations, uploads, public, view.k)
-        halves = [matched(equations, uploads[half::2], public, view.k)[0] for half in (0, 1)]
+        return searched(self.name, view, matched)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What makes public images like uploads.
+
+    Args:
+        keys: in the form of `Perturbation.dataset_key`; the likeliest, and what is nearly as likely and differs in the
+            form of the whole image only, such as its mirror image.
+        explained: the part of what is seen that they explain, at most 1.
+    """
+
+    keys: list[Array]
+    explained: float
+
+
+Search = Callable[[Perturbation, Array, Images], Found]
+
+
+def searched(name: str, view: AdversaryView, search: Search) -> Outcome:
+    """What comes of a search of uploads and public images for the key, and how far halves of the uploads agree on it.
+
+    Raises:
+        PrivpipeError: there are too few images.
+    """
+    method, public = view.transformation, view.public
+    if public is None or min(len(public), len(view.stolen)) < MIN_IMAGES:
+        raise PrivpipeError(f"{name} takes {MIN_IMAGES} uploads and as many public images. Pass more.")
+    most = max(MIN_IMAGES, MOST_VALUES // view.stolen[0].size)
+    uploads, public = view.stolen[:most], public[:most]
+    found, confidence = search(method, uploads, public), 0.0
+    if found.explained > 0:
+        one, other = (search(method, uploads[half::2], public).keys for half in (0, 1))
         chance = method.chance_key_similarity(view.channels).pixels
-        agreement = (method.key_similarity(halves[0], halves[1]).pixels - chance) / max(1 - chance, SMALL)
-        confidence = float(np.clip(agreement, 0, 1) * np.clip(explained, 0, 1))
-        return Outcome(pixel_values(method.invert(view.targets, key)), confidence, key)
+        agreed = max(method.key_similarity(one[0], key).pixels for key in other)
+        confidence = float(np.clip((agreed - chance) / max(1 - chance, SMALL), 0, 1) * min(found.explained, 1))
+    return Outcome(pixel_values(method.invert(view.targets, found.keys[0])), confidence, found.keys[0])
+
+
+def equations_of(method: Perturbation) -> Equations | None:
+    """What its key solves; None where it does not say."""
+    try:
+        return method.key_equations()
+    except PrivpipeError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -93,7 +143,7 @@ class Tables:
 
     @classmethod
     def of(cls, rows: Doubles, count: int) -> "Tables":
-        """From `Permuted.rows` of so many images."""
+        """From `Permuted.rows` of so many images, or of blocks that lie beside none."""
         values = rows.transpose(1, 0, 2).reshape(rows.shape[1], -1)
         side = round((len(values) / count) ** 0.5)
         mean, deviation = values.mean(axis=0), values.std(axis=0)
@@ -119,20 +169,24 @@ class Match:
 
     def __init__(self, seen: Tables, expected: Tables, middle: float | None) -> None:
         self.seen, self.expected, self.middle = seen, expected, middle
-        # Less that of each value with itself, which any answer explains.
-        self.strength = float(np.square(expected.correlations).sum()) - len(expected.mean)
+        # About their mean, which nearly any answer explains, and without those of each value with itself, which all do.
+        size = np.abs(expected.correlations) if middle is not None else expected.correlations.copy()
+        size[0][np.diag_indices(size.shape[1])] = np.nan
+        middles = np.nanmean(size, axis=(1, 2), keepdims=True) if size.shape[1] > 1 else 0.0
+        self.strength = float(np.nansum(np.square(size - middles)))
         apart = seen.deviation[:, None] - expected.deviation
         self.spread = np.square(SPREAD / max(float(expected.deviation.max()), SMALL) * apart)
 
-    def starts(self) -> list[Places]:
+    def starts(self, count: int = STARTS) -> list[Places]:
         """Answers by the absolute values of the correlations within a block and by the deviations."""
         tables = []
         for one in (self.seen, self.expected):
-            table = np.abs(one.correlations[0]) if self.middle is not None else one.correlations[0].copy()
+            table = one.correlations[0] if self.middle is None else np.abs(one.correlations[0])
+            table = -np.log(np.maximum(1 - table, 0) + CLOSE)  # what is closest counts most
             np.fill_diagonal(table, SPREAD * one.deviation / max(float(self.expected.deviation.max()), SMALL))
             tables.append(table)
         found = dict[tuple[int, ...], Places]()
-        for start in range(STARTS):
+        for start in range(count):
             options = {"maximize": True, "rng": np.random.default_rng(start)} | ({"P0": "randomized"} if start else {})
             answer = quadratic_assignment(*tables, method="faq", options=options).col_ind
             found[tuple(answer.tolist())] = answer
@@ -144,13 +198,22 @@ class Match:
         if self.middle is None:
             return np.ones(count)
         products = self.seen.correlations[0] * self.expected.moved(places, np.ones(count))[0]
-        signs = np.where(np.linalg.eigh(products)[1][:, -1] < 0, -1.0, 1.0)
+        leading = eigh(products, subset_by_index=(count - 1, count - 1))[1][:, 0]
+        signs = np.where(leading < 0, -1.0, 1.0)
         means = (self.seen.mean - self.middle) * signs @ (self.expected.mean[places] - self.middle)
         return signs if means >= 0 else -signs
 
     def error(self, places: Places, signs: Doubles) -> float:
         """Squared differences of the correlations."""
         return float(np.square(self.seen.correlations - self.expected.moved(places, signs)).sum())
+
+    def explained(self, error: float) -> float:
+        """The part of the correlations that an answer of so large an error explains."""
+        return 1 - error / self.strength if self.strength > SMALL else 0.0
+
+    def best(self, starts: list[Places]) -> tuple[float, Places, Doubles]:
+        """Error, places and signs of the best of all refined answers."""
+        return min((self.refined(start) for start in starts), key=lambda found: found[0])
 
     def refined(self, places: Places) -> tuple[float, Places, Doubles]:
         """Its error, places and signs, as long as correlations with placed values make them better."""
@@ -173,32 +236,89 @@ class Match:
         return best
 
 
-def matched(equations: Permuted | Substituted, uploads: Array, public: Images, k: int) -> tuple[Array, float]:
-    """The key that makes public images like uploads, and the part of what is seen that it explains.
+def matched(method: Perturbation, uploads: Array, public: Images) -> Found:
+    """The key that makes public images like uploads.
 
     Raises:
-        PrivpipeError: there are too many places.
+        PrivpipeError: there are too many places, or blocks.
     """
+    equations = method.key_equations()
     if isinstance(equations, Substituted):
         return substituted(equations, uploads, public)
+    if isinstance(equations, Nested):
+        return nested(method, equations, uploads, public)
+    assert isinstance(equations, Permuted)
     rows = equations.rows(public)
-    systems, items = rows.shape[0], rows.shape[2]
-    if items > MOST_PLACES:
-        raise PrivpipeError(f"the {items} values of a block are too many to be matched. It takes {MOST_PLACES}.")
-    middle = None
-    if equations.forms is not None:
-        middle = float(np.mean([form.mean() for form in equations.forms(public[:1])]))
+    systems, items = checked(rows)
+    middle = middle_of(equations, public)
     match = Match(Tables.of(equations.rows(uploads), len(uploads)), Tables.of(rows, len(public)), middle)
     if items == 1:
         places = np.arange(systems)
         signs = match.signs(places)
         error = match.error(places, signs)
     else:
-        tried = [turned[start] for start in match.starts() for turned in turns(items, k, public.shape[3])]
-        error, places, signs = min((match.refined(one) for one in tried), key=lambda found: found[0])
-    places = (places % items).reshape(systems, items).astype(np.int32)
+        starts = [turned[start] for start in match.starts() for turned in turns(items, method.k, public.shape[3])]
+        error, places, signs = match.best(starts)
+    sources = (places % items).reshape(systems, items).astype(np.int32)
     reverse = (signs < 0).reshape(systems, items).astype(np.int32)
-    return equations.key(places, reverse), 1 - error / max(match.strength, SMALL)
+    return Found([equations.key(sources, reverse)], match.explained(error))
+
+
+def checked(rows: Doubles) -> tuple[int, int]:
+    """Systems and items of `Permuted.rows`.
+
+    Raises:
+        PrivpipeError: there are too many items.
+    """
+    systems, _, items = rows.shape
+    if items > MOST_PLACES:
+        raise PrivpipeError(f"the {items} values of a block are too many to be matched. It takes {MOST_PLACES}.")
+    return systems, items
+
+
+def middle_of(equations: Permuted, public: Images) -> float | None:
+    """Of the range of values, about which they are reversed; None: they are not."""
+    return None if equations.forms is None else float(np.mean([form.mean() for form in equations.forms(public[:1])]))
+
+
+def nested(method: Perturbation, equations: Nested, uploads: Array, public: Images) -> Found:
+    """As `matched`: first the values of a block, or of the block at each place, then a jigsaw puzzle of the blocks.
+
+    Raises:
+        PrivpipeError: there are too many values in a block, or too many blocks.
+    """
+    inner, channels = equations.inner, public.shape[3]
+    rows = inner.rows(public)
+    systems, items = checked(rows)
+    middle = middle_of(inner, public)
+
+    def forms(size: int) -> Array:
+        every = block_forms(size, channels)
+        return every if middle is not None else every[(every < every.shape[1]).all(axis=1)]
+
+    puzzle = Puzzle(method, channels, forms(method.k)[: None if systems > 1 else 1])
+    rows = rows.reshape(1, -1, items)
+    expected, answers = Tables.of(rows, rows.shape[1]), []
+    for values in inner.rows(uploads):
+        match = Match(Tables.of(values[None], len(values)), expected, middle)
+        error, own, signs = match.best(match.starts(OWN_STARTS if systems > 1 else STARTS))
+        answers.append((own, signs < 0, match.explained(error)))
+    places, reverse = (np.array([answer[part] for answer in answers], np.int32) for part in (0, 1))
+    as_they_lie = np.arange(puzzle.blocks, dtype=np.int32)
+    images = method.invert(uploads[: puzzle.most_images], equations.key(as_they_lie, inner.key(places, reverse)))
+    board, _ = puzzle.solve(images, puzzle.fit(public))
+    whole, keys = WholeForms(puzzle, public, forms), []
+    for form in np.argsort(whole.errors(puzzle.assembled(images, board)), kind="stable")[:NATURAL]:
+        n, sources = puzzle.forms.shape[1], puzzle.sources(board, whole.forms[form])
+        outer = np.argsort(sources[:, 0] // n % puzzle.blocks)  # where each perturbed block belongs
+        sources = sources[outer]
+        values = (sources % n)[:, None] + n * np.arange(items // n)[:, None]  # parts of a value go with it
+        back = np.argsort(values.reshape(puzzle.blocks, items), axis=1)[:systems]
+        turned = np.take_along_axis(back, places, axis=1).astype(np.int32)
+        flips = reverse ^ (sources[:systems, :1] >= sources.size)
+        outer_key = equations.outer.key(outer[None].astype(np.int32), np.zeros((1, puzzle.blocks), np.int32))
+        keys.append(equations.key(outer_key, inner.key(turned, flips)))
+    return Found(keys, float(np.mean([answer[2] for answer in answers])))
 
 
 def turns(count: int, k: int, channels: int) -> list[Places]:
@@ -207,7 +327,7 @@ def turns(count: int, k: int, channels: int) -> list[Places]:
     return [np.rot90(one, turn, axes=(1, 2)).ravel() for one in (places, places[:, :, ::-1]) for turn in range(4)]
 
 
-def substituted(equations: Substituted, uploads: Array, public: Images) -> tuple[Array, float]:
+def substituted(equations: Substituted, uploads: Array, public: Images) -> Found:
     """As `matched`: at which places a bijection is applied, and which."""
     seen, expected = equations.values(uploads), equations.values(public)
     apart = np.abs(shares(seen) - shares(expected)).sum(axis=1) / 2  # of two laws, 0..1
@@ -218,7 +338,7 @@ def substituted(equations: Substituted, uploads: Array, public: Images) -> tuple
         values = seen[encrypted].ravel()
         sums, counts = np.bincount(values, beside, LEVELS), np.bincount(values, minlength=LEVELS)
         table = np.argsort(sums / np.maximum(counts, 1), kind="stable").astype(np.uint8)
-    return equations.key(encrypted, table), 1 - float(apart.min() / max(apart.max(), SMALL))
+    return Found([equations.key(encrypted, table)], 1 - float(apart.min() / max(apart.max(), SMALL)))
 
 
 def shares(values: Array) -> Doubles:

@@ -50,6 +50,7 @@ class BlockPixelShuffle(BlockPerturbation):
     keyed = True
     exact = True
     undone_by_key = True
+    alike = True
     usual_sizes = (2, 4, 8)
     colour = "#9f7aea"
 

@@ -1,13 +1,12 @@
 """The block scrambling of encryption-then-compression systems (EtC) by Chuman, Kiya and others."""
 
 from collections.abc import Iterator
-from functools import cache
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from privpipe.perturb.base import Array, Images, cached
+from privpipe.perturb.block_forms import block_forms
 from privpipe.perturb.distances import squared_distances
 from privpipe.perturb.equations import Equations, Permuted
 from privpipe.perturb.keyed_values import KeyedValues, Moves
@@ -123,17 +122,6 @@ class EncryptionThenCompression(KeyedValues):
         side = self.image_size // self.k
         title = f"blocks of {self.k}×{self.k}: the block that each place receives"
         return Drawing(title, (self.dataset_key % self.n_blocks).reshape(side, side), whole=True)
-
-
-@cache
-def block_forms(k: int, channels: int) -> Array:
-    """All forms of a block, as `Perturbation.block_variants` describes them; those of one effect are one."""
-    n = k * k * channels
-    values = np.arange(n, dtype=np.int32).reshape(k, k, channels)
-    squares = [np.rot90(side, turns) for side in (values, values[:, ::-1]) for turns in range(4)]
-    colours = [list(own) for own in permutations(range(channels))]
-    forms = [square[..., own].ravel() + n * sign for square in squares for sign in (0, 1) for own in colours]
-    return np.array(list(dict.fromkeys(map(tuple, forms))), np.int32)
 
 
 def _parts(forms: Array) -> tuple[Array, Bytes]:

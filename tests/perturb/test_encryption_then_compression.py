@@ -17,7 +17,7 @@ from schemes import (
     scheme,
 )
 
-from privpipe.perturb.encryption_then_compression import block_forms
+from privpipe.perturb.block_forms import block_forms
 
 NAME = "encryption_then_compression"
 ORDERS = list(permutations(range(3)))
