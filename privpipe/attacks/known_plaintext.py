@@ -275,7 +275,7 @@ def _solve_field(pairs: Pairs, equations: Added, method: Perturbation) -> Solved
     ends = np.where(seen[0] <= 0, differences.min(axis=0), differences.max(axis=0))
     field = np.where(counts > 0, differences.sum(axis=0, where=whole) / np.maximum(counts, 1), ends)
     if len(differences) > 1:
-        expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2
+        expected = rounding_variance(pairs.perturbed, least=SMALLEST_NOISE) * WHITE**2 + equations.step**2 / 12
         differences -= field
         differences *= differences
         left = float(differences.sum(where=whole)) / max(1, int((counts - 1).clip(min=0).sum()))

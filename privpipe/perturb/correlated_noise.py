@@ -54,7 +54,7 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
         return chance_of_direction(max(1.0, dimensions))
 
     def log_likelihood(self, targets: Array, gallery: Images) -> Doubles:
-        """By the distance |W (t - g)|² after whitening the noise, and what float16 rounds away.
+        """By the distance |W (t - g)|² after whitening the noise, and what is rounded away.
 
         The noise is S·white·Sᵀ for each colour, S smoothing one axis. In the eigenvectors U of SSᵀ it is uncorrelated.
         What varies within a row is |Wg|² - 2·(W²t)·g: so the candidates are multiplied as they are, in 8 bits.
@@ -67,7 +67,7 @@ class CorrelatedNoise(FilterPerturbation, GaussianNoise):
         smooth = cv2.filter2D(np.eye(size), cv2.CV_64F, row[:, None])
         powers, vectors = np.linalg.eigh(smooth @ smooth.T)
         strength = (self.sigma / float((row**2).sum())) ** 2 * np.multiply.outer(powers, powers).clip(min=0)
-        weights = 1 / (strength + ROUNDING_NEAR_WHITE * float(WHITE) ** 2)
+        weights = 1 / (strength + (ROUNDING_NEAR_WHITE + self.step**2 / 12) * float(WHITE) ** 2)
 
         def turned(images: Floats, axes: Doubles) -> Floats:
             """`axes` applied to both axes of images (n, H, W·C)."""

@@ -91,9 +91,11 @@ class Added:
 
     Args:
         sigma: its standard deviation.
+        step: of which what comes out is a multiple, beside what its type rounds.
     """
 
     sigma: float
+    step: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class GaussianNoise(Perturbation):
         return (self.image_size, self.image_size, channels)
 
     def key_equations(self) -> Equations:
-        return Added(self.sigma)
+        return Added(self.sigma, float(WHITE) * self.step)
 
     def key_similarity(self, estimate: Array, truth: Array) -> KeyRecovery:
         return of_directions(estimate, truth, 3)

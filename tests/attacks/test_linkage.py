@@ -98,7 +98,8 @@ def test_correlated_noise_is_weighted_with_its_inverse_covariance() -> None:
     units = sigma * np.eye(SIZE * SIZE, dtype=np.float32)
     fields = correlated_noise.smooth(units.reshape(-1, SIZE, SIZE, 1), method._weights)
     responses = fields.reshape(units.shape).astype(np.float64)
-    covariance = responses.T @ responses + correlated_noise.ROUNDING_NEAR_WHITE * 255**2 * np.eye(SIZE * SIZE)
+    rounded = correlated_noise.ROUNDING_NEAR_WHITE + method.step**2 / 12
+    covariance = responses.T @ responses + rounded * 255**2 * np.eye(SIZE * SIZE)
     targets = method.apply(GALLERY)[:3]
     found = method_similarity(targets, GALLERY[:4], method)
     difference = pixel_values(targets)[:, None].astype(np.float64) - GALLERY[:4]

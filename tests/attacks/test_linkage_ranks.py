@@ -10,6 +10,7 @@ from privpipe.perturb.base import to_blocks
 from privpipe.perturb.block_mix import _inverses, _products
 from privpipe.perturb.distances import centred
 from privpipe.perturb.gaussian_blur import kernel
+from privpipe.perturb.gaussian_noise import GaussianNoise
 from privpipe.perturb.random_filter import inverse_roots, shifted
 from privpipe.perturb.values import ROUNDING_NEAR_WHITE, pixel_values
 
@@ -37,14 +38,14 @@ def of_mixtures(targets: np.ndarray, k: int) -> Doubles:
     return -(volumes + observed.reshape(COUNT, -1) @ np.linalg.inv(covariances).reshape(COUNT, -1).T) / 2
 
 
-def of_noise(targets: np.ndarray, k: int, sigma: float) -> Doubles:
+def of_noise(targets: np.ndarray, k: int, sigma: float, rounded: float) -> Doubles:
     """The distance after whitening, in float64."""
     row = kernel(k).sum(axis=0) if k > 1 else np.ones(1)
     places = np.abs(np.arange(-(k // 2), SIZE + k // 2))
     places = np.where(places < SIZE, places, 2 * (SIZE - 1) - places)  # reflected
     smooth = sum(weight * np.eye(SIZE)[places[i : i + SIZE]] for i, weight in enumerate(row))
     covariance = np.kron(smooth @ smooth.T, smooth @ smooth.T) * (sigma / (row**2).sum()) ** 2
-    covariance += ROUNDING_NEAR_WHITE * 255**2 * np.eye(SIZE**2)
+    covariance += rounded * 255**2 * np.eye(SIZE**2)
     root = np.linalg.inv(np.linalg.cholesky(covariance))
     t, g = (root @ images.reshape(COUNT, SIZE**2, 3).astype(np.float64) for images in (pixel_values(targets), GALLERY))
     return -np.stack([np.square(t - one).sum(axis=(1, 2)) for one in g], axis=1) / 2
@@ -77,9 +78,10 @@ def test_the_right_candidates_have_the_ranks_of_the_definition(name: str, k: int
     if name == "random_filter":
         expected = of_filters(targets, k)
     else:
-        expected = of_mixtures(targets, k) if name == "block_mix" else of_noise(targets, k, sigma)
-    if name == "gaussian_noise":  # which leaves out what is the same for all
-        expected *= 2 * (sigma**2 + ROUNDING_NEAR_WHITE * 255**2)
+        rounded = ROUNDING_NEAR_WHITE + (method.step**2 / 12 if isinstance(method, GaussianNoise) else 0)
+        expected = of_mixtures(targets, k) if name == "block_mix" else of_noise(targets, k, sigma, rounded)
+        if name == "gaussian_noise":  # which leaves out what is the same for all
+            expected *= 2 * (sigma**2 + rounded * 255**2)
     assert ranks(found) == ranks(expected)
     expected -= expected.max(axis=1, keepdims=True)
     assert np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()
