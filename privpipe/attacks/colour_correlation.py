@@ -10,8 +10,6 @@ what is left, which of all answers that differ in all pixels alike it is:
 3. Correlations with the pixels around, at most `REACH` away, tell signs and order of each pixel anew, until nothing
    gets better. Of both ways, and both signs of all, the one is taken that makes thumbnails likeliest as public ones.
 
-It takes few images: 20 uploads and 100 public ones of CIFAR-10 are enough.
-
 Attacks on such schemes from uploads alone are surveyed by W. Sirichotedumrong and H. Kiya, "Visual Security Evaluation
 of Learnable Image Encryption Methods against Ciphertext-only Attacks", 2020, arXiv 2010.06198. The composition is our
 own. The confidence is how far two halves of the uploads give the same key, beyond chance, times the part of the

@@ -17,8 +17,8 @@ other than a multiple of the identity reduces to it by whitening, a bijection of
 That is about the normal law. The values drawn (`KeyStream.fields`) end at 6.12 sigma, as numbers of a computer must end
 somewhere: an output that x' cannot give rules x' out. Near the end they lie so far apart that many outputs between
 them are such, too. So delta grows by up to the sum, over the values that differ, of P(N > 5.3 - difference/sigma), and
-a delta of 1 promises nothing. For one pixel in three colours that is 9e-3 at sigma 100, 9e-5 at 200 and 1.6e-6 at 600;
-of all draws counted it is 3.9e-3, 3e-5 and 1e-6. The statement says how much it is.
+a delta of 1 promises nothing. For one pixel in three colours that is 9e-3 at sigma 100, 9e-5 at 200 and 1.6e-6 at 600,
+a few times of what a count of all draws gives. The statement says how much it is.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from privpipe.perturb.keystream import below, fine_normal
 from privpipe.statistics import heads
 from privpipe.statistics.accounting import mu_of
 from privpipe.statistics.audit import Audit, audit
-from privpipe.statistics.mechanism import Budget, Sums, clipped, contribution, exact_sums
+from privpipe.statistics.mechanism import GRID, Budget, Sums, clipped, contribution, exact_sums
 from privpipe.statistics.mixtures import Mixing, class_sums, release, targets
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def test_rows_are_the_means_of_the_definition() -> None:
     for vector, own in zip(VECTORS, ROWS, strict=True):
         for row in own:
             expected[row] += vector / 10
-    assert found.features == pytest.approx(expected, abs=1e-4)
+    assert found.features == pytest.approx(expected, abs=GRID / 2 * found.deviation + 1e-5)
     assert all(set(ROWS[i] // 4) == {LABELS[i], CLASSES + LABELS[i]} for i in range(COUNT))
     assert found.labels.tolist() == ([0] * 4 + [1] * 4 + [2] * 4) * 2
 
@@ -36,7 +36,8 @@ def test_rows_are_the_means_of_the_definition() -> None:
 def test_the_noise_of_a_row_is_as_strong_as_it_says() -> None:
     noise = RNG.standard_normal(SILENT.shape)
     silent, loud = (release(VECTORS, ROWS, MIXING, Budget(0.5), one) for one in (SILENT, noise))
-    assert loud.features - silent.features == pytest.approx(loud.deviation * noise.reshape(24, DIMS), abs=3e-4)
+    added, rounded = loud.deviation * noise.reshape(24, DIMS), GRID * loud.deviation  # half a step each
+    assert loud.features - silent.features == pytest.approx(added, abs=rounded + 1e-5)
     assert loud.deviation == pytest.approx(2**0.5 / (0.5 * 10), rel=1e-5)  # sqrt(passes) / (mu · mixed)
 
 
@@ -54,9 +55,10 @@ def test_one_image_moves_all_rows_together_by_mu_deviations_of_the_noise_at_most
 
 
 def test_the_rows_of_a_class_add_up_to_its_sum_whatever_the_passes() -> None:
-    sums = class_sums(release(VECTORS, ROWS, MIXING, Budget(0.5), SILENT), MIXING)
+    made = release(VECTORS, ROWS, MIXING, Budget(0.5), SILENT)
+    sums, rounded = class_sums(made, MIXING), 8 * GRID / 2 * made.deviation * 10 / 2  # of 8 rows of a class, 10 in each
     expected = np.stack([VECTORS[label == LABELS].sum(axis=0) for label in range(CLASSES)])
-    assert sums.cross == pytest.approx(expected, abs=0.02)
+    assert sums.cross == pytest.approx(expected, abs=rounded + 1e-4)
     assert sums.cross_variance == pytest.approx(4 / 0.5**2, rel=1e-4)  # R / mu²
     noise = [release(VECTORS, ROWS, MIXING, Budget(0.5), RNG.standard_normal(SILENT.shape)) for _ in range(200)]
     errors = np.stack([class_sums(one, MIXING).cross for one in noise]) - expected
